@@ -1,0 +1,1 @@
+"""The runs of the paper, a file each; `base` names every key."""

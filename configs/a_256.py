@@ -1,0 +1,19 @@
+"""Net A, trained at S = 256.
+
+    python -m vgg_jax.main --config=configs/a_256.py
+
+Reproduces Table 3, S = 256, Q = 256: expect a top-1 error of 29.6%, top-5 10.4%.
+Starts from random weights.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Net A, trained at S = 256."""
+    c = base.get_config()
+    c.name = "a_256"
+    c.net = "A"
+    return c

@@ -1,0 +1,71 @@
+"""Every key of a config, with the paper's values. Not a run: see the files beside this one.
+
+    python -m vgg_jax.main --config=configs/d_256.py --config.KEY=VALUE ...
+
+sets any of them. § is the paper's section.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Net D at S = 256, as §3.1 trains it."""
+    c = ConfigDict()
+    c.name = "base"  # Of the run; --workdir defaults to runs/NAME.
+    c.seed = 0  # Of initialisation, order, crops, dropout, colour shift.
+
+    # The net (§2). Defaults that are not the paper's say so.
+    c.net = "D"  # A, A-LRN, B, B-5x5, C, D, E: Table 1.
+    c.width = 1.0  # Multiplies all channels but the input's and FC8's.
+    c.crop_px = 224  # Side of the training crop, a multiple of 32.
+    c.num_classes = 1000  # 0: as many as the data set has.
+    c.dropout = 0.5  # After FC6 and FC7.
+    c.dtype = "bfloat16"  # Of the arithmetic, or float32. Parameters are float32.
+
+    # Initialisation (§3.1). The paper to the letter is init = "normal", input_scale = 1.0. Nets
+    # do not train reliably from there, so the default is He's, on inputs divided by 70 (about their
+    # standard deviation; a constant that folds into conv1_1's kernel exactly).
+    c.init = "he"  # normal, glorot, he.
+    c.init_sigma = 0.1  # Of "normal": the paper's variance is 1e-2.
+    c.input_scale = 1 / 70  # Multiplies the mean-subtracted 0-255 input.
+    c.init_from = "none"  # A workdir, or the name of a run beside this one; its last checkpoint.
+    c.init_layers = "all"  # all, or preinit: that run's first four convolutions and FC layers.
+
+    # Data.
+    c.data = ConfigDict()
+    c.data.name = "imagenet2012"  # A TFDS data set, "folder", or "shapes", the embedded set.
+    c.data.dir = ""  # TFDS's data_dir, or the folder with train/CLASS/ and val/CLASS/.
+    c.data.train_split = "train"
+    c.data.val_split = ""  # "": TFDS's "validation", a folder's val/.
+    c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§4).
+    c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
+    c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
+    c.data.cache_dir = "~/.cache/vgg_jax"  # The embedded set, means.
+
+    # Augmentation (§3.1).
+    c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.
+    c.colour_shift = 0.1  # Standard deviation of the principal components' coefficients; 0: none.
+
+    # Optimisation (§3.1).
+    c.batch_size = 256  # Images a step, over all devices.
+    c.num_epochs = 74  # At most; the plateau rule may end it sooner.
+    c.learning_rate = 1e-2  # At first.
+    c.momentum = 0.9
+    c.l2_penalty = 5e-4  # On kernels.
+
+    # The plateau rule, on the top-1 validation error (§3.1).
+    c.plateau = ConfigDict()
+    c.plateau.patience_epochs = 5
+    c.plateau.min_improvement = 0.1  # Points of error.
+    c.plateau.factor = 0.1
+    c.plateau.last_rate = 1e-5  # A plateau at this rate ends the run.
+
+    # Validation after each epoch, on the centre crop.
+    c.val_scale = 256  # Q, px: S, or the mean of its range (§4.1).
+    c.eval = ConfigDict()
+    c.eval.batch_size = 256  # Images, over all devices.
+
+    # Housekeeping. None of these changes the result.
+    c.log_every_steps = 20
+    c.checkpoint_every_steps = 1000  # Besides one after each epoch.
+    return c.lock()

@@ -1,0 +1,21 @@
+"""Net C, trained at S = 256.
+
+    python -m vgg_jax.main --config=configs/c_256.py
+
+Reproduces Table 3, S = 256, Q = 256: expect a top-1 error of 28.1%, top-5 9.4%.
+Starts from the first four convolutions and the FC layers of runs/a_256.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Net C, trained at S = 256."""
+    c = base.get_config()
+    c.name = "c_256"
+    c.net = "C"
+    c.init_from = "a_256"
+    c.init_layers = "preinit"
+    return c

@@ -1,0 +1,23 @@
+"""Net C, trained at S = 384.
+
+    python -m vgg_jax.main --config=configs/c_384.py
+
+Reproduces Table 3, S = 384, Q = 384: expect a top-1 error of 28.1%, top-5 9.3%.
+Starts from runs/c_256 whole, at a tenth of the rate.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Net C, trained at S = 384."""
+    c = base.get_config()
+    c.name = "c_384"
+    c.net = "C"
+    c.train_scale = (384, 384)
+    c.val_scale = 384
+    c.init_from = "c_256"
+    c.learning_rate = 1e-3
+    return c

@@ -1,0 +1,23 @@
+"""Net E, trained at S = 384.
+
+    python -m vgg_jax.main --config=configs/e_384.py
+
+Reproduces Table 3, S = 384, Q = 384: expect a top-1 error of 26.9%, top-5 8.7%.
+Starts from runs/e_256 whole, at a tenth of the rate.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Net E, trained at S = 384."""
+    c = base.get_config()
+    c.name = "e_384"
+    c.net = "E"
+    c.train_scale = (384, 384)
+    c.val_scale = 384
+    c.init_from = "e_256"
+    c.learning_rate = 1e-3
+    return c

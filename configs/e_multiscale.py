@@ -1,0 +1,23 @@
+"""Net E, trained at S in [256; 512].
+
+    python -m vgg_jax.main --config=configs/e_multiscale.py
+
+Reproduces Table 3, S in [256; 512], Q = 384: expect a top-1 error of 25.5%, top-5 8.0%.
+Starts from runs/e_384 whole, at a tenth of the rate.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Net E, trained at S in [256; 512]."""
+    c = base.get_config()
+    c.name = "e_multiscale"
+    c.net = "E"
+    c.train_scale = (256, 512)
+    c.val_scale = 384
+    c.init_from = "e_384"
+    c.learning_rate = 1e-3
+    return c

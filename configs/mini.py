@@ -1,0 +1,45 @@
+r"""Any run of the paper in miniature, by default on the embedded data set.
+
+    python -m vgg_jax.main --config=configs/mini.py:e_multiscale
+    python -m vgg_jax.main --config=configs/mini.py:e_multiscale --workdir=runs/mine \
+        --config.data.name=folder --config.data.dir=FOLDER
+
+Shrinks configs/NAME.py by 224 / 64: the crop becomes 64 px, two of the net's 32 px cells, so that
+FC6 is 2x2; S and Q follow in proportion (256 -> 73, 384 -> 110, 512 -> 146). Starts from
+runs/mini_OTHER where the original starts from runs/OTHER.
+"""
+
+import importlib
+
+from ml_collections import ConfigDict
+
+CROP_PX = 64
+
+
+def get_config(name: str) -> ConfigDict:
+    """Shrinks the config of that name."""
+    c = importlib.import_module(f"configs.{name}").get_config()
+
+    def shrunk(px: int) -> int:
+        return round(px * CROP_PX / c.crop_px)
+
+    c.name = f"mini_{name}"
+    if c.init_from != "none":
+        c.init_from = f"mini_{c.init_from}"
+    c.train_scale = tuple(map(shrunk, c.train_scale))
+    c.val_scale = shrunk(c.val_scale)
+    c.crop_px = CROP_PX
+    c.width = 0.25
+    c.num_classes = 0
+    c.dtype = "float32"
+
+    c.data.name = "shapes"
+    c.data.mean_rgb = ()
+    c.data.num_workers = 0
+
+    c.batch_size = 32
+    c.num_epochs = 30
+    c.plateau.patience_epochs = 3
+    c.eval.batch_size = 100
+    c.checkpoint_every_steps = 500
+    return c

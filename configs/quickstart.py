@@ -1,0 +1,18 @@
+"""A miniature on the embedded data set: two minutes on two CPU cores.
+
+    python -m vgg_jax.main --config=configs/quickstart.py
+
+Reproduces no row of the paper: it shows that everything works. Starts from He's initialisation.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import mini
+
+
+def get_config() -> ConfigDict:
+    """Net A, shrunk as `configs/mini.py` has it, for fewer epochs."""
+    c = mini.get_config("a_256")
+    c.name = "quickstart"
+    c.num_epochs = 14
+    return c

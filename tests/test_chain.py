@@ -1,0 +1,164 @@
+"""What a run starts from, and the commands that make what is missing."""
+
+import pathlib
+
+import pytest
+
+from configs import a_256, e_multiscale, mini
+from vgg_jax import chain, config
+from vgg_jax.errors import UserError
+
+
+def _put_run(workdir, *, finished):
+    config.save(a_256.get_config(), workdir)
+    if finished:
+        (workdir / "result.json").write_text("{}")
+
+
+def _message(c, workdir, *overrides):
+    with pytest.raises(UserError) as caught:
+        chain.check(c, workdir, overrides)
+    return str(caught.value)
+
+
+def _commands(message):
+    return [line.strip() for line in message.splitlines() if line.startswith("    ")]
+
+
+@pytest.mark.parametrize(
+    ("init_from", "expected"),
+    [
+        ("none", None),
+        ("a_256", "somewhere/runs/a_256"),
+        ("/data/vgg/a_256", "/data/vgg/a_256"),
+        ("./a_256", "a_256"),
+        ("~/a_256", "/home/me/a_256"),
+    ],
+)
+def test_init_from_is_none_a_name_or_a_path(init_from, expected, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    workdir = pathlib.Path("somewhere/runs/b_256")
+    found = chain.resolve(init_from, workdir)
+    assert found == (expected and pathlib.Path(expected))
+
+
+def test_nothing_to_start_from_passes(tmp_path):
+    chain.check(a_256.get_config(), tmp_path / "a_256", [])
+    c = e_multiscale.get_config()
+    c.init_from = "none"
+    chain.check(c, tmp_path / "e_multiscale", [])
+
+
+@pytest.mark.parametrize("init_from", ["e_384", "{root}/e_384"])
+def test_a_finished_run_passes(tmp_path, init_from):
+    c = e_multiscale.get_config()
+    c.init_from = init_from.format(root=tmp_path)
+    _put_run(tmp_path / "e_384", finished=True)
+    chain.check(c, tmp_path / "e_multiscale", [])
+
+
+def test_the_whole_chain_is_given_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = _message(e_multiscale.get_config(), pathlib.Path("runs/e_multiscale"))
+    assert _commands(message) == [
+        "python -m vgg_jax.main --config=configs/a_256.py",
+        "python -m vgg_jax.main --config=configs/e_256.py",
+        "python -m vgg_jax.main --config=configs/e_384.py",
+    ]
+    assert "runs/e_384, where there is no run" in message
+    assert "--config.init_from=none" in message
+
+
+def test_the_chain_of_a_miniature_is_of_miniatures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    c = mini.get_config("e_multiscale")
+    assert _commands(_message(c, pathlib.Path("runs/mini_e_multiscale"))) == [
+        "python -m vgg_jax.main --config=configs/mini.py:a_256",
+        "python -m vgg_jax.main --config=configs/mini.py:e_256",
+        "python -m vgg_jax.main --config=configs/mini.py:e_384",
+    ]
+
+
+def test_the_chain_lies_beside_the_workdir(tmp_path):
+    assert _commands(_message(e_multiscale.get_config(), tmp_path / "mine")) == [
+        f"python -m vgg_jax.main --config=configs/{name}.py --workdir={tmp_path / name}"
+        for name in ("a_256", "e_256", "e_384")
+    ]
+
+
+def test_what_the_runs_of_a_chain_share_is_repeated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shared = [
+        "--config.data.name=folder",
+        "--config.data.dir=/data/flowers",
+        "--config.num_classes=0",
+        "--config.width=0.5",
+    ]
+    message = _message(
+        e_multiscale.get_config(),
+        pathlib.Path("runs/e_multiscale"),
+        "--config.batch_size=64",
+        *shared,
+        "--config.train_scale=256,300",
+    )
+    commands = _commands(message)
+    assert len(commands) == 3
+    for command, name in zip(commands, ("a_256", "e_256", "e_384"), strict=True):
+        assert command == " ".join(
+            ["python -m vgg_jax.main", f"--config=configs/{name}.py", *shared]
+        )
+
+
+def test_what_is_finished_is_left_out(tmp_path):
+    _put_run(tmp_path / "a_256", finished=True)
+    message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
+    assert [command.split("configs/")[1].split(".py")[0] for command in _commands(message)] == [
+        "e_256",
+        "e_384",
+    ]
+
+
+def test_what_is_unfinished_is_run_again(tmp_path):
+    _put_run(tmp_path / "e_256", finished=False)
+    message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
+    assert [command.split("configs/")[1].split(".py")[0] for command in _commands(message)] == [
+        "a_256",
+        "e_256",
+        "e_384",
+    ]
+
+
+def test_an_unfinished_source_is_named(tmp_path):
+    _put_run(tmp_path / "e_384", finished=False)
+    message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
+    assert f"{tmp_path / 'e_384'}, which hasn't finished" in message
+    assert "Run its command again" in message
+    assert "--config.init_from=none" in message
+
+
+@pytest.mark.parametrize("init_from", ["my_own_run", "{root}/a_256", "base", "mini", "mini_base"])
+def test_what_no_config_makes_is_said(tmp_path, init_from):
+    c = e_multiscale.get_config()
+    c.init_from = init_from.format(root=tmp_path)
+    message = _message(c, tmp_path / "runs" / "e_multiscale")
+    assert "No config of this project makes it" in message
+    assert _commands(message) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("d_384", "configs/d_384.py"),
+        ("mini_d_384", "configs/mini.py:d_384"),
+        ("quickstart", "configs/quickstart.py"),
+    ],
+)
+def test_a_run_is_found_by_its_name(name, spec):
+    found, c = chain.load_config(name)
+    assert found == spec
+    assert c.name == name
+
+
+@pytest.mark.parametrize("name", ["", "f_256", "mini_f_256", "mini_", "base", "mini", "../a_256"])
+def test_other_names_are_no_runs(name):
+    assert chain.load_config(name) is None

@@ -1,0 +1,287 @@
+"""Which configs are possible, and which are the same run."""
+
+import math
+import pathlib
+import sys
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from configs import base, d_256, mini
+from vgg_jax import config
+from vgg_jax.errors import UserError
+
+
+@pytest.fixture
+def c():
+    return d_256.get_config()
+
+
+def _set(c, changes):
+    with c.unlocked():
+        for key, value in changes.items():
+            *groups, name = key.split(".")
+            group = c
+            for outer in groups:
+                group = group[outer]
+            group[name] = value
+
+
+def _refusal(function, *args):
+    with pytest.raises(UserError) as caught:
+        function(*args)
+    return str(caught.value)
+
+
+IMPOSSIBLE = [
+    ("net", "F", "'F'. Choose one of A, A-LRN, B, B-5x5, C, D, E"),
+    ("width", 0.0, "width"),
+    ("width", -1.0, "width"),
+    ("crop_px", 100, "crop"),
+    ("crop_px", 0, "crop"),
+    ("dtype", "float16", "dtype='float16' must be one of bfloat16, float32"),
+    ("init", "zeros", "init='zeros' must be one of normal, glorot, he"),
+    ("init_layers", "some", "init_layers='some' must be one of all, preinit"),
+    ("init_sigma", 0.0, "init_sigma=0.0"),
+    ("input_scale", 0.0, "input_scale=0.0"),
+    ("num_epochs", 0, "num_epochs=0"),
+    ("batch_size", 0, "batch_size=0"),
+    ("eval.batch_size", 0, "eval.batch_size=0"),
+    ("log_every_steps", 0, "log_every_steps=0"),
+    ("checkpoint_every_steps", 0, "checkpoint_every_steps=0"),
+    ("dropout", 1.0, "dropout=1.0"),
+    ("dropout", -0.1, "dropout=-0.1"),
+    ("colour_shift", -0.1, "colour_shift=-0.1"),
+    ("momentum", 1.0, "momentum=1.0"),
+    ("momentum", -0.5, "momentum=-0.5"),
+    ("l2_penalty", -1e-4, "l2_penalty=-0.0001"),
+    ("num_classes", 1, "num_classes=1"),
+    ("num_classes", -3, "num_classes=-3"),
+    ("data.num_workers", -1, "data.num_workers=-1"),
+    ("data.held_out", -1, "data.held_out=-1"),
+    ("data.mean_rgb", (1.0, 2.0), "data.mean_rgb=(1.0, 2.0) must be three numbers"),
+    ("data.mean_rgb", (1.0, 2.0, 256.0), "data.mean_rgb=(1.0, 2.0, 256.0)"),
+    ("train_scale", (256,), "--config.train_scale=256,512"),
+    ("train_scale", (256, 384, 512), "train_scale=(256, 384, 512) must be a pair"),
+    ("train_scale", (512, 256), "train_scale=(512, 256) must be a pair, smallest and largest"),
+    ("train_scale", (223, 512), "Raise train_scale to 224 or more, or lower crop_px"),
+    ("val_scale", 223, "Raise val_scale to 224 or more, or lower crop_px"),
+    ("learning_rate", 0.0, "learning_rate=0.0"),
+    ("learning_rate", 1e-6, "plateau.last_rate=1e-05"),
+    ("plateau.last_rate", 0.0, "plateau.last_rate=0.0"),
+    ("plateau.last_rate", 0.1, "plateau.last_rate=0.1"),
+    ("plateau.patience_epochs", 0, "plateau.patience_epochs"),
+    ("plateau.min_improvement", -0.1, "plateau.min_improvement"),
+    ("plateau.factor", 0.0, "plateau.factor=0.0"),
+    ("plateau.factor", 1.0, "plateau.factor=1.0"),
+    *(
+        (key, math.nan, key)
+        for key in (
+            "width", "dropout", "init_sigma", "input_scale", "colour_shift", "momentum",
+            "l2_penalty", "learning_rate", "plateau.factor", "plateau.last_rate",
+            "plateau.min_improvement",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"), IMPOSSIBLE, ids=[f"{key}={value}" for key, value, _ in IMPOSSIBLE]
+)
+def test_an_impossible_value_is_named(c, key, value, says):
+    _set(c, {key: value})
+    assert says in _refusal(config.validate, c)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train_scale": (224, 224), "val_scale": 224},
+        {"num_classes": 0},
+        {"num_classes": 2},
+        {"dropout": 0.0},
+        {"colour_shift": 0.0},
+        {"data.mean_rgb": ()},
+        {"data.num_workers": 0},
+        {"plateau.last_rate": 1e-2},
+        {"crop_px": 32, "train_scale": (32, 40), "val_scale": 32},
+    ],
+)
+def test_the_edges_of_what_is_possible(c, changes):
+    _set(c, changes)
+    config.validate(c)
+
+
+def test_unknown_keys_are_refused(c):
+    with pytest.raises(AttributeError, match="lerning_rate"):
+        c.lerning_rate = 1.0
+    with pytest.raises(AttributeError, match="nmae"):
+        c.data.nmae = "folder"
+    with pytest.raises(AttributeError, match="patience"):
+        _ = c.plateau.patience
+
+
+# ml_collections loads config files by a method that Python is going to remove.
+_old_loader = pytest.mark.filterwarnings(r"ignore:the load_module\(\) method:DeprecationWarning")
+
+
+def _from_command_line(monkeypatch, file, *overrides):
+    path = pathlib.Path(__file__).parents[1] / "configs" / file
+    # config_flags looks for overrides in sys.argv.
+    monkeypatch.setattr(sys, "argv", ["program", f"--config={path}", *overrides])
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    values(sys.argv)
+    return values.config
+
+
+@_old_loader
+def test_overrides_on_the_command_line(monkeypatch):
+    c = _from_command_line(
+        monkeypatch,
+        "mini.py:e_multiscale",
+        "--config.train_scale=80,96",
+        "--config.data.mean_rgb=1,2.5,3",
+        "--config.width=1",
+        "--config.data.name=folder",
+        "--config.plateau.patience_epochs=4",
+    )
+    config.validate(c)
+    assert c.train_scale == (80, 96)
+    assert c.data.mean_rgb == (1, 2.5, 3)
+    assert (c.width, c.data.name, c.plateau.patience_epochs) == (1.0, "folder", 4)
+
+
+@_old_loader
+def test_the_mean_can_be_emptied_on_the_command_line(monkeypatch):
+    c = _from_command_line(monkeypatch, "d_256.py", "--config.data.mean_rgb=()")
+    config.validate(c)
+    assert c.data.mean_rgb == ()
+
+
+@_old_loader
+@pytest.mark.parametrize("key", ["typo", "data.typo"])
+def test_an_unknown_key_on_the_command_line_is_refused(monkeypatch, key):
+    with pytest.raises(AttributeError, match="typo"):
+        _from_command_line(monkeypatch, "d_256.py", f"--config.{key}=1")
+
+
+# Classes and devices.
+
+
+def test_the_number_of_classes_is_the_data_sets():
+    names = ("a", "b", "c")
+    assert config.resolve_num_classes(0, names) == 3
+    assert config.resolve_num_classes(3, names) == 3
+    message = _refusal(config.resolve_num_classes, 1000, names)
+    assert "num_classes=1000, but the data set has 3 classes" in message
+    assert "--config.num_classes=3" in message
+    assert "--config.data.name" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "nearest"),
+    [("batch_size", 250, 248), ("batch_size", 254, 256), ("eval.batch_size", 3, 8)],
+)
+def test_a_batch_that_does_not_divide_is_named(c, key, value, nearest):
+    config.check_divides(c, 8)
+    _set(c, {key: value})
+    message = _refusal(config.check_divides, c, 8)
+    assert f"{key}={value} doesn't divide over 8 devices" in message
+    assert message.endswith(f"--config.{key}={nearest}.")
+    _set(c, {key: nearest})
+    config.check_divides(c, 8)
+
+
+# Saved configs.
+
+
+def test_an_empty_workdir_holds_no_config(tmp_path):
+    assert config.load(tmp_path) is None
+    assert config.load(tmp_path / "absent") is None
+
+
+@pytest.mark.parametrize("make", [base.get_config, lambda: mini.get_config("e_multiscale")])
+def test_a_saved_config_is_read_back(tmp_path, make):
+    c = make()
+    config.save(c, tmp_path / "runs" / "it")
+    saved = config.load(tmp_path / "runs" / "it")
+    assert config._flat(saved) == config._flat(c)
+    assert [path.name for path in (tmp_path / "runs" / "it").iterdir()] == ["config.json"]
+    # Whole enough to build the net and to be saved again.
+    config.validate(saved)
+    config.save(saved, tmp_path / "again")
+    config.refuse_other_run(c, tmp_path / "again")
+
+
+def test_the_same_run_goes_on(c, tmp_path):
+    config.refuse_other_run(c, tmp_path)
+    config.save(c, tmp_path)
+    config.refuse_other_run(d_256.get_config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "other"),
+        ("data.dir", "/elsewhere"),
+        ("data.num_workers", 3),
+        ("data.cache_dir", "/cache"),
+        ("eval.batch_size", 8),
+        ("log_every_steps", 7),
+        ("checkpoint_every_steps", 9),
+    ],
+)
+def test_housekeeping_may_change(c, tmp_path, key, value):
+    config.save(c, tmp_path)
+    _set(c, {key: value})
+    config.refuse_other_run(c, tmp_path)
+
+
+def _leaves(c, prefix=""):
+    for key, value in c.items():
+        if hasattr(value, "items"):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+MATTERS = [
+    key for key, _ in _leaves(base.get_config())
+    if key not in {
+        "name", "data.dir", "data.num_workers", "data.cache_dir", "eval.batch_size",
+        "log_every_steps", "checkpoint_every_steps",
+    }
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", MATTERS)
+def test_whatever_else_changes_is_another_run(c, tmp_path, key):
+    config.save(c, tmp_path)
+    before = dict(_leaves(c))[key]
+    match before:
+        case str():
+            other = before + "x"
+        case tuple():
+            other = tuple(value + 1 for value in before)
+        case _:
+            other = type(before)(before + 1)
+    _set(c, {key: other})
+    message = _refusal(config.refuse_other_run, c, tmp_path)
+    there, now = (list(v) if isinstance(v, tuple) else v for v in (before, other))
+    assert f"{tmp_path} holds another run" in message
+    assert [line for line in message.splitlines() if line.startswith(" ")] == [
+        f"    {key}: {there} there, {now} now"
+    ]
+    assert "--workdir" in message
+
+
+def test_keys_of_another_version_are_named(c, tmp_path):
+    config.save(c, tmp_path)
+    with c.unlocked():
+        c.data.new_key = 3
+        del c.momentum
+    message = _refusal(config.refuse_other_run, c, tmp_path)
+    assert "    data.new_key: absent there, 3 now" in message
+    assert "    momentum: 0.9 there, absent now" in message

@@ -1,0 +1,159 @@
+"""The printed facts, and the command."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from vgg_jax import architectures, describe
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def row(text, name):
+    """The cells of the one line that starts with name."""
+    (line,) = [line for line in text.splitlines() if line.split("  ")[0] == name]
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def table(text):
+    lines = text.splitlines()
+    return lines[2 : lines.index("", 2)]
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_d_layer_by_layer():
+    text = describe.describe("D")
+    assert row(text, "input") == ["input", "RGB", "224 x 224 x 3", "150,528", "-", "-", "1 px"]
+    assert row(text, "conv1_2") == [
+        *("conv1_2", "conv 3x3", "224 x 224 x 64"),
+        *("3,211,264", "36,864", "1,849,688,064", "5 px"),
+    ]
+    assert row(text, "pool5") == [
+        *("pool5", "maxpool 2x2", "7 x 7 x 512", "25,088", "-", "-", "212 px"),
+    ]
+    assert row(text, "fc6") == [
+        *("fc6", "fc 7x7", "1 x 1 x 4096", "4,096", "102,760,448", "102,760,448", "404 px"),
+    ]
+    assert row(text, "sum") == ["sum", "15,237,608", "138,344,128", "15,470,264,320"]
+    names = [line.split()[0] for line in table(text)[2:-2]]
+    assert names == ["input", *(layer.name for layer in architectures.layers("D"))]
+
+
+@pytest.mark.parametrize("net", architectures.NETS)
+def test_sums_are_the_columns_sums(net):
+    lines = table(describe.describe(net, image_px=288))
+    cells = [line.split("  ") for line in lines[2:-2]]
+    rows = [[cell.strip() for cell in line if cell.strip()] for line in cells]
+    sums = [
+        sum(int(cells[column].replace(",", "")) for cells in rows if cells[column] != "-")
+        for column in (3, 4, 5)
+    ]
+    assert lines[-1].split() == ["sum", *(f"{total:,}" for total in sums)]
+
+
+def test_columns_are_aligned():
+    for text in (describe.describe("A-LRN"), describe.compare(), describe.kernel_arithmetic()):
+        header, rule, *rows = table(text)
+        gaps = [place for place, mark in enumerate(rule) if mark == " "]
+        for line in (header, *rows):
+            assert len(line) <= len(rule)
+            assert line == rule or all(line.ljust(len(rule))[gap] == " " for gap in gaps)
+
+
+def test_kinds():
+    assert row(describe.describe("C"), "conv3_3")[1] == "conv 1x1"
+    assert row(describe.describe("B-5x5"), "conv3_1")[1] == "conv 5x5"
+    assert row(describe.describe("A-LRN"), "lrn1") == [
+        *("lrn1", "LRN", "224 x 224 x 64", "3,211,264", "-", "-", "3 px"),
+    ]
+
+
+def test_dense_image():
+    text = describe.describe("D", image_px=384)
+    assert row(text, "fc8")[2:4] == ["6 x 6 x 1000", "36,000"]
+    assert "138,357,544 parameters" in text
+
+
+def test_parameters_beside_table_2():
+    weights_and_biases = "(138,344,128 weights and 13,416 biases)"
+    assert f"138,357,544 parameters {weights_and_biases}; Table 2: 138 million." in (
+        describe.describe("D")
+    )
+    assert "Table 2 has no figure for B-5x5." in describe.describe("B-5x5")
+
+
+@pytest.mark.parametrize("setting", [{"num_classes": 10}, {"width": 0.5}, {"crop_px": 96}])
+def test_table_2_is_left_out_where_it_does_not_apply(setting):
+    assert "million" not in describe.describe("D", **setting)
+    text = describe.compare(**setting)
+    assert "Table 2" not in text
+    assert "million" not in text
+
+
+def test_compare():
+    text = describe.compare()
+    assert row(text, "D") == [
+        *("D", "16", "138,357,544", "138 million"),
+        *("15,470,264,320", "89.4%", "212 px", "15,237,608"),
+    ]
+    assert row(text, "E")[:4] == ["E", "19", "143,667,240", "144 million"]
+    assert row(text, "B-5x5")[:4] == ["B-5x5", "8", "134,503,528", "-"]
+    assert [line.split()[0] for line in table(text)[2:]] == list(architectures.NETS)
+
+
+def test_kernel_arithmetic():
+    text = describe.kernel_arithmetic()
+    assert row(text, "two 3x3") == [
+        *("two 3x3", "5x5", "18 C^2", "25 C^2", "39%", "3,456", "4,800"),
+    ]
+    assert row(text, "three 3x3") == [
+        *("three 3x3", "7x7", "27 C^2", "49 C^2", "81%", "5,184", "9,408"),
+    ]
+    assert "pool5 sees 156 px in C, 156 px in B." in text
+
+
+@pytest.mark.parametrize(
+    ("net", "setting", "message"),
+    [
+        ("F", {}, "Unknown net 'F'"),
+        ("D", {"crop_px": 100}, "crop_px=100"),
+        ("D", {"image_px": 223}, "223 px image is too small"),
+    ],
+)
+def test_errors(net, setting, message):
+    with pytest.raises(ValueError, match=message):
+        describe.describe(net, **setting)
+
+
+def test_command_prints_the_table_and_the_arithmetic():
+    result = run("-m", "vgg_jax.describe", "--net=D", "--num_classes=10", "--image_px=256")
+    assert (result.returncode, result.stderr) == (0, "")
+    expected = [describe.describe("D", num_classes=10, image_px=256), describe.kernel_arithmetic()]
+    assert result.stdout == "\n\n".join(expected) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--net=F", "Unknown net 'F'"),
+        ("--width=x", "--width=x"),
+        ("D", "--net=D"),
+    ],
+)
+def test_command_reports_an_error_in_one_line(argument, message):
+    result = run("-m", "vgg_jax.describe", argument)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_import_needs_neither_jax_nor_numpy():
+    loaded = "import sys, vgg_jax.describe; print({'jax', 'numpy'} & set(sys.modules))"
+    assert run("-c", loaded).stdout == "set()\n"

@@ -1,0 +1,149 @@
+"""The operations between kernels, against loops and closed forms in NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vgg_jax import layers
+
+
+@pytest.fixture(autouse=True)
+def _highest_precision():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+def _conv_by_loop(x, kernel, padding):
+    """Writes every output value out as one sum, in float64."""
+    side = kernel.shape[0]
+    if padding == "SAME":
+        border = (side - 1) // 2
+        x = np.pad(x, ((0, 0), (border, border), (border, border), (0, 0)))
+    height, width = x.shape[1] - side + 1, x.shape[2] - side + 1
+    result = np.zeros((x.shape[0], height, width, kernel.shape[-1]))
+    for example, row, column, feature in np.ndindex(result.shape):
+        window = x[example, row : row + side, column : column + side]
+        result[example, row, column, feature] = np.sum(window * kernel[..., feature])
+    return result
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("kernel_px", [1, 3, 5])
+def test_conv_is_the_sum_over_the_window(padding, kernel_px):
+    rng = np.random.default_rng(kernel_px)
+    x = rng.standard_normal((2, 7, 6, 3))
+    kernel = rng.standard_normal((kernel_px, kernel_px, 3, 4))
+
+    y = layers.conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), padding)
+
+    np.testing.assert_allclose(y, _conv_by_loop(x, kernel, padding), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_px", [1, 2, 7])
+def test_matrix_product_for_one_position_equals_the_convolution(kernel_px):
+    rng = np.random.default_rng(kernel_px)
+    x = rng.standard_normal((3, kernel_px, kernel_px, 8)).astype(np.float32)
+    kernel = rng.standard_normal((kernel_px, kernel_px, 8, 5)).astype(np.float32)
+
+    y = layers.conv(jnp.asarray(x), jnp.asarray(kernel), "VALID")
+
+    # A repeated last row and column of the input make a second position each, so that the
+    # general path runs; its first position sees what the matrix product saw.
+    larger = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    general = layers.conv(jnp.asarray(larger), jnp.asarray(kernel), "VALID")
+    assert general.shape == (3, 2, 2, 5)
+    assert y.shape == (3, 1, 1, 5)
+    np.testing.assert_allclose(y, general[:, :1, :1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(y, _conv_by_loop(x, kernel, "VALID"), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(2, 2), (3, 3), (8, 6), (7, 6), (6, 7), (9, 5), (1, 4)]
+)
+def test_max_pool_takes_each_2x2_window_and_leaves_an_odd_edge_out(height, width):
+    x = np.random.default_rng(0).standard_normal((2, height, width, 3)).astype(np.float32)
+    expected = np.empty((2, height // 2, width // 2, 3), np.float32)
+    for row, column in np.ndindex(height // 2, width // 2):
+        window = x[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        expected[:, row, column] = window.max((1, 2))
+
+    np.testing.assert_array_equal(layers.max_pool(jnp.asarray(x)), expected)
+
+
+def test_bias_and_relu_commute_with_max_pool_to_the_bit():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 9, 10, 6)), jnp.float32)
+    bias = jnp.asarray(rng.standard_normal((1, 1, 1, 6)), jnp.float32)
+
+    before, after = layers.max_pool(jax.nn.relu(x + bias)), jax.nn.relu(layers.max_pool(x) + bias)
+
+    np.testing.assert_array_equal(before, after)
+    assert 0 < np.count_nonzero(before) < before.size
+
+
+def test_max_pool_sends_the_gradient_to_the_maximum_alone():
+    x = np.random.default_rng(0).standard_normal((2, 5, 6, 3)).astype(np.float32)
+    gradient = jax.grad(lambda x: layers.max_pool(x).sum())(jnp.asarray(x))
+
+    expected = np.zeros_like(x)
+    for example, row, column, channel in np.ndindex(2, 2, 3, 3):
+        window = x[example, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2, channel]
+        y, z = np.unravel_index(window.argmax(), (2, 2))
+        expected[example, 2 * row + y, 2 * column + z, channel] = 1
+    np.testing.assert_array_equal(gradient, expected)
+
+
+def _lrn_by_loop(x, k, n, alpha, beta):
+    result = np.empty_like(x)
+    for channel in range(x.shape[-1]):
+        first, last = max(0, channel - n // 2), min(x.shape[-1] - 1, channel + n // 2)
+        squares = np.sum(x[..., first : last + 1] ** 2, axis=-1)
+        result[..., channel] = x[..., channel] / (k + alpha * squares) ** beta
+    return result
+
+
+@pytest.mark.parametrize("channels", [1, 3, 12])
+def test_lrn_is_krizhevskys(channels):
+    # Values of about 100, so that alpha times the sum of squares is of the order of k.
+    x = np.random.default_rng(0).standard_normal((2, 4, 3, channels)) * 100
+    expected = _lrn_by_loop(x, k=2, n=5, alpha=1e-4, beta=0.75)
+
+    y = layers.local_response_norm(jnp.asarray(x, jnp.float32))
+
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    caffes = _lrn_by_loop(x, k=1, n=5, alpha=1e-4 / 5, beta=0.75)
+    assert np.max(np.abs(expected - caffes)) > 1
+
+
+def test_lrn_in_bfloat16_sums_in_float32():
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 4, 3, 12)) * 100, jnp.bfloat16)
+    y = layers.local_response_norm(x)
+    expected = _lrn_by_loop(np.asarray(x, np.float64), k=2, n=5, alpha=1e-4, beta=0.75)
+
+    assert y.dtype == jnp.bfloat16
+    # One rounding to 8 significant bits.
+    np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=2**-8)
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.5])
+def test_dropout_zeroes_at_its_rate_and_scales_the_rest(rate):
+    x = jnp.asarray(np.random.default_rng(0).uniform(1, 2, (8, 1, 1, 4096)), jnp.float32)
+    y = np.asarray(layers.dropout(x, jax.random.split(jax.random.key(0), 8), rate))
+
+    kept = y != 0
+    np.testing.assert_allclose(y[kept], (np.asarray(x) / (1 - rate))[kept], rtol=1e-6)
+    standard_error = np.sqrt(rate * (1 - rate) / y.size)
+    assert abs((~kept).mean() - rate) < 4 * standard_error
+
+
+def test_dropout_follows_each_examples_key():
+    x = jnp.ones((6, 1, 2, 256), jnp.float32)
+    keys = jax.random.split(jax.random.key(0), 6)
+    order = np.array([3, 0, 5, 1, 4, 2])
+
+    y = np.asarray(layers.dropout(x, keys, 0.5))
+
+    np.testing.assert_array_equal(layers.dropout(x, keys[order], 0.5), y[order])
+    np.testing.assert_array_equal(layers.dropout(x[:2], keys[:2], 0.5), y[:2])
+    assert len(np.unique(y.reshape(6, -1), axis=0)) == 6

@@ -1,0 +1,222 @@
+"""The log, the window that fills it late, and the curves drawn from it."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from vgg_jax import curves, metrics
+from vgg_jax.errors import UserError
+
+TRAIN = {"loss": 2.0, "error": 50.0, "images_per_s": 10.0, "learning_rate": 0.01}
+VAL = {"epoch": 1, "top1_error": 40.0, "top5_error": 10.0, "loss": 1.5, "learning_rate": 0.01}
+
+
+@pytest.fixture
+def open_log(tmp_path):
+    opened = []
+
+    def open_at(start_step=0, *, write=True):
+        opened.append(
+            metrics.MetricsLog(tmp_path, start_step=start_step, total_steps=100, write=write)
+        )
+        return opened[-1]
+
+    yield open_at
+    for log in opened:
+        log.close()
+
+
+def _lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def _step(loss, error=50.0):
+    return {"loss": jnp.float32(loss), "error": jnp.float32(error)}
+
+
+# The log.
+
+
+def test_records_are_lines(tmp_path, open_log):
+    log = open_log()
+    log.train(5, TRAIN)
+    log.val(10, VAL)
+    # Without closing: a killed process leaves what it has logged.
+    assert _lines(tmp_path) == [
+        {"kind": "train", "step": 5, **TRAIN},
+        {"kind": "val", "step": 10, **VAL},
+    ]
+    assert metrics.read(tmp_path, "val") == [{"kind": "val", "step": 10, **VAL}]
+    assert [record["step"] for record in metrics.read(tmp_path, "train")] == [5]
+
+
+def test_records_are_tensorboard_events(tmp_path, open_log):
+    log = open_log()
+    log.train(5, TRAIN)
+    log.val(10, VAL)
+    log.close()
+    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
+    for tag in (b"train/loss", b"train/images_per_s", b"val/top1_error"):
+        assert tag in events
+
+
+def test_a_process_that_does_not_write_leaves_nothing(tmp_path, open_log):
+    log = open_log(write=False)
+    log.train(5, TRAIN)
+    log.val(10, VAL)
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bar_and_the_validation_are_shown(open_log, capsys):
+    log = open_log()
+    log.val(10, VAL)
+    log.train(12, TRAIN)
+    log.close()
+    out, err = capsys.readouterr()
+    assert "epoch   1: top-1  40.00%  top-5  10.00%  loss 1.500  rate 1e-02" in out + err
+    assert "12/100" in err
+    assert "loss 2.000, error 50.0%, 10 images/s" in err
+
+
+@pytest.mark.parametrize("half", ["", '{"kind": "train", "st', '{"kind": "train", "step": 3}'])
+def test_reopening_at_a_step_leaves_out_what_lies_beyond(tmp_path, open_log, half):
+    log = open_log()
+    for step in (1, 2, 3, 4):
+        log.train(step, TRAIN)
+        log.val(step, VAL)
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(half)
+    log = open_log(2)
+    log.train(3, TRAIN | {"loss": 9.0})
+    assert [(r["kind"], r["step"], r["loss"]) for r in _lines(tmp_path)] == [
+        ("train", 1, 2.0),
+        ("val", 1, 1.5),
+        ("train", 2, 2.0),
+        ("val", 2, 1.5),
+        ("train", 3, 9.0),
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "tensorboard"}
+
+
+def test_a_half_written_line_is_not_read(tmp_path, open_log):
+    log = open_log()
+    log.train(1, TRAIN)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 2')
+    assert [record["step"] for record in metrics.read(tmp_path, "train")] == [1]
+
+
+# The window.
+
+
+def test_a_window_is_logged_when_the_next_is_full(tmp_path, open_log):
+    window = metrics.Window(open_log(), batch_size=32, steps_per_epoch=4)
+    for loss, error in [(1.0, 80.0), (2.0, 60.0)]:
+        window.add(_step(loss, error), 0.0)
+    window.end(2, 0.01)
+    assert _lines(tmp_path) == []
+    for loss in (4.0, 5.0, 9.0):
+        window.add(_step(loss), 0.0)
+    window.end(5, 0.001)
+    (first,) = _lines(tmp_path)
+    assert (first["kind"], first["step"]) == ("train", 2)
+    assert (first["loss"], first["error"]) == (1.5, 70.0)
+    assert (first["learning_rate"], first["epoch"]) == (0.01, 0.5)
+    window.flush()
+    _, second = _lines(tmp_path)
+    assert (second["step"], second["loss"], second["learning_rate"]) == (5, 6.0, 0.001)
+    window.flush()
+    assert len(_lines(tmp_path)) == 2
+
+
+def test_the_rates_are_of_the_windows_steps(tmp_path, open_log, monkeypatch):
+    clock = iter([0.0, 10.0, 14.0, 14.0, 100.0, 102.0, 102.0])
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
+    window = metrics.Window(open_log(write=True), batch_size=32, steps_per_epoch=4)
+    window.add(_step(1.0), 5.0)  # Compiles until 10 s; not counted.
+    window.add(_step(1.0), 1.0)
+    window.add(_step(1.0), 0.0)
+    window.end(3, 0.01)  # At 14 s.
+    window.restart()  # At 100 s, after a validation.
+    window.add(_step(1.0), 1.5)
+    window.end(4, 0.01)  # At 102 s.
+    window.flush()
+    first, second = _lines(tmp_path)
+    assert (first["images_per_s"], first["input_wait_share"]) == (2 * 32 / 4, 0.25)
+    assert (second["images_per_s"], second["input_wait_share"]) == (32 / 2, 0.75)
+
+
+def test_more_steps_than_may_be_in_flight(tmp_path, open_log):
+    window = metrics.Window(open_log(), batch_size=1, steps_per_epoch=1)
+    losses = np.arange(3 * metrics.STEPS_IN_FLIGHT)
+    for loss in losses:
+        window.add(_step(loss), 0.0)
+        assert len(window._in_flight) <= metrics.STEPS_IN_FLIGHT
+    window.end(len(losses), 0.01)
+    window.flush()
+    assert _lines(tmp_path)[0]["loss"] == losses.mean()
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_and_is_not_logged(tmp_path, open_log, loss):
+    window = metrics.Window(open_log(), batch_size=1, steps_per_epoch=10)
+    window.add(_step(1.0), 0.0)
+    window.end(1, 0.01)
+    window.add(_step(1.0), 0.0)
+    window.add(_step(loss), 0.0)
+    window.end(3, 0.01)
+    with pytest.raises(
+        metrics.NotFiniteError, match=r"2 steps up to step 3, at learning rate 0\.01"
+    ):
+        window.flush()
+    assert [record["step"] for record in _lines(tmp_path)] == [1]
+    window.flush()
+    assert [record["step"] for record in _lines(tmp_path)] == [1]
+    assert issubclass(metrics.NotFiniteError, UserError)
+
+
+# The curves.
+
+
+def _log_run(log, rates):
+    for epoch, rate in enumerate(rates, start=1):
+        for part in (0.5, 1.0):
+            step = int(10 * (epoch - 1 + part))
+            log.train(step, TRAIN | {"epoch": epoch - 1 + part, "learning_rate": rate})
+        log.val(10 * epoch, VAL | {"epoch": epoch, "learning_rate": rate})
+
+
+def test_the_curves_are_a_picture(tmp_path, open_log):
+    _log_run(open_log(), [0.01, 0.01])
+    path = curves.draw(tmp_path, "mini_a_256: net A")
+    assert path == tmp_path / "curves.png"
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG"
+        assert image.width > 2 * image.height
+        pixels = np.asarray(image.convert("RGB"))
+    # The colours of both curves are there.
+    for colour in ((255, 127, 14), (44, 160, 44)):
+        assert (pixels == colour).all(-1).sum() > 50
+
+
+def test_a_drop_of_the_rate_shows(tmp_path, open_log):
+    pictures = []
+    for rates in ([0.01, 0.01, 0.01], [0.01, 0.01, 0.001]):
+        _log_run(open_log(), rates)
+        with Image.open(curves.draw(tmp_path, "net A")) as image:
+            pictures.append(np.asarray(image))
+    assert (pictures[0] != pictures[1]).any()
+    _log_run(open_log(), [0.01, 0.01, 0.01])
+    with Image.open(curves.draw(tmp_path, "net A")) as image:
+        np.testing.assert_array_equal(np.asarray(image), pictures[0])
+
+
+def test_one_epoch_can_be_drawn(tmp_path, open_log):
+    _log_run(open_log(), [0.01])
+    assert curves.draw(tmp_path, "net A").stat().st_size > 1000

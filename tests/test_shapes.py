@@ -1,0 +1,83 @@
+"""The embedded data set is deterministic, balanced and widely varied."""
+
+import numpy as np
+import pytest
+
+from vgg_jax import shapes
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    """A part of the training split, a few seconds of rendering."""
+    return [shapes.render("train", number) for number in range(500)]
+
+
+@pytest.mark.parametrize(("split", "number"), [("train", 0), ("train", 1999), ("validation", 3)])
+def test_an_image_is_of_its_split_and_number_alone(split, number):
+    image, label = shapes.render(split, number)
+    shapes.render("train", 7)
+    again, again_label = shapes.render(split, number)
+    np.testing.assert_array_equal(image, again)
+    assert label == again_label
+
+
+def test_splits_and_numbers_give_different_images(rendered):
+    assert len({image.tobytes() for image, _ in rendered}) == len(rendered)
+    held_out = [shapes.render("validation", number)[0] for number in range(20)]
+    assert not {image.tobytes() for image in held_out} & {image.tobytes() for image, _ in rendered}
+
+
+def test_the_classes_are_balanced(rendered):
+    counts = np.bincount([label for _, label in rendered], minlength=10)
+    assert counts.tolist() == [50] * 10
+    assert len(shapes.CLASS_NAMES) == 10
+    assert all(size % 10 == 0 for size in shapes.SPLITS.values())
+
+
+def test_images_have_several_hundred_sizes(rendered):
+    # 500 of the 2000 show 200 and more already.
+    assert len({image.shape for image, _ in rendered}) > 200
+    aspects = [image.shape[1] / image.shape[0] for image, _ in rendered]
+    assert min(aspects) < 0.6
+    assert max(aspects) > 1.7
+
+
+def test_images_are_valid(rendered):
+    for image, _ in rendered:
+        assert image.dtype == np.uint8
+        height, width, channels = image.shape
+        assert channels == 3
+        assert {height, width} <= set(shapes.SIDES_PX)
+        assert max(height, width) <= shapes.MAX_ASPECT * min(height, width)
+        assert image.std() > 5
+
+
+@pytest.mark.parametrize("name", shapes.CLASS_NAMES)
+def test_a_shape_fills_a_part_of_the_unit_disc(name):
+    v, u = np.mgrid[-1.5:1.5:301j, -1.5:1.5:301j]
+    inside = shapes._distance(name, u, v) < 0
+    assert np.hypot(u, v)[inside].max() <= 1
+    assert 0.25 < inside.sum() * 0.01**2 / np.pi < 1
+
+
+def test_shapes_differ():
+    v, u = np.mgrid[-1:1:101j, -1:1:101j]
+    masks = {name: shapes._distance(name, u, v) < 0 for name in shapes.CLASS_NAMES}
+    for name, mask in masks.items():
+        for other, other_mask in masks.items():
+            assert name == other or np.mean(mask ^ other_mask) > 0.02
+
+
+def test_an_unknown_shape_raises():
+    plane = np.zeros((2, 2), np.float32)
+    with pytest.raises(ValueError, match="No shape is called 'hexagon'"):
+        shapes._distance("hexagon", plane, plane)
+
+
+def test_the_builder_yields_every_image_once_as_jpeg():
+    examples = list(shapes.Shapes._generate_examples(None, "validation"))
+    assert len({key for key, _ in examples}) == shapes.SPLITS["validation"]
+    _, example = examples[13]
+    assert example["label"] == 3
+    assert example["file_name"] == "validation_00013.jpg"
+    assert example["image"].read(2) == b"\xff\xd8"

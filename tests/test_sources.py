@@ -1,0 +1,361 @@
+"""Sources: what they read, what identifies them, and what they say when something is missing."""
+
+import hashlib
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import tensorflow_datasets as tfds
+
+from vgg_jax import shapes, sources
+from vgg_jax.errors import UserError
+
+FEW = {"train": 30, "validation": 20}
+
+
+def _fill(root, files):
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three classes; what isn't an image lies among them."""
+    return _fill(
+        tmp_path / "data",
+        {
+            "train/zebra/1.jpg": b"z1",
+            "train/zebra/0.PNG": b"z00",
+            "train/ant/photo.JPEG": b"ant",
+            "train/ant/notes.txt": b"no image",
+            "train/ant/.DS_Store": b"no image",
+            "train/größe/ünï 日本.jpg": b"unicode",
+            "train/README.md": b"not a class",
+            "val/ant/v.jpg": b"v0",
+            "val/größe/v.jpg": b"v1",
+            "val/zebra/v.jpg": b"v2",
+        },
+    )
+
+
+def _open(name, directory, cache, **options):
+    options = {"train_split": "train", "val_split": ""} | options
+    return sources.open_sources(name, str(directory), cache_dir=str(cache), **options)
+
+
+# Folders.
+
+
+def test_a_folder_is_read_in_sorted_order(folder):
+    source = sources.FolderSource(folder, "train")
+    assert source.class_names == ("ant", "größe", "zebra")
+    root = folder / "train"
+    assert [tuple(source[i]) for i in range(len(source))] == [
+        (b"ant", 0, str(root / "ant/photo.JPEG")),
+        (b"unicode", 1, str(root / "größe/ünï 日本.jpg")),
+        (b"z00", 2, str(root / "zebra/0.PNG")),
+        (b"z1", 2, str(root / "zebra/1.jpg")),
+    ]
+
+
+def test_a_folder_survives_pickling(folder):
+    source = sources.FolderSource(folder, "train")
+    copy = pickle.loads(pickle.dumps(source))
+    assert [copy[i] for i in range(len(copy))] == [source[i] for i in range(len(source))]
+    assert (copy.class_names, copy.fingerprint) == (source.class_names, source.fingerprint)
+
+
+def test_a_folder_takes_the_home_directory(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert sources.FolderSource("~/data", "train")[0].image == b"ant"
+
+
+def test_the_fingerprint_is_not_of_the_place(folder, tmp_path):
+    before = sources.FolderSource(folder, "train").fingerprint
+    (folder / "train/ant/notes.txt").unlink()
+    moved = shutil.move(folder, tmp_path / "elsewhere")
+    assert sources.FolderSource(moved, "train").fingerprint == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda train: (train / "zebra/1.jpg").rename(train / "zebra/2.jpg"),
+        lambda train: (train / "zebra/1.jpg").rename(train / "ant/1.jpg"),
+        lambda train: (train / "zebra/1.jpg").unlink(),
+        lambda train: (train / "zebra/1.jpg").write_bytes(b"longer"),
+        lambda train: (train / "zebra/3.webp").write_bytes(b"new"),
+        lambda train: (train / "zebra").rename(train / "zebras"),
+    ],
+    ids=["renamed", "moved", "removed", "resized", "added", "class renamed"],
+)
+def test_the_fingerprint_is_of_the_files(folder, change):
+    before = sources.FolderSource(folder, "train").fingerprint
+    change(folder / "train")
+    assert sources.FolderSource(folder, "train").fingerprint != before
+
+
+def test_a_folders_validation_split_is_called_val(folder, tmp_path):
+    train, val = _open("folder", folder, tmp_path)
+    assert [val[i].image for i in range(len(val))] == [b"v0", b"v1", b"v2"]
+    assert train.class_names == val.class_names
+    (folder / "val").rename(folder / "test")
+    _, renamed = _open("folder", folder, tmp_path, val_split="test")
+    assert renamed.fingerprint == val.fingerprint
+
+
+def _message(*args, **options):
+    with pytest.raises(UserError) as caught:
+        _open(*args, **options)
+    return str(caught.value)
+
+
+def test_an_empty_data_dir_is_refused(tmp_path):
+    message = _message("folder", "", tmp_path)
+    assert "data.dir is empty" in message
+    assert "--config.data.dir" in message
+    assert "train/CLASS/image.jpg" in message
+
+
+def test_a_missing_folder_is_named(folder, tmp_path):
+    message = _message("folder", tmp_path / "nowhere", tmp_path)
+    assert str(tmp_path / "nowhere" / "train") in message
+    assert "--config.data.dir" in message
+    message = _message("folder", folder, tmp_path, val_split="valid")
+    assert str(folder / "valid") in message
+    assert "--config.data.train_split" in message
+    assert "val_split" in message
+
+
+def test_a_folder_without_classes_is_named(folder, tmp_path):
+    _fill(folder, {"flat/1.jpg": b"no class"})
+    assert f"{folder / 'flat'} holds no class folders" in _message(
+        "folder", folder, tmp_path, train_split="flat"
+    )
+
+
+def test_an_empty_class_is_named(folder, tmp_path):
+    _fill(folder, {"train/bee/notes.txt": b"no image"})
+    message = _message("folder", folder, tmp_path)
+    assert str(folder / "train" / "bee") in message
+    assert "Fill it or remove it" in message
+    assert ".jpg" in message
+
+
+def test_differing_classes_are_named(folder, tmp_path):
+    _fill(folder, {"val/bee/1.jpg": b"b", "train/cow/1.jpg": b"c"})
+    message = _message("folder", folder, tmp_path)
+    assert "train and val differ: bee, cow." in message
+    assert "same class folders" in message
+
+
+def test_of_many_differing_classes_five_are_named(folder, tmp_path):
+    _fill(folder, {f"val/new{i}/1.jpg": b"b" for i in range(7)})
+    message = _message("folder", folder, tmp_path)
+    assert "new0, new1, new2, new3, new4 and more" in message
+    assert "new5" not in message
+
+
+# Held out.
+
+
+@pytest.fixture
+def many(tmp_path):
+    files = {f"train/{'ab'[i % 2]}/{i:02d}.jpg": b"%02d" % i for i in range(20)}
+    return _fill(tmp_path / "many", files | {"val/a/v.jpg": b"v", "val/b/v.jpg": b"v"})
+
+
+def _images(source):
+    return [source[i].image for i in range(len(source))]
+
+
+def test_held_out_images_are_not_trained_on(many, tmp_path):
+    whole, _ = _open("folder", many, tmp_path)
+    train, val = _open("folder", many, tmp_path, held_out=6)
+    assert (len(train), len(val)) == (14, 6)
+    assert sorted(_images(train) + _images(val)) == sorted(_images(whole))
+    labels = {whole[i].image: whole[i].label for i in range(len(whole))}
+    for part in (train, val):
+        assert part.class_names == ("a", "b")
+        assert all(labels[part[i].image] == part[i].label for i in range(len(part)))
+    assert len({whole.fingerprint, train.fingerprint, val.fingerprint}) == 3
+    assert _images(pickle.loads(pickle.dumps(val))) == _images(val)
+
+
+def test_held_out_images_are_of_the_seed(many, tmp_path):
+    first, again, other = (
+        _open("folder", many, tmp_path, held_out=6, seed=seed)[1] for seed in (0, 0, 1)
+    )
+    assert _images(first) == _images(again)
+    assert first.fingerprint == again.fingerprint
+    assert _images(first) != _images(other)
+    assert first.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("held_out", [20, 21, -1])
+def test_too_many_held_out_are_refused(many, tmp_path, held_out):
+    message = _message("folder", many, tmp_path, held_out=held_out)
+    assert f"data.held_out={held_out} must lie between 1 and 19" in message
+    assert "20 images" in message
+
+
+# TFDS.
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """The embedded set, cut short, prepared through its own entry point."""
+    directory = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "SPLITS", FEW)
+        _open("shapes", "", directory)
+    return directory
+
+
+@pytest.fixture
+def embedded(cache):
+    return _open("shapes", "", cache)
+
+
+def test_the_embedded_set_is_what_the_renderer_draws(embedded):
+    for source, (split, number_of_images) in zip(embedded, FEW.items(), strict=True):
+        assert len(source) == number_of_images
+        assert source.class_names == shapes.CLASS_NAMES
+        rendered = {
+            hashlib.sha256(example["image"].read()).digest(): example["label"]
+            for example in _generated(split)
+        }
+        read = {
+            hashlib.sha256(e.image).digest(): e.label
+            for e in map(source.__getitem__, range(len(source)))
+        }
+        assert read == rendered
+
+
+def _generated(split):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shapes, "SPLITS", FEW)
+        return [example for _, example in shapes.Shapes._generate_examples(None, split)]
+
+
+def test_the_key_names_the_image(embedded):
+    train, _ = embedded
+    keys = [train[i].key for i in range(len(train))]
+    assert len(set(keys)) == len(keys)
+    assert keys[0].startswith("vgg_jax_shapes/1.0.0/train[0] train_")
+
+
+def test_the_embedded_set_is_rendered_once(cache, embedded, monkeypatch):
+    def refuse(*args):
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(shapes, "render", refuse)
+    again = _open("shapes", "", cache)
+    assert [s.fingerprint for s in again] == [s.fingerprint for s in embedded]
+    assert again[0].fingerprint != again[1].fingerprint
+
+
+def test_tfds_sources_survive_pickling(embedded):
+    source, _ = embedded
+    copy = pickle.loads(pickle.dumps(source))
+    assert [copy[i] for i in (0, 29)] == [source[i] for i in (0, 29)]
+    assert (copy.class_names, copy.fingerprint) == (source.class_names, source.fingerprint)
+
+
+def test_no_tensorflow_is_needed(cache):
+    code = (
+        "import sys\n"
+        "from vgg_jax import sources\n"
+        f"train, val = sources.open_sources('shapes', '', train_split='train', val_split='',"
+        f" cache_dir={str(cache)!r})\n"
+        "print(train[3].image[:2].hex(), len(val), 'tensorflow' in sys.modules)"
+    )
+    root = pathlib.Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.stdout.split() == ["ffd8", "20", "False"], done.stderr
+
+
+def test_a_tfds_set_is_opened_by_name(cache, embedded, tmp_path):
+    train, val = _open("vgg_jax_shapes", cache, tmp_path)
+    assert (train.fingerprint, val.fingerprint) == tuple(s.fingerprint for s in embedded)
+    assert train[7] == embedded[0][7]
+
+
+def test_tfds_splits_can_be_sliced(cache, tmp_path):
+    train, val = _open(
+        "vgg_jax_shapes", cache, tmp_path, train_split="train[:10]", val_split="train[10:]"
+    )
+    assert (len(train), len(val)) == (10, 20)
+    assert not set(_images(train)) & set(_images(val))
+    assert train.fingerprint != val.fingerprint
+
+
+def test_an_unknown_split_is_named_with_the_known(cache, tmp_path):
+    message = _message("vgg_jax_shapes", cache, tmp_path, val_split="test")
+    assert "'test'" in message
+    assert "'train', 'validation'" in message
+
+
+def test_an_unknown_tfds_name_is_refused(tmp_path):
+    message = _message("no_such_set", tmp_path, tmp_path)
+    assert "'no_such_set'" in message
+    assert str(tmp_path) in message
+    assert "'shapes', 'folder' or the name of a TFDS data set" in message
+
+
+def test_imagenet_comes_with_the_commands_that_prepare_it(tmp_path):
+    lines = _message("imagenet2012", tmp_path, tmp_path).splitlines()
+    assert lines[0] == f"The data set imagenet2012 is not prepared in {tmp_path}."
+    assert "    pip install 'vgg-jax[prepare]'" in lines
+    assert f"    tfds build imagenet2012 --file_format=array_record --data_dir={tmp_path}" in lines
+    assert "ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar" in "\n".join(lines)
+    assert f"    {tmp_path}/downloads/manual/" in lines
+
+
+def test_another_tfds_set_comes_without_imagenets_files(tmp_path):
+    message = _message("mnist", tmp_path, tmp_path)
+    assert f"tfds build mnist --file_format=array_record --data_dir={tmp_path}" in message
+    assert "ILSVRC" not in message
+
+
+def test_a_set_without_random_access_comes_with_the_conversion(tmp_path, monkeypatch):
+    # Parquet stands for TFDS's default, tfrecord, which only TensorFlow writes.
+    monkeypatch.setattr(shapes, "SPLITS", {"train": 2, "validation": 1})
+    builder = shapes.Shapes(data_dir=tmp_path, file_format="parquet")
+    builder.download_and_prepare()
+    message = _message("vgg_jax_shapes", tmp_path, tmp_path)
+    assert "is stored as parquet, which has no random access" in message
+    assert (
+        f"tfds convert_format --dataset_dir={builder.data_dir} --out_file_format=array_record"
+        in message
+    )
+    assert "--config.data.dir" in message
+
+
+def test_a_set_without_images_is_refused(tmp_path):
+    class Words(tfds.core.GeneratorBasedBuilder):
+        name = "vgg_jax_words"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = {"label": tfds.features.ClassLabel(names=["a", "b"])}
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples() for split in FEW}
+
+        def _generate_examples(self):
+            yield 0, {"label": "b"}
+
+    Words(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    message = _message("vgg_jax_words", tmp_path, tmp_path)
+    assert "vgg_jax_words/1.0.0 has no 'image' with a class 'label'" in message
+    assert "image classification" in message

@@ -1,0 +1,133 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vgg_jax import augment, optim, sharding, step
+from vgg_jax.model import VGG, init_params
+
+BATCH = 16
+MEAN = np.array([120.0, 110.0, 100.0], np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return VGG("A", num_classes=7, width=1 / 16, crop_px=32)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    return {
+        "image": rng.integers(0, 256, (BATCH, 32, 32, 3), np.uint8),
+        "label": rng.integers(0, 7, BATCH, np.int32),
+    }
+
+
+def run_steps(model, batch, num_devices, num_steps=3):
+    mesh = sharding.make_mesh(jax.devices()[:num_devices])
+    optimiser = optim.sgd(0.9, 5e-4)
+    train_step = step.make_train_step(
+        model, optimiser, seed=1, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.1
+    )
+    split, copied = sharding.split_batch(mesh), sharding.replicated(mesh)
+    train_step = jax.jit(
+        train_step, donate_argnums=0, in_shardings=(copied, split, copied), out_shardings=copied
+    )
+    state = step.init_state(init_params(model, jax.random.key(0)), optimiser)
+    state = sharding.put_replicated(state, mesh)
+    losses = []
+    for _ in range(num_steps):
+        state, metrics = train_step(state, sharding.put_batch(batch, split), np.float32(0.01))
+        losses.append(float(metrics["loss"]))
+    return state, losses
+
+
+def test_sharded_equals_single_device_with_dropout_and_colour_shift(model, batch):
+    with jax.default_matmul_precision("highest"):
+        one, one_losses = run_steps(model, batch, 1)
+        eight, eight_losses = run_steps(model, batch, 8)
+    np.testing.assert_allclose(one_losses, eight_losses, rtol=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert len(jax.tree.leaves(eight.params)[0].sharding.device_set) == 8
+
+
+def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
+    """One step from rest moves by -lr (dCE/dw + l2 w) on kernels, by -lr dCE/db on biases."""
+    model = model.clone(dropout=0.0)
+    optimiser = optim.sgd(0.9, 0.1)
+    params = init_params(model, jax.random.key(0))
+    train_step = step.make_train_step(
+        model, optimiser, seed=0, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.0
+    )
+    state, metrics = jax.jit(train_step)(
+        step.init_state(params, optimiser), batch, np.float32(0.5)
+    )
+
+    def cross_entropy(params):
+        images = augment.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+        logits = model.apply({"params": params}, images)[:, 0, 0]
+        chosen = jax.nn.log_softmax(logits)[jnp.arange(BATCH), batch["label"]]
+        return -chosen.mean()
+
+    loss, grads = jax.jit(jax.value_and_grad(cross_entropy))(params)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-6)
+    for name, layer in params.items():
+        kernel, bias = layer["kernel"], layer["bias"]
+        expected = kernel - 0.5 * (grads[name]["kernel"] + 0.1 * kernel)
+        np.testing.assert_allclose(state.params[name]["kernel"], expected, atol=1e-6)
+        expected = bias - 0.5 * grads[name]["bias"]
+        np.testing.assert_allclose(state.params[name]["bias"], expected, atol=1e-6)
+
+
+def test_each_step_draws_anew(model, batch):
+    """At rate 0 the parameters stand still, so only dropout and colour shift differ."""
+    optimiser = optim.sgd(0.9, 0.0)
+    train_step = jax.jit(
+        step.make_train_step(
+            model, optimiser, seed=1, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.1
+        )
+    )
+    state = step.init_state(init_params(model, jax.random.key(0)), optimiser)
+    losses = []
+    for _ in range(3):
+        state, metrics = train_step(state, batch, np.float32(0))
+        losses.append(float(metrics["loss"]))
+    assert len(set(losses)) == 3
+
+
+def test_val_step_ignores_what_fills_up_a_batch(model, batch):
+    params = init_params(model, jax.random.key(0))
+    val_step = jax.jit(step.make_val_step(model, mean_rgb=MEAN, input_scale=1 / 70))
+    whole = val_step(params, {**batch, "weight": np.ones(BATCH, np.float32)})
+    weight = (np.arange(BATCH) < 5).astype(np.float32)
+    part = val_step(params, {**batch, "weight": weight})
+    scores = model.apply(
+        {"params": params}, augment.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+    )[:, 0, 0]
+    wrong = np.asarray(scores).argmax(-1) != batch["label"]
+    assert whole["count"] == BATCH
+    assert part["count"] == 5
+    assert whole["top1"] == wrong.sum()
+    assert part["top1"] == wrong[:5].sum()
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "rank"),
+    [
+        ([3.0, 2.0, 1.0], 0, 0),
+        ([3.0, 2.0, 1.0], 2, 2),
+        ([1.0, 1.0, 1.0], 0, 0),  # Of equal scores the lower class ranks higher.
+        ([1.0, 1.0, 1.0], 2, 2),
+        ([np.nan, np.nan, np.nan], 0, 3),  # A net that broke is never right.
+    ],
+)
+def test_label_rank(scores, label, rank):
+    result = step.label_rank(jnp.array([scores]), jnp.array([label]))
+    assert result.tolist() == [rank]
+
+
+def test_top5_with_fewer_than_five_classes_is_always_right():
+    rank = step.label_rank(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([0]))
+    assert not (rank >= 5).any()

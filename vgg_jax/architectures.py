@@ -1,0 +1,178 @@
+"""Table 1 of the paper as data, and the arithmetic that follows from it.
+
+Nothing here needs JAX: a net is a tuple of `Layer`s, from which the model is built and from
+which `vgg_jax.describe` computes sizes, weights, multiply-adds and receptive fields.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+BLOCK_WIDTHS = (64, 128, 256, 512, 512)
+FC_WIDTHS = (4096, 4096)
+
+# Kernel sizes in px, block by block (Table 1). B-5x5 is §4.1's shallow net: B with each pair of
+# 3x3 convolutions replaced by one 5x5.
+BLOCKS: Mapping[str, tuple[tuple[int, ...], ...]] = {
+    "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+    "A-LRN": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
+    "B": ((3, 3), (3, 3), (3, 3), (3, 3), (3, 3)),
+    "B-5x5": ((5,), (5,), (5,), (5,), (5,)),
+    "C": ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1)),
+    "D": ((3, 3), (3, 3), (3, 3, 3), (3, 3, 3), (3, 3, 3)),
+    "E": ((3, 3), (3, 3), (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
+}
+NETS = tuple(BLOCKS)
+NETS_WITH_LRN = ("A-LRN",)
+
+# Table 2, millions of parameters. The paper gives no figure for B-5x5.
+TABLE_2_MILLIONS = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
+
+# The layers of A that a deeper net starts from (§3.1): A's first four convolutions, under the
+# names that they have in A, and the three FC layers. B-5x5's convolutions have other shapes, so it
+# takes the FC layers alone.
+PREINITIALISED = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
+
+CELL_PX = 2 ** len(BLOCK_WIDTHS)  # Five halvings: one cell of the last pooling every 32 px.
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One row of Table 1.
+
+    Attributes:
+      name: The literature's name: conv3_1, lrn1, pool3, fc6.
+      kind: A convolution pads so that its output has its input's size; a fully connected layer
+        is a convolution without padding (§3.2); a pooling halves, rounding down.
+      kernel_px: Side of the kernel in cells of the layer's input; 0 for LRN.
+      features_in: Channels in.
+      features: Channels out.
+    """
+
+    name: str
+    kind: Literal["conv", "lrn", "pool", "fc"]
+    kernel_px: int
+    features_in: int
+    features: int
+
+    @property
+    def num_weights(self) -> int:
+        """Kernel values, biases not counted."""
+        if self.kind in ("conv", "fc"):
+            return self.kernel_px**2 * self.features_in * self.features
+        return 0
+
+    @property
+    def num_parameters(self) -> int:
+        """Kernel values and biases."""
+        return self.num_weights + (self.features if self.num_weights else 0)
+
+    def output_px(self, input_px: int) -> int:
+        """Side of the output for an input of the given side, in cells."""
+        if self.kind == "pool":
+            return input_px // 2
+        if self.kind == "fc":
+            return input_px - self.kernel_px + 1
+        return input_px
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a layer costs on one square image.
+
+    Attributes:
+      layer: The layer.
+      output_px: Side of its output, in cells.
+      values: Output values.
+      multiply_adds: Multiplications of the kernel with the input; biases, LRN, pooling not counted.
+      receptive_field_px: Side of the part of the image that one output value sees.
+    """
+
+    layer: Layer
+    output_px: int
+    values: int
+    multiply_adds: int
+    receptive_field_px: int
+
+
+def layers(
+    net: str, *, num_classes: int = 1000, width: float = 1.0, crop_px: int = 224
+) -> tuple[Layer, ...]:
+    """Lists a net's layers, input to output (Table 1).
+
+    Args:
+      net: One of `NETS`.
+      num_classes: Outputs of FC8.
+      width: Multiplies every number of channels but the input's and FC8's.
+      crop_px: Side of the training crop. FC6 covers the last pooling's output, crop_px / 32 cells.
+
+    Raises:
+      ValueError: The net is unknown, the crop not a whole number of 32 px cells, or the width or
+        the number of classes not above 0.
+    """
+    if net not in BLOCKS:
+        raise ValueError(f"Unknown net {net!r}. Choose one of {', '.join(NETS)}.")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width={width} must be a finite number above 0.")
+    if num_classes < 1:
+        raise ValueError(f"num_classes={num_classes} must be at least 1.")
+    if crop_px < CELL_PX or crop_px % CELL_PX:
+        raise ValueError(
+            f"crop_px={crop_px} is not a whole number of the net's {CELL_PX} px cells. "
+            f"Choose a multiple of {CELL_PX}, such as 64, 96 or 224 (the paper's)."
+        )
+
+    def scaled(features: int) -> int:
+        return max(1, round(features * width))
+
+    result = []
+    features = 3
+    for block, (kernels, block_width) in enumerate(zip(BLOCKS[net], BLOCK_WIDTHS, strict=True), 1):
+        for index, kernel_px in enumerate(kernels, 1):
+            result.append(
+                Layer(f"conv{block}_{index}", "conv", kernel_px, features, scaled(block_width))
+            )
+            features = scaled(block_width)
+        if block == 1 and net in NETS_WITH_LRN:
+            result.append(Layer("lrn1", "lrn", 0, features, features))
+        result.append(Layer(f"pool{block}", "pool", 2, features, features))
+    kernel_px = crop_px // CELL_PX
+    for index, fc_width in enumerate((*map(scaled, FC_WIDTHS), num_classes), 6):
+        result.append(Layer(f"fc{index}", "fc", kernel_px, features, fc_width))
+        features, kernel_px = fc_width, 1
+    return tuple(result)
+
+
+def num_parameters(net: Sequence[Layer]) -> int:
+    """Counts kernels and biases."""
+    return sum(layer.num_parameters for layer in net)
+
+
+def costs(net: Sequence[Layer], image_px: int) -> tuple[Cost, ...]:
+    """Computes every layer's cost on one image_px x image_px image.
+
+    Raises:
+      ValueError: The image is smaller than the crop that FC6 was made for.
+    """
+    result = []
+    side, field_px, stride_px = image_px, 1, 1
+    for layer in net:
+        side = layer.output_px(side)
+        if side < 1:
+            raise ValueError(
+                f"A {image_px} px image is too small: nothing is left of it at {layer.name}."
+            )
+        field_px += max(layer.kernel_px - 1, 0) * stride_px
+        if layer.kind == "pool":
+            stride_px *= 2
+        result.append(
+            Cost(
+                layer=layer,
+                output_px=side,
+                values=side**2 * layer.features,
+                multiply_adds=side**2 * layer.num_weights,
+                receptive_field_px=field_px,
+            )
+        )
+    return tuple(result)

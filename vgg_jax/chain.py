@@ -1,0 +1,94 @@
+"""Which run starts from which, and the commands that make what is missing."""
+
+import importlib
+import importlib.util
+import pathlib
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError
+
+MINI = "mini_"  # configs/mini.py:NAME is the run mini_NAME.
+
+
+def load_config(name: str) -> tuple[str, ConfigDict] | None:
+    """Finds the config of a run of this project by the run's name.
+
+    Returns:
+      What --config takes, and the config; None where no file in configs/ makes that run.
+    """
+    if name.startswith(MINI) and _has_config(name.removeprefix(MINI)):
+        original = name.removeprefix(MINI)
+        return f"configs/mini.py:{original}", _module("mini").get_config(original)
+    if _has_config(name):
+        return f"configs/{name}.py", _module(name).get_config()
+    return None
+
+
+def _has_config(name: str) -> bool:
+    return (
+        name.isidentifier()
+        and name not in ("base", "mini")
+        and importlib.util.find_spec(f"configs.{name}") is not None
+    )
+
+
+def _module(name: str):  # noqa: ANN202  (a module)
+    return importlib.import_module(f"configs.{name}")
+
+
+def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
+    """Returns the workdir that `init_from` means, or None for "none".
+
+    A name without a slash is a run beside this one; anything else is a path.
+    """
+    if init_from == "none":
+        return None
+    if "/" in init_from:
+        return pathlib.Path(init_from).expanduser()
+    return workdir.parent / init_from
+
+
+def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> None:
+    """Checks that the run which this one starts from is there and finished.
+
+    Args:
+      c: This run's config.
+      workdir: This run's workdir.
+      overrides: The `--config.key=value` arguments given, which the printed commands repeat where
+        the runs of a chain must agree: data, width, crop, classes.
+
+    Raises:
+      UserError: It isn't; the message has the chain of commands that makes it.
+    """
+    source = resolve(c.init_from, workdir)
+    if source is None or (source / "result.json").exists():
+        return
+    if (source / "config.json").exists():
+        raise UserError(
+            f"This run starts from {source}, which hasn't finished. Run its command again to go "
+            "on, or set --config.init_from=none to train from the chosen initialisation."
+        )
+    commands = _commands(c.init_from, workdir.parent, overrides)
+    made_by = (
+        "These commands make it, in this order:\n" + "".join(f"    {line}\n" for line in commands)
+        if commands
+        else "No config of this project makes it; give the workdir of a finished run.\n"
+    )
+    raise UserError(
+        f"This run starts from {source}, where there is no run. {made_by}"
+        "Or train from the chosen initialisation with --config.init_from=none."
+    )
+
+
+def _commands(name: str, root: pathlib.Path, overrides: Sequence[str]) -> list[str]:
+    shared = ("data.", "width=", "crop_px=", "num_classes=", "input_scale=")
+    repeated = [o for o in overrides if o.removeprefix("--config.").startswith(shared)]
+    found = load_config(name)
+    if found is None or (root / name / "result.json").exists():
+        return []
+    spec, config = found
+    where = [] if root == pathlib.Path("runs") else [f"--workdir={root / name}"]
+    command = " ".join(["python -m vgg_jax.main", f"--config={spec}", *where, *repeated])
+    return [*_commands(config.init_from, root, overrides), command]

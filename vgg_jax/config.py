@@ -1,0 +1,163 @@
+"""What a valid config is, and when two configs are the same run. Needs no device and no data."""
+
+import json
+import pathlib
+
+from ml_collections import ConfigDict
+
+from vgg_jax import architectures
+from vgg_jax.errors import UserError
+
+# What may change between a run and its resumption: it doesn't change the result. The data may
+# have moved; the fingerprint of its index says whether it is the same.
+HOUSEKEEPING = (
+    "name",
+    "data.dir",
+    "data.num_workers",
+    "data.cache_dir",
+    "eval.",
+    "log_every_steps",
+    "checkpoint_every_steps",
+)
+
+
+def validate(c: ConfigDict) -> None:
+    """Checks all that can be checked without data and devices.
+
+    Raises:
+      UserError: A value is impossible; the message names the key and what to change.
+    """
+    try:
+        architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    _require_choice("dtype", c.dtype, ("bfloat16", "float32"))
+    _require_choice("init", c.init, ("normal", "glorot", "he"))
+    _require_choice("init_layers", c.init_layers, ("all", "preinit"))
+    for key in ("num_epochs", "batch_size", "log_every_steps", "checkpoint_every_steps"):
+        _require(c[key] >= 1, f"{key}={c[key]} must be at least 1.")
+    _require(c.eval.batch_size >= 1, f"eval.batch_size={c.eval.batch_size} must be at least 1.")
+    _require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
+    _require(c.input_scale > 0, f"input_scale={c.input_scale} must be above 0.")
+    _require(c.init_sigma > 0, f"init_sigma={c.init_sigma} must be above 0.")
+    _require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
+    _require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
+    _require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
+    _require(
+        c.num_classes == 0 or c.num_classes >= 2,
+        f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
+    )
+    _require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
+    _require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
+    _require(
+        len(c.data.mean_rgb) in (0, 3) and all(0 <= value <= 255 for value in c.data.mean_rgb),
+        f"data.mean_rgb={c.data.mean_rgb} must be three numbers from 0 to 255, "
+        "or () to compute it from the training set.",
+    )
+    _require(
+        len(c.train_scale) == 2 and c.train_scale[0] <= c.train_scale[1],
+        f"train_scale={c.train_scale} must be a pair, smallest and largest S: "
+        "--config.train_scale=256,512, or 256,256 for S = 256.",
+    )
+    _require(
+        c.train_scale[0] >= c.crop_px,
+        f"train_scale={c.train_scale} is below the crop of {c.crop_px} px (§3.1 needs S >= the "
+        f"crop). Raise train_scale to {c.crop_px} or more, or lower crop_px.",
+    )
+    _require(
+        c.val_scale >= c.crop_px,
+        f"val_scale={c.val_scale} is below the crop of {c.crop_px} px. "
+        f"Raise val_scale to {c.crop_px} or more, or lower crop_px.",
+    )
+    plateau = c.plateau
+    _require(plateau.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
+    _require(plateau.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
+    _require(0 < plateau.factor < 1, f"plateau.factor={plateau.factor} must lie between 0 and 1.")
+    _require(
+        0 < plateau.last_rate <= c.learning_rate,
+        f"plateau.last_rate={plateau.last_rate} must lie between 0 and "
+        f"learning_rate={c.learning_rate}.",
+    )
+
+
+def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:
+    """Returns the number of classes, checked against the data set's.
+
+    Raises:
+      UserError: The config names another number than the data set has.
+    """
+    if num_classes not in (0, len(class_names)):
+        raise UserError(
+            f"num_classes={num_classes}, but the data set has {len(class_names)} classes. "
+            f"Set --config.num_classes={len(class_names)}, or 0 for as many as the data set has, "
+            "or choose the data set with --config.data.name and --config.data.dir."
+        )
+    return len(class_names)
+
+
+def check_divides(c: ConfigDict, num_devices: int) -> None:
+    """Checks that batches split evenly over the devices.
+
+    Raises:
+      UserError: They don't; the message names the nearest batch that does.
+    """
+    for key, value in (("batch_size", c.batch_size), ("eval.batch_size", c.eval.batch_size)):
+        if value % num_devices:
+            nearest = max(1, round(value / num_devices)) * num_devices
+            raise UserError(
+                f"{key}={value} doesn't divide over {num_devices} devices. "
+                f"Set --config.{key}={nearest}."
+            )
+
+
+def load(workdir: pathlib.Path) -> ConfigDict | None:
+    """Reads the config of the run in a workdir; None where there is none."""
+    path = workdir / "config.json"
+    return ConfigDict(json.loads(path.read_text())) if path.exists() else None
+
+
+def save(c: ConfigDict, workdir: pathlib.Path) -> None:
+    """Writes the config into a workdir."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    partial = workdir / "config.json.partial"
+    partial.write_text(json.dumps(c.to_dict(), indent=2) + "\n")
+    partial.replace(workdir / "config.json")
+
+
+def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
+    """Checks that the workdir is empty or holds this very run.
+
+    Raises:
+      UserError: It holds a run whose result would differ; the message lists the keys.
+    """
+    saved = load(workdir)
+    if saved is None:
+        return
+    ours, theirs = _flat(c), _flat(saved)
+    differing = [
+        f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key) and not key.startswith(HOUSEKEEPING)
+    ]
+    if differing:
+        raise UserError(
+            f"{workdir} holds another run:\n" + "\n".join(differing) + "\n"
+            "Choose another --workdir, or remove that one."
+        )
+
+
+def _flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:
+    result = {}
+    for key, value in json.loads(json.dumps(c.to_dict())).items():
+        nested = isinstance(value, dict)
+        result |= _flat(ConfigDict(value), f"{prefix}{key}.") if nested else {prefix + key: value}
+    return result
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, f"{key}={value!r} must be one of {', '.join(choices)}.")

@@ -1,0 +1,39 @@
+"""Draws a run's curves: loss, errors and learning rate against epochs."""
+
+import itertools
+import pathlib
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from vgg_jax import metrics
+
+
+def draw(workdir: pathlib.Path, title: str) -> pathlib.Path:
+    """Writes workdir/curves.png from workdir/metrics.jsonl and returns its path."""
+    train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    loss, error = figure.subplots(1, 2)
+    _plot(loss, train, "loss", "training, with dropout and augmentation", color="C0", alpha=0.5)
+    _plot(loss, val, "loss", "validation", color="C1")
+    loss.set(ylabel="cross entropy", ylim=(0, None))
+    _plot(error, train, "error", "training top-1", color="C0", alpha=0.5)
+    _plot(error, val, "top1_error", "validation top-1", color="C1")
+    _plot(error, val, "top5_error", "validation top-5", color="C2")
+    error.set(ylabel="error, %", ylim=(0, 100))
+    for axes in (loss, error):
+        axes.set(xlabel="epoch", xlim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        for before, after in itertools.pairwise(train):
+            if after["learning_rate"] < before["learning_rate"]:
+                axes.axvline(before["epoch"], color="grey", linestyle=":", linewidth=1)
+        axes.legend()
+    figure.suptitle(f"{title} (dotted: the learning rate drops)")
+    path = workdir / "curves.png"
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _plot(axes, records: list[metrics.Record], name: str, label: str, **style) -> None:  # noqa: ANN001, ANN003
+    axes.plot([r["epoch"] for r in records], [r[name] for r in records], label=label, **style)

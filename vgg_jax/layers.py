@@ -1,0 +1,75 @@
+"""The operations between a net's kernels: convolution, max-pooling, LRN, dropout."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+
+def conv(
+    x: Float[Array, "b h w i"],
+    kernel: Float[Array, "k k i o"],
+    padding: Literal["SAME", "VALID"],
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolves with stride 1, without a bias.
+
+    Args:
+      x: Activations.
+      kernel: HWIO weights.
+      padding: SAME pads with zeros to keep the size (§2.1); VALID is a fully connected layer
+        applied at every position (§3.2).
+    """
+    if padding == "VALID" and x.shape[1:3] == kernel.shape[:2]:
+        # One position: a matrix product gives the same sums and is faster than a convolution.
+        product = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
+        return product[:, None, None, :]
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
+    """Takes the maximum of each 2x2 window, stride 2; an odd last row or column is left out (§2.1).
+
+    Maxima of strided slices, since XLA's reduce_window and its gradient, select_and_scatter,
+    take twice the time on a CPU.
+    """
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    rows = jnp.maximum(x[:, 0:h:2], x[:, 1:h:2])
+    return jnp.maximum(rows[:, :, 0:w:2], rows[:, :, 1:w:2])
+
+
+def local_response_norm(
+    x: Float[Array, "b h w c"],
+    *,
+    k: float = 2.0,
+    n: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+) -> Float[Array, "b h w c"]:
+    """Divides each value by (k + alpha * sum of squares over n neighbouring channels) ** beta.
+
+    Krizhevsky et al. 2012, as §2.2 has it: alpha is not divided by n and k is 2, where Caffe's
+    layer divides alpha by n and defaults to k = 1. The sum runs over the channels that exist.
+    """
+    half = n // 2
+    squares = jnp.pad(jnp.square(x.astype(jnp.float32)), ((0, 0),) * 3 + ((half, half),))
+    channels = x.shape[-1]
+    sums = sum(squares[..., i : i + channels] for i in range(n))
+    return (x * (k + alpha * sums) ** -beta).astype(x.dtype)
+
+
+def dropout(
+    x: Float[Array, "b h w c"], keys: Key[Array, " b"], rate: float
+) -> Float[Array, "b h w c"]:
+    """Zeroes values with probability `rate` and divides the rest by 1 - rate (§3.1).
+
+    Args:
+      x: Activations.
+      keys: One key an example, so that what an example draws doesn't depend on how the batch is
+        split over devices.
+      rate: Probability in [0, 1).
+    """
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)
+    return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)

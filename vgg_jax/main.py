@@ -1,0 +1,94 @@
+"""Trains a net: `python -m vgg_jax.main --config=configs/e_multiscale.py [--workdir=DIR]`.
+
+The same command on the same workdir goes on where it stopped. JAX is imported only once the
+config has passed its checks; the worker processes, which import this module anew, never need it.
+"""
+
+import json
+import os
+import pathlib
+import sys
+from typing import Any
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from vgg_jax import chain, config, sources
+from vgg_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run keeps everything. Default: runs/<the config's name>."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Trains, or says what the finished run gave."""
+    if len(argv) > 1:
+        raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
+    # Orbax and TFDS log routine facts to stderr, over the progress bar.
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.ERROR)
+    c = _CONFIG.value
+    workdir = pathlib.Path(_WORKDIR.value or f"runs/{c.name}").expanduser()
+    config.validate(c)
+    config.refuse_other_run(c, workdir)
+    result_file = workdir / "result.json"
+    if result_file.exists():
+        print("This run is finished.")
+        _print_result(c.name, workdir, json.loads(result_file.read_text()))
+        return
+    if not (workdir / "checkpoints").exists():
+        overrides = [argument for argument in sys.argv[1:] if argument.startswith("--config.")]
+        chain.check(c, workdir, overrides)
+    train_source, val_source = sources.open_sources(
+        c.data.name,
+        c.data.dir,
+        train_split=c.data.train_split,
+        val_split=c.data.val_split,
+        cache_dir=c.data.cache_dir,
+        held_out=c.data.held_out,
+        seed=c.seed,
+    )
+    config.resolve_num_classes(c.num_classes, train_source.class_names)
+
+    from vgg_jax import train
+
+    result = train.train(c, workdir, train_source, val_source)
+    if result:
+        _print_result(c.name, workdir, result)
+
+
+def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> None:
+    last, best = result["last"], result["best"]
+    print(
+        f"\n{name}: top-1 error {last['top1_error']:.2f}%, top-5 error {last['top5_error']:.2f}% "
+        f"on {last['num_images']:,} validation images (centre crop) after {last['epoch']} epochs\n"
+        f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
+        f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
+        f"(top-1 error {best['top1_error']:.2f}%)\n"
+        f"  curves      {workdir / 'curves.png'}\n"
+        "\nNext:\n"
+        f"  tensorboard --logdir={workdir.parent}\n"
+        "  python -m vgg_jax.describe --net=all\n"
+        "  python -m vgg_jax.main --config=configs/mini.py:a_256   # any run of Table 3, shrunk\n"
+        "  python -m vgg_jax.main --config=configs/mini.py:a_256 --workdir=runs/mine \\\n"
+        "      --config.data.name=folder --config.data.dir=FOLDER  # your images, train/ and val/\n"
+        "  python -m vgg_jax.main --config=configs/a_256.py        # the paper's, on ImageNet"
+    )
+
+
+def run() -> None:
+    """Runs `main` with the flags; prints a UserError's message alone and exits with status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        app.run(main)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,183 @@
+"""What a run reports while it goes: JSON lines, TensorBoard events, a progress bar."""
+
+import collections
+import json
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import tensorboardX
+from tqdm import tqdm
+
+from vgg_jax.errors import UserError
+
+# Steps that may wait on the device. Without a bound a fast host runs ahead without end, and
+# several hosts that do so hang.
+STEPS_IN_FLIGHT = 8
+
+Record = dict[str, str | int | float]
+
+
+class NotFiniteError(UserError):
+    """The loss became infinite or NaN."""
+
+
+class MetricsLog:
+    """Writes workdir/metrics.jsonl and TensorBoard events, and shows a progress bar.
+
+    Opened at a step, it leaves out what an interrupted run wrote beyond it.
+    """
+
+    def __init__(
+        self, workdir: pathlib.Path, *, start_step: int, total_steps: int, write: bool
+    ) -> None:
+        """Opens the log.
+
+        Args:
+          workdir: Of the run.
+          start_step: Steps done before.
+          total_steps: Steps at most.
+          write: Whether this process is the one that writes.
+        """
+        self._write = write
+        self._bar = tqdm(
+            total=total_steps,
+            initial=start_step,
+            unit="step",
+            disable=not write,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        if not write:
+            return
+        path = workdir / "metrics.jsonl"
+        _truncate(path, start_step)
+        self._file = path.open("a", buffering=1)
+        self._events = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start_step + 1
+        )
+
+    def train(self, step: int, values: Mapping[str, int | float]) -> None:
+        """Records means over the steps since the last call, and moves the bar."""
+        self._record("train", step, values)
+        self._bar.set_postfix_str(
+            f"loss {values['loss']:.3f}, error {values['error']:.1f}%, "
+            f"{values['images_per_s']:,.0f} images/s",
+            refresh=False,
+        )
+        self._bar.update(step - self._bar.n)
+
+    def val(self, step: int, values: Mapping[str, int | float]) -> None:
+        """Records a validation, and prints it above the bar."""
+        self._record("val", step, values)
+        if self._write:
+            self._bar.write(
+                f"epoch {values['epoch']:3.0f}: top-1 {values['top1_error']:6.2f}%  "
+                f"top-5 {values['top5_error']:6.2f}%  loss {values['loss']:.3f}  "
+                f"rate {values['learning_rate']:.0e}"
+            )
+
+    def close(self) -> None:
+        """Flushes and closes the files and the bar."""
+        self._bar.close()
+        if self._write:
+            self._file.close()
+            self._events.close()
+
+    def _record(self, kind: str, step: int, values: Mapping[str, int | float]) -> None:
+        if not self._write:
+            return
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(f"{kind}/{name}", value, step)
+
+
+class Window:
+    """Gathers the metrics of steps without waiting for them, and logs their means.
+
+    A window's values are fetched when the next one is full, when the device has long computed
+    them, so that no step waits for the host.
+    """
+
+    def __init__(self, log: MetricsLog, *, batch_size: int, steps_per_epoch: int) -> None:
+        self._log = log
+        self._batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+        self._in_flight: collections.deque[jax.Array] = collections.deque()
+        self._compiled = False
+        self._full: tuple[int, list[Mapping[str, jax.Array]], dict[str, float]] | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Starts the clock anew, after something that isn't training."""
+        self._metrics: list[Mapping[str, jax.Array]] = []
+        self._waited_s = 0.0
+        self._timed_steps = 0
+        self._started = time.perf_counter()
+
+    def add(self, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
+        """Takes in a step's metrics, not yet computed, and the time spent waiting for its input."""
+        self._metrics.append(metrics)
+        self._in_flight.append(metrics["loss"])
+        if not self._compiled:
+            # The first step compiles; its time would drown the rates.
+            metrics["loss"].block_until_ready()
+            self._compiled, self._started = True, time.perf_counter()
+            return
+        if len(self._in_flight) > STEPS_IN_FLIGHT:
+            self._in_flight.popleft().block_until_ready()
+        self._waited_s += waited_s
+        self._timed_steps += 1
+
+    def end(self, step: int, learning_rate: float) -> None:
+        """Closes the window at a step, and logs the one before."""
+        self.flush()
+        elapsed = time.perf_counter() - self._started
+        rates = {
+            "epoch": step / self._steps_per_epoch,
+            "learning_rate": learning_rate,
+            "images_per_s": self._timed_steps * self._batch_size / elapsed,
+            "input_wait_share": self._waited_s / elapsed,
+        }
+        self._full = (step, self._metrics, rates)
+        self.restart()
+
+    def flush(self) -> None:
+        """Logs the window that is closed but not logged yet, waiting for its values.
+
+        Raises:
+          NotFiniteError: Its loss is not finite; nothing is logged.
+        """
+        if self._full is None:
+            return
+        (step, metrics, rates), self._full = self._full, None
+        values = jax.device_get(metrics)
+        means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        if not math.isfinite(means["loss"]):
+            raise NotFiniteError(
+                f"The loss is {means['loss']} within the {len(values)} steps up to step {step}, at "
+                f"learning rate {rates['learning_rate']:g}."
+            )
+        self._log.train(step, {**means, **rates})
+
+
+def _truncate(path: pathlib.Path, step: int) -> None:
+    kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(kept))
+    partial.replace(path)
+
+
+def _whole_lines(path: pathlib.Path) -> list[str]:
+    # A killed process can leave a last line without its end.
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
+def read(workdir: pathlib.Path, kind: str) -> list[Record]:
+    """Reads the records of one kind, "train" or "val", in the order of their steps."""
+    records = [json.loads(line) for line in _whole_lines(workdir / "metrics.jsonl")]
+    return [record for record in records if record["kind"] == kind]

@@ -1,0 +1,215 @@
+"""The nets of Table 1 as one linen module, their initialisation and pre-initialisation."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from vgg_jax import architectures, layers
+
+Params = Mapping[str, Mapping[str, Array]]
+Initialiser = Callable[[Key[Array, ""], tuple[int, ...], Any], Array]
+Init = Literal["normal", "glorot", "he"]
+
+
+def kernel_initialiser(init: Init, sigma: float = 0.1) -> Initialiser:
+    """Returns the initialiser of every kernel; biases are always zero (§3.1).
+
+    Args:
+      init: "normal" is the paper's, N(0, sigma^2); "glorot" is the uniform one of Glorot & Bengio
+        2010, which the paper's footnote recommends; "he" is N(0, 2 / fan_in), He et al. 2015.
+      sigma: Standard deviation of "normal". The paper's variance of 1e-2 is a sigma of 0.1.
+
+    Raises:
+      ValueError: `init` is none of these.
+    """
+    if init == "normal":
+        return nn.initializers.normal(sigma)
+    if init == "glorot":
+        return nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+    if init == "he":
+        return nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+    raise ValueError(f"Unknown initialisation {init!r}. Choose normal, glorot or he.")
+
+
+class Conv(nn.Module):
+    """A kernel and a bias. The bias is returned, not added: see `VGG`."""
+
+    features: int
+    kernel_px: int
+    padding: Literal["SAME", "VALID"]
+    kernel_init: Initialiser
+    dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w i"]
+    ) -> tuple[Float[Array, "b h2 w2 o"], Float[Array, "1 1 1 o"]]:
+        """Returns the sums without the bias, and the bias."""
+        shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
+        kernel = self.param("kernel", self._draw, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        x, bias = layers.conv(x, kernel, self.padding), bias[None, None, None]
+        if self.is_mutable_collection("activations") and not self.is_initializing():
+            self.sow("activations", "before_relu", x + bias)
+        return x, bias
+
+    def _draw(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k k i o"]:
+        if self.padding == "VALID":
+            # A fully connected layer is drawn as the matrix that it is: of a convolution, Glorot's
+            # rule would count the kernel's area among the outputs, and draw FC6 2.8 times too small.
+            matrix = (math.prod(shape[:-1]), shape[-1])
+            return self.kernel_init(key, matrix, jnp.float32).reshape(shape)
+        return self.kernel_init(key, shape, jnp.float32)
+
+
+class VGG(nn.Module):
+    """Any net of Table 1, fully convolutional from the start (§3.2).
+
+    One parameter tree serves crops and whole images: on a training crop the class score map has
+    one cell, on a larger image one every 32 px.
+
+    Attributes:
+      net: One of `architectures.NETS`.
+      num_classes: Outputs of FC8.
+      width: Multiplies every number of channels but the input's and FC8's.
+      crop_px: Side of the training crop, a multiple of 32; sets FC6's kernel.
+      dropout: Rate after FC6 and FC7 (§3.1).
+      kernel_init, sigma: See `kernel_initialiser`.
+      dtype: Of the arithmetic, bfloat16 or float32. Parameters and scores are float32.
+    """
+
+    net: str
+    num_classes: int = 1000
+    width: float = 1.0
+    crop_px: int = 224
+    dropout: float = 0.5
+    kernel_init: Init = "he"
+    sigma: float = 0.1
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def architecture(self) -> tuple[architectures.Layer, ...]:
+        """The rows of Table 1 that this net is made of."""
+        return architectures.layers(
+            self.net, num_classes=self.num_classes, width=self.width, crop_px=self.crop_px
+        )
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "b h w 3"], dropout_keys: Key[Array, " b"] | None = None
+    ) -> Float[Array, "b h2 w2 k"]:
+        """Computes class score maps.
+
+        Args:
+          images: Mean-subtracted RGB, at least crop_px on both sides.
+          dropout_keys: One key an example to train; None to evaluate, without dropout.
+
+        Returns:
+          Unnormalised class scores, (h // 32 - crop_px // 32 + 1) x (the same of w) cells.
+          With `mutable=["activations"]` every layer's values besides: see `activations`.
+
+        Raises:
+          ValueError: The images are smaller than the crop.
+        """
+        if min(images.shape[1:3]) < self.crop_px:
+            raise ValueError(
+                f"Images of {images.shape[1]} x {images.shape[2]} px are smaller than the net's "
+                f"crop of {self.crop_px} px."
+            )
+        x, bias = images, None
+        for layer in self.architecture:
+            if layer.kind == "pool":
+                # A maximum commutes with adding a bias and with ReLU, so both wait for it and
+                # then touch a quarter of the values.
+                x = layers.max_pool(x)
+                continue
+            if bias is not None:
+                x, bias = nn.relu(x + bias), None
+            if layer.kind == "lrn":
+                x = layers.local_response_norm(x)
+                continue
+            if layer.name in ("fc7", "fc8") and dropout_keys is not None and self.dropout:
+                keys = jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, int(layer.name[2:]))
+                x = layers.dropout(x, keys, self.dropout)
+            x, bias = Conv(
+                features=layer.features,
+                kernel_px=layer.kernel_px,
+                padding="VALID" if layer.kind == "fc" else "SAME",
+                kernel_init=kernel_initialiser(self.kernel_init, self.sigma),
+                dtype=self.dtype,
+                name=layer.name,
+            )(x)
+        return (x + bias).astype(jnp.float32)
+
+
+def init_params(model: VGG, key: Key[Array, ""]) -> Params:
+    """Draws a net's parameters: {layer: {"kernel": HWIO, "bias": O}}, float32."""
+    image = jnp.zeros((1, model.crop_px, model.crop_px, 3))
+    return model.init(key, image)["params"]
+
+
+def activations(
+    model: VGG,
+    params: Params,
+    images: Float[Array, "b h w 3"],
+    names: Sequence[str],
+    *,
+    before_relu: bool = False,
+) -> dict[str, Float[Array, "b h2 w2 c"]]:
+    """Computes the activations of named layers.
+
+    Args:
+      model: The net.
+      params: Its parameters.
+      images: Mean-subtracted RGB, scaled as in training, at least crop_px on both sides.
+      names: Any of conv1_1 ... conv5_4, fc6, fc7, fc8.
+      before_relu: Return the values that go into ReLU. FC8 has no ReLU.
+
+    Raises:
+      ValueError: The net has no layer of that name.
+    """
+    known = [layer.name for layer in model.architecture if layer.kind in ("conv", "fc")]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"Net {model.net} has no layer {name!r}. It has {', '.join(known)}.")
+    _, variables = model.apply({"params": params}, images, mutable=["activations"])
+    values = {name: variables["activations"][name]["before_relu"][0] for name in names}
+    if before_relu:
+        return values
+    return {name: value if name == "fc8" else nn.relu(value) for name, value in values.items()}
+
+
+def preinitialise(params: Params, trained: Params) -> Params:
+    """Starts a deeper net from a trained A: its first four convolutions and FC layers (§3.1).
+
+    A's convolutions keep their names, which are conv1_1, conv2_1, conv3_1 and conv3_2. A layer is
+    copied where its kernel has the same shape: B-5x5 takes the FC layers alone.
+
+    Args:
+      params: Freshly drawn parameters of the deeper net.
+      trained: Parameters of the trained A.
+
+    Raises:
+      ValueError: The FC layers differ, so that these nets were made for other crops, widths or
+        classes.
+    """
+    result = dict(params)
+    for name in architectures.PREINITIALISED:
+        ours, theirs = params.get(name), trained[name]
+        fits = ours is not None and ours["kernel"].shape == theirs["kernel"].shape
+        if fits:
+            result[name] = theirs
+        elif name.startswith("fc"):
+            raise ValueError(
+                f"{name} cannot be pre-initialised: its kernel is {ours['kernel'].shape}, the "
+                f"trained net's {theirs['kernel'].shape}. Train both with the same crop_px, "
+                "width and number of classes."
+            )
+    return result

@@ -1,0 +1,264 @@
+"""Images and labels by index: any TFDS data set, a folder of class folders, the embedded set."""
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int
+
+from vgg_jax.errors import UserError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
+
+
+class Example(NamedTuple):
+    """One undecoded image.
+
+    Attributes:
+      image: The bytes of the image file.
+      label: Index into the source's class names.
+      key: What names it to a person: a path, or a number in its split.
+    """
+
+    image: bytes
+    label: int
+    key: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to the examples of one split; picklable, for the worker processes.
+
+    Attributes:
+      class_names: By label.
+      fingerprint: Hash of the index. Runs that resume on another index are refused.
+    """
+
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+
+def open_sources(
+    name: str,
+    directory: str,
+    *,
+    train_split: str,
+    val_split: str,
+    cache_dir: str,
+    held_out: int = 0,
+    seed: int = 0,
+) -> tuple[Source, Source]:
+    """Opens the training and the validation split.
+
+    Args:
+      name: "shapes", the embedded set; "folder"; or the name of a TFDS data set.
+      directory: Of a folder: what holds train/CLASS/ and val/CLASS/. Of TFDS: its data_dir, or ""
+        for its default.
+      train_split, val_split: Names of the splits. An empty val_split is "val" of a folder and
+        "validation" of anything else.
+      cache_dir: Where the embedded set is kept.
+      held_out: Number of training images to validate on instead of the validation split (§3.1
+        leaves this open; the paper validates on the validation split); 0 for none.
+      seed: Chooses the images held out.
+
+    Raises:
+      UserError: A split isn't there, or the two differ in their classes.
+    """
+    val_split = val_split or ("val" if name == "folder" else "validation")
+    if name == "folder":
+        train, val = (FolderSource(directory, split) for split in (train_split, val_split))
+    elif name == "shapes":
+        train, val = _open_shapes(pathlib.Path(cache_dir).expanduser(), (train_split, val_split))
+    else:
+        train, val = _open_tfds(name, directory, (train_split, val_split))
+    if train.class_names != val.class_names:
+        differing = sorted({*train.class_names} ^ {*val.class_names})
+        raise UserError(
+            f"The classes of {train_split} and {val_split} differ: {', '.join(differing[:5])}"
+            f"{' and more' if len(differing) > 5 else ''}. Both must have the same class folders."
+        )
+    if held_out:
+        if not 0 < held_out < len(train):
+            raise UserError(
+                f"data.held_out={held_out} must lie between 1 and {len(train) - 1}: the training "
+                f"split has {len(train)} images."
+            )
+        order = np.random.default_rng(seed).permutation(len(train))
+        train, val = (Subset(train, np.sort(part)) for part in (order[held_out:], order[:held_out]))
+    return train, val
+
+
+class FolderSource:
+    """A folder of class folders: directory/split/CLASS/image.jpg, labelled in sorted order."""
+
+    def __init__(self, directory: str | os.PathLike[str], split: str) -> None:
+        if not str(directory):
+            raise UserError(
+                "data.name is 'folder' but data.dir is empty. Set --config.data.dir to the folder "
+                f"that holds {split}/CLASS/image.jpg."
+            )
+        self._root = pathlib.Path(directory).expanduser() / split
+        if not self._root.is_dir():
+            raise UserError(
+                f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
+                f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to what its "
+                "folders are called."
+            )
+        self.class_names = tuple(
+            sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
+        )
+        digest = hashlib.sha256()
+        names, labels = [], []
+        for label, class_name in enumerate(self.class_names):
+            with os.scandir(self._root / class_name) as entries:
+                files = sorted(
+                    (entry.name, entry.stat().st_size)
+                    for entry in entries
+                    if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
+                )
+            if not files:
+                raise UserError(
+                    f"The class folder {self._root / class_name} holds no images "
+                    f"({', '.join(IMAGE_SUFFIXES)}). Fill it or remove it from every split."
+                )
+            for name, size in files:
+                digest.update(f"{class_name}/{name}:{size}\n".encode("utf-8", "surrogateescape"))
+                names.append(os.fsencode(name))
+                labels.append(label)
+        if not names:
+            raise UserError(f"{self._root} holds no class folders.")
+        # Arrays, since a worker process receives a copy: 1.3 million strings pickle to 100 MB.
+        self._names, self._labels = np.array(names), np.array(labels, np.int32)
+        self.fingerprint = digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Example:
+        label = int(self._labels[index])
+        path = self._root / self.class_names[label] / os.fsdecode(bytes(self._names[index]))
+        return Example(path.read_bytes(), label, str(path))
+
+
+class TfdsSource:
+    """One split of a prepared TFDS builder, read without TensorFlow."""
+
+    def __init__(self, builder: object, split: str) -> None:
+        import tensorflow_datasets as tfds
+
+        features = dict(builder.info.features.items())
+        label = features.get("label")
+        if not isinstance(label, tfds.features.ClassLabel) or "image" not in features:
+            raise UserError(
+                f"{builder.info.full_name} has no 'image' with a class 'label'. "
+                "Choose a TFDS data set for image classification."
+            )
+        self.class_names = tuple(label.names)
+        try:
+            self._records = builder.as_data_source(
+                split, decoders={"image": tfds.decode.SkipDecoding()}
+            )
+        except ValueError as error:  # An unknown split; TFDS lists the known ones.
+            raise UserError(f"{builder.info.full_name}: {error}") from error
+        self._name = f"{builder.info.full_name}/{split}"
+        shards = [(s.name, s.shard_lengths) for s in builder.info.splits.values()]
+        self.fingerprint = hashlib.sha256(f"{self._name} {shards}".encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        file_name = record.get("file_name", b"")
+        return Example(
+            record["image"], int(record["label"]), f"{self._name}[{index}] {file_name.decode()}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """Some of a source's examples."""
+
+    source: Source
+    indices: Int[np.ndarray, " n"]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The whole source's: labels don't change."""
+        return self.source.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the source's and of the choice."""
+        chosen = self.indices.astype(np.int64).tobytes()
+        return hashlib.sha256(self.source.fingerprint.encode() + chosen).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+
+def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSource]:
+    import tensorflow_datasets as tfds
+
+    where = data_dir or "~/tensorflow_datasets"
+    prepare = (
+        "Prepare it once, in an environment of its own (this needs TensorFlow; training doesn't):\n"
+        "    pip install 'vgg-jax[prepare]'\n"
+        f"    tfds build {name} --file_format=array_record --data_dir={where}\n"
+    )
+    if name == "imagenet2012":
+        prepare += (
+            "after putting ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which one gets "
+            f"from image-net.org with an account, into\n    {where}/downloads/manual/\n"
+        )
+    kwargs = {"data_dir": data_dir} if data_dir else {}
+    try:
+        # try_gcs off: never go to the network for what isn't on this disk.
+        builder = tfds.builder(name, try_gcs=False, **kwargs)
+    except (tfds.core.DatasetNotFoundError, ImportError) as error:
+        raise UserError(
+            f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
+            "data.name is 'shapes', 'folder' or the name of a TFDS data set."
+        ) from error
+    if not builder.is_prepared():
+        raise UserError(f"The data set {name} is not prepared in {where}.\n{prepare}")
+    file_format = builder.info.file_format
+    if file_format is None or not file_format.value.startswith("array_record"):
+        raise UserError(
+            f"The data set {name} in {builder.data_dir} is stored as "
+            f"{getattr(file_format, 'value', None)}, which has no random access. Convert it once:\n"
+            "    pip install 'vgg-jax[prepare]'\n"
+            f"    tfds convert_format --dataset_dir={builder.data_dir} "
+            "--out_file_format=array_record --out_path=NEW_DIR\n"
+            "and set --config.data.dir to the new data_dir."
+        )
+    return [TfdsSource(builder, split) for split in splits]
+
+
+def _open_shapes(cache_dir: pathlib.Path, splits: Sequence[str]) -> list[TfdsSource]:
+    import tensorflow_datasets as tfds
+
+    from vgg_jax import shapes
+
+    builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
+    if not builder.is_prepared():
+        print(f"Rendering the embedded data set into {builder.data_dir} (some seconds, once) ...")
+        tfds.disable_progress_bar()
+        # TFDS announces a download that doesn't take place.
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+        tfds.enable_progress_bar()
+    return [TfdsSource(builder, split) for split in splits]

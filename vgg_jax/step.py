@@ -1,0 +1,133 @@
+"""One training step and one validation step: pure functions of explicit state."""
+
+from collections.abc import Callable, Mapping
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from vgg_jax import augment
+from vgg_jax.model import VGG, Params
+
+Batch = Mapping[str, Array]
+Metrics = dict[str, Array]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a step changes.
+
+    Attributes:
+      step: Steps done.
+      params: See `model.init_params`.
+      opt_state: See `optim.sgd`.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    opt_state: optax.OptState
+
+
+def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
+    """Starts training from given parameters."""
+    return TrainState(jnp.zeros((), jnp.int32), params, optimiser.init(params))
+
+
+def pool_score_map(scores: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
+    """Averages a class score map over its cells (§3.2); on a training crop there is only one."""
+    return scores.mean(axis=(1, 2))
+
+
+def make_train_step(
+    model: VGG,
+    optimiser: optax.GradientTransformationExtraArgs,
+    *,
+    seed: int,
+    mean_rgb: augment.MeanRgb,
+    input_scale: float,
+    colour_shift: float,
+) -> Callable[[TrainState, Batch, Float[Array, ""]], tuple[TrainState, Metrics]]:
+    """Makes train_step(state, batch, learning_rate) -> (state, metrics) (§3.1).
+
+    Args:
+      model: The net.
+      optimiser: See `optim.sgd`.
+      seed: Of dropout and colour shift.
+      mean_rgb: 0-255.
+      input_scale: See `augment.normalise`.
+      colour_shift: Standard deviation of its coefficients; 0 for none.
+
+    Returns:
+      A function of {"image": uint8, "label": int32}. Its metrics are the batch's mean "loss"
+      (cross entropy, without the L2 penalty) and top-1 "error" in percent, with dropout on.
+    """
+
+    def train_step(
+        state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        keys = augment.example_keys(seed, state.step, batch["label"].shape[0])
+        images = batch["image"].astype(jnp.float32)
+        if colour_shift:
+            images = augment.colour_shift(images, _keys_for(keys, 0), colour_shift)
+        images = augment.normalise(images, mean_rgb, input_scale)
+
+        def loss_fn(params: Params) -> tuple[Float[Array, ""], Float[Array, "b k"]]:
+            scores = model.apply({"params": params}, images, _keys_for(keys, 1))
+            logits = pool_score_map(scores)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+            return losses.mean(), logits
+
+        (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimiser.update(
+            grads, state.opt_state, state.params, learning_rate=learning_rate
+        )
+        params = optax.apply_updates(state.params, updates)
+        wrong = logits.argmax(-1) != batch["label"]
+        return (
+            TrainState(state.step + 1, params, opt_state),
+            {"loss": loss, "error": 100.0 * wrong.mean()},
+        )
+
+    return train_step
+
+
+def _keys_for(keys: Array, use: int) -> Array:
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, use)
+
+
+def make_val_step(
+    model: VGG, *, mean_rgb: augment.MeanRgb, input_scale: float
+) -> Callable[[Params, Batch], Metrics]:
+    """Makes val_step(params, batch) -> sums over the batch's images of weight 1.
+
+    Returns:
+      A function of {"image", "label", "weight"} whose metrics are "count", the sum of cross
+      entropies "loss", and the numbers of images wrong in their first ("top1") and first five
+      ("top5") classes. Of classes with equal scores the first counts as the higher.
+    """
+
+    def val_step(params: Params, batch: Batch) -> Metrics:
+        images = augment.normalise(batch["image"], mean_rgb, input_scale)
+        logits = pool_score_map(model.apply({"params": params}, images))
+        label, weight = batch["label"], batch["weight"]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        rank = label_rank(logits, label)
+        return {
+            "count": weight.sum(),
+            "loss": (losses * weight).sum(),
+            "top1": ((rank >= 1) * weight).sum(),
+            "top5": ((rank >= 5) * weight).sum(),
+        }
+
+    return val_step
+
+
+def label_rank(logits: Float[Array, "b k"], label: Int[Array, " b"]) -> Int[Array, " b"]:
+    """Counts the classes ranked above the label; of equal scores the lower class ranks higher."""
+    own = jnp.take_along_axis(logits, label[:, None], axis=1)
+    before = jnp.arange(logits.shape[1])[None] < label[:, None]
+    # Not finite scores compare false, and would otherwise rank as correct.
+    above = (logits > own) | ((logits == own) & before) | ~jnp.isfinite(logits)
+    return above.sum(axis=1)
