@@ -10,14 +10,27 @@ runs/mini_OTHER where the original starts from runs/OTHER.
 """
 
 import importlib
+import pkgutil
 
 from ml_collections import ConfigDict
+
+import configs
 
 CROP_PX = 64
 
 
-def get_config(name: str) -> ConfigDict:
-    """Shrinks the config of that name."""
+def get_config(name: str = "") -> ConfigDict:
+    """Shrinks the config of that name.
+
+    Raises:
+      ImportError: There is no config of that name.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
+    names = [known for known in names if known not in ("base", "mini", "quickstart")]
+    if name not in names:
+        raise ImportError(
+            f"configs/mini.py:NAME takes one of {', '.join(names)} for NAME, not {name!r}."
+        )
     c = importlib.import_module(f"configs.{name}").get_config()
 
     def shrunk(px: int) -> int:

@@ -1,10 +1,11 @@
 """What a run starts from, and the commands that make what is missing."""
 
 import pathlib
+import shlex
 
 import pytest
 
-from configs import a_256, e_multiscale, mini
+from configs import a_256, e_384, e_multiscale, mini
 from vgg_jax import chain, config
 from vgg_jax.errors import UserError
 
@@ -107,6 +108,17 @@ def test_what_the_runs_of_a_chain_share_is_repeated(tmp_path, monkeypatch):
         assert command == " ".join(
             ["python -m vgg_jax.main", f"--config=configs/{name}.py", *shared]
         )
+
+
+def test_the_commands_survive_a_shell(tmp_path):
+    workdir, override = tmp_path / "my runs" / "e_384", "--config.data.dir=/my data (1)"
+    message = _message(e_384.get_config(), workdir, override)
+    for command, name in zip(_commands(message), ("a_256", "e_256"), strict=True):
+        assert shlex.split(command)[3:] == [
+            f"--config=configs/{name}.py",
+            f"--workdir={workdir.parent / name}",
+            override,
+        ]
 
 
 def test_what_is_finished_is_left_out(tmp_path):

@@ -61,9 +61,7 @@ def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
     train_step = step.make_train_step(
         model, optimiser, seed=0, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.0
     )
-    state, metrics = jax.jit(train_step)(
-        step.init_state(params, optimiser), batch, np.float32(0.5)
-    )
+    state, metrics = jax.jit(train_step)(step.init_state(params, optimiser), batch, np.float32(0.5))
 
     def cross_entropy(params):
         images = augment.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -90,5 +91,5 @@ def _commands(name: str, root: pathlib.Path, overrides: Sequence[str]) -> list[s
         return []
     spec, config = found
     where = [] if root == pathlib.Path("runs") else [f"--workdir={root / name}"]
-    command = " ".join(["python -m vgg_jax.main", f"--config={spec}", *where, *repeated])
+    command = shlex.join(["python", "-m", "vgg_jax.main", f"--config={spec}", *where, *repeated])
     return [*_commands(config.init_from, root, overrides), command]

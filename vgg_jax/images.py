@@ -9,7 +9,7 @@ import io
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from vgg_jax.errors import UserError
 
@@ -36,8 +36,10 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
         return image.convert("RGB")
     # Pillow's decoders raise SyntaxError and struct.error (through OSError or not) on bad files.
     except Exception as error:
+        unknown = isinstance(error, UnidentifiedImageError)  # Its text names a memory address.
+        reason = "of no known format" if unknown else f"{type(error).__name__}: {error}"
         raise UserError(
-            f"{key} is not a readable image: {type(error).__name__}: {error}. Replace or remove it."
+            f"{key} is not a readable image ({reason}). Replace or remove it."
         ) from error
 
 

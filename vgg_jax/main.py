@@ -40,9 +40,9 @@ def main(argv: list[str]) -> None:
         print("This run is finished.")
         _print_result(c.name, workdir, json.loads(result_file.read_text()))
         return
-    if not (workdir / "checkpoints").exists():
-        overrides = [argument for argument in sys.argv[1:] if argument.startswith("--config.")]
-        chain.check(c, workdir, overrides)
+    if not any((workdir / "checkpoints").glob("[0-9]*")):
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
     train_source, val_source = sources.open_sources(
         c.data.name,
         c.data.dir,
@@ -80,11 +80,25 @@ def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> N
     )
 
 
+def _parse_flags(argv: list[str]) -> list[str]:
+    try:
+        rest = app.parse_flags_with_usage(argv)
+        _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
+        return rest
+    except AttributeError as error:  # ml_collections' for an override of no key.
+        raise UserError(
+            f"The config has no key {error.args[0]}. configs/base.py names every key."
+        ) from error
+    except (OSError, ImportError) as error:
+        raise UserError(f"--config names no config: {error}") from error
+
+
 def run() -> None:
     """Runs `main` with the flags; prints a UserError's message alone and exits with status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    flags.mark_flag_as_required("config")
     try:
-        app.run(main)
+        app.run(main, flags_parser=_parse_flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

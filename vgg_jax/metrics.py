@@ -16,7 +16,7 @@ from vgg_jax.errors import UserError
 
 # Steps that may wait on the device. Without a bound a fast host runs ahead without end, and
 # several hosts that do so hang.
-STEPS_IN_FLIGHT = 8
+STEPS_IN_FLIGHT = 4
 
 Record = dict[str, str | int | float]
 
@@ -63,10 +63,9 @@ class MetricsLog:
     def train(self, step: int, values: Mapping[str, int | float]) -> None:
         """Records means over the steps since the last call, and moves the bar."""
         self._record("train", step, values)
+        rate = f", {values['images_per_s']:,.0f} images/s" if "images_per_s" in values else ""
         self._bar.set_postfix_str(
-            f"loss {values['loss']:.3f}, error {values['error']:.1f}%, "
-            f"{values['images_per_s']:,.0f} images/s",
-            refresh=False,
+            f"loss {values['loss']:.3f}, error {values['error']:.1f}%{rate}", refresh=False
         )
         self._bar.update(step - self._bar.n)
 
@@ -113,6 +112,10 @@ class Window:
 
     def restart(self) -> None:
         """Starts the clock anew, after something that isn't training."""
+        self._in_flight.clear()
+        self._begin()
+
+    def _begin(self) -> None:
         self._metrics: list[Mapping[str, jax.Array]] = []
         self._waited_s = 0.0
         self._timed_steps = 0
@@ -126,11 +129,12 @@ class Window:
             # The first step compiles; its time would drown the rates.
             metrics["loss"].block_until_ready()
             self._compiled, self._started = True, time.perf_counter()
+            self._in_flight.clear()
             return
+        self._waited_s += waited_s
         if len(self._in_flight) > STEPS_IN_FLIGHT:
             self._in_flight.popleft().block_until_ready()
-        self._waited_s += waited_s
-        self._timed_steps += 1
+            self._timed_steps += 1  # Counted when done, since asking for a step takes no time.
 
     def end(self, step: int, learning_rate: float) -> None:
         """Closes the window at a step, and logs the one before."""
@@ -139,11 +143,12 @@ class Window:
         rates = {
             "epoch": step / self._steps_per_epoch,
             "learning_rate": learning_rate,
-            "images_per_s": self._timed_steps * self._batch_size / elapsed,
-            "input_wait_share": self._waited_s / elapsed,
         }
+        if self._timed_steps:
+            rates["images_per_s"] = self._timed_steps * self._batch_size / elapsed
+            rates["input_wait_share"] = self._waited_s / elapsed
         self._full = (step, self._metrics, rates)
-        self.restart()
+        self._begin()
 
     def flush(self) -> None:
         """Logs the window that is closed but not logged yet, waiting for its values.

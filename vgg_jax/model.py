@@ -62,8 +62,8 @@ class Conv(nn.Module):
 
     def _draw(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k k i o"]:
         if self.padding == "VALID":
-            # A fully connected layer is drawn as the matrix that it is: of a convolution, Glorot's
-            # rule would count the kernel's area among the outputs, and draw FC6 2.8 times too small.
+            # Drawn as the matrix that it is: Glorot's rule would count a convolution's area among
+            # its outputs, and draw FC6 2.8 times too small.
             matrix = (math.prod(shape[:-1]), shape[-1])
             return self.kernel_init(key, matrix, jnp.float32).reshape(shape)
         return self.kernel_init(key, shape, jnp.float32)

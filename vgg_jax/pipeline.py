@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import grain.python as grain
 import numpy as np
+from absl import flags
 from jaxtyping import Float32, Int32, UInt8
 
 from vgg_jax import images
@@ -109,6 +110,8 @@ def _prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Batch]:
     if not num_workers:
         read = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
         return iter(batches.to_iter_dataset(read))
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain hands them to its workers; a notebook has none.
     read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
     return iter(

@@ -216,7 +216,7 @@ def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSour
     where = data_dir or "~/tensorflow_datasets"
     prepare = (
         "Prepare it once, in an environment of its own (this needs TensorFlow; training doesn't):\n"
-        "    pip install 'vgg-jax[prepare]'\n"
+        "    pip install -e '.[prepare]'\n"
         f"    tfds build {name} --file_format=array_record --data_dir={where}\n"
     )
     if name == "imagenet2012":
@@ -228,7 +228,7 @@ def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSour
     try:
         # try_gcs off: never go to the network for what isn't on this disk.
         builder = tfds.builder(name, try_gcs=False, **kwargs)
-    except (tfds.core.DatasetNotFoundError, ImportError) as error:
+    except (tfds.core.DatasetNotFoundError, ImportError, AssertionError) as error:
         raise UserError(
             f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
             "data.name is 'shapes', 'folder' or the name of a TFDS data set."
@@ -240,7 +240,7 @@ def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSour
         raise UserError(
             f"The data set {name} in {builder.data_dir} is stored as "
             f"{getattr(file_format, 'value', None)}, which has no random access. Convert it once:\n"
-            "    pip install 'vgg-jax[prepare]'\n"
+            "    pip install -e '.[prepare]'\n"
             f"    tfds convert_format --dataset_dir={builder.data_dir} "
             "--out_file_format=array_record --out_path=NEW_DIR\n"
             "and set --config.data.dir to the new data_dir."

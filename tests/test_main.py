@@ -1,0 +1,249 @@
+"""The real entry point, in miniature: real files in, a checkpoint and a result out."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from vgg_jax import config as config_lib
+from vgg_jax import main, metrics, train
+from vgg_jax.checkpoint import Checkpoints
+from vgg_jax.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+RUNS = sorted(
+    path.stem
+    for path in (ROOT / "configs").glob("*.py")
+    if path.stem not in ("__init__", "base", "mini", "quickstart")
+)
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """17 training and 9 validation images of 3 classes: numbers that no batch divides."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 17), ("val", 9)):
+        for index in range(count):
+            directory = root / split / "abc"[index % 3]
+            directory.mkdir(parents=True, exist_ok=True)
+            height, width = rng.integers(40, 120, 2)
+            image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+            image.convert("L" if index % 5 == 0 else "RGB").save(directory / f"{index}.jpg")
+    return root
+
+
+def arguments(folder, workdir, name, *more):
+    return [
+        f"--config=configs/mini.py:{name}",
+        f"--workdir={workdir}",
+        "--config.data.name=folder",
+        f"--config.data.dir={folder}",
+        f"--config.data.cache_dir={folder}-cache",
+        "--config.width=0.03125",
+        "--config.batch_size=8",
+        "--config.eval.batch_size=8",
+        "--config.num_epochs=1",
+        "--config.log_every_steps=1",
+        *more,
+    ]
+
+
+@pytest.fixture
+def run_main(monkeypatch):
+    """Calls `main` with flags, as `python -m vgg_jax.main` does but in this process."""
+    monkeypatch.chdir(ROOT)
+
+    def call(*args):
+        argv = ["main", *map(str, args)]
+        monkeypatch.setattr(sys, "argv", argv)
+        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+            delattr(flags.FLAGS, name)  # Defined anew for each override.
+        flags.FLAGS.unparse_flags()
+        main.main(flags.FLAGS(argv))
+
+    return call
+
+
+def run_process(*args, **kwargs):
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.run(
+        [sys.executable, "-m", "vgg_jax.main", *map(str, args)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | kwargs,
+    )
+
+
+def last_params(workdir):
+    c = config_lib.load(workdir)
+    model = train.model_from_config(c, 3)
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        like = jax.device_put(train.init_params(model, jax.random.key(0)), jax.devices()[0])
+        return checkpoints.restore_params(like)
+
+
+def equal(ours, theirs):
+    return all(
+        np.array_equal(a, b)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_config_trains(folder, tmp_path, run_main, capsys, name):
+    workdir = tmp_path / name
+    run_main(*arguments(folder, workdir, name, "--config.init_from=none"))
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["last"]["num_images"] == 9
+    assert result["last"]["step"] == 2  # 17 images in batches of 8.
+    steps = metrics.read(workdir, "train")
+    assert [record["step"] for record in steps] == [1, 2]
+    assert all(np.isfinite(record["loss"]) for record in steps)
+    with Image.open(workdir / "curves.png") as curves:
+        assert curves.size[0] > 500
+    assert list((workdir / "tensorboard").iterdir())
+    output = capsys.readouterr().out
+    assert str(workdir / "checkpoints" / "2") in output
+    assert (workdir / "checkpoints" / "2").is_dir()
+
+    run_main(*arguments(folder, workdir, name, "--config.init_from=none"))
+    again = capsys.readouterr().out
+    assert "finished" in again
+    assert again.splitlines()[1:] == output[output.index("\n\n") + 1 :].splitlines()
+
+
+def test_the_chain_starts_where_the_paper_does(folder, tmp_path, run_main):
+    """A, then D from A's seven layers, then D at S = 384 from D whole. At a rate of nearly zero
+    and without the penalty parameters stay what they started from."""
+    still = ("--config.learning_rate=1e-30", "--config.plateau.last_rate=1e-30")
+    for name in ("a_256", "d_256", "d_384"):
+        run_main(*arguments(folder, tmp_path / f"mini_{name}", name, *still))
+    a, d, d_384 = (last_params(tmp_path / f"mini_{name}") for name in ("a_256", "d_256", "d_384"))
+    copied = {name for name in d if name in a and equal(a[name], d[name])}
+    assert copied == {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"}
+    assert equal(d, d_384)
+
+
+def test_a_missing_start_prints_the_chain_and_touches_no_device(folder, tmp_path):
+    # A platform that doesn't exist: any use of a device would fail otherwise.
+    process = run_process(
+        *arguments(folder, tmp_path / "mini_e_384", "e_384"), JAX_PLATFORMS="nonsense"
+    )
+    assert process.returncode == 2
+    assert "Traceback" not in process.stderr
+    lines = [line.split()[3] for line in process.stderr.splitlines() if "vgg_jax.main" in line]
+    assert lines == ["--config=configs/mini.py:a_256", "--config=configs/mini.py:e_256"]
+    assert f"--config.data.dir={folder}" in process.stderr
+    assert "--config.init_from=none" in process.stderr
+    assert not (tmp_path / "mini_e_384").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.train_scale=32,73", "train_scale"),
+        ("--config.num_classes=1000", "num_classes"),
+        ("--config.net=F", "A, A-LRN, B"),
+    ],
+)
+def test_impossible_values_touch_no_device(folder, tmp_path, flag, message):
+    process = run_process(
+        *arguments(folder, tmp_path / "run", "a_256", flag), JAX_PLATFORMS="nonsense"
+    )
+    assert process.returncode == 2
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_key_is_named(folder, tmp_path):
+    process = run_process(*arguments(folder, tmp_path, "a_256", "--config.learning_rat=1"))
+    assert process.returncode != 0
+    assert "learning_rat" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_batch_that_does_not_divide_names_one_that_does(folder, tmp_path, run_main):
+    with pytest.raises(UserError, match=r"--config\.batch_size=16"):
+        run_main(*arguments(folder, tmp_path / "run", "a_256", "--config.batch_size=17"))
+
+
+def test_another_run_is_refused_but_housekeeping_is_not(folder, tmp_path, run_main):
+    run_main(*arguments(folder, tmp_path, "a_256"))
+    with pytest.raises(UserError, match=r"learning_rate: 0\.01 there, 0\.02 now"):
+        run_main(*arguments(folder, tmp_path, "a_256", "--config.learning_rate=0.02"))
+    run_main(*arguments(folder, tmp_path, "a_256", "--config.log_every_steps=7"))
+
+
+def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main):
+    overflow = ("--config.learning_rate=1e30", "--config.num_epochs=3")
+    with pytest.raises(UserError, match=r"not finite|loss is (nan|inf)") as error:
+        run_main(*arguments(folder, tmp_path, "a_256", *overflow))
+    assert "learning_rate" in str(error.value)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+    assert all(np.isfinite(record["loss"]) for record in metrics.read(tmp_path, "train"))
+
+
+def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
+    run_main(*arguments(folder, tmp_path, "a_256", "--config.data.held_out=5"))
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["last"]["num_images"] == 5
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(folder, tmp_path, run_main):
+    """Killed within the second epoch, after a checkpoint; run again, the same parameters."""
+    more = ("--config.num_epochs=30", "--config.checkpoint_every_steps=1")
+    more += ("--config.plateau.patience_epochs=30",)
+    environment = dict(os.environ)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "vgg_jax.main"),
+            *arguments(folder, tmp_path / "killed", "a_256", *more),
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed" / "checkpoints").glob("[1-9]*")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "result.json").exists()
+    run_main(*arguments(folder, tmp_path / "killed", "a_256", *more))
+    run_main(*arguments(folder, tmp_path / "whole", "a_256", *more))
+    assert equal(last_params(tmp_path / "killed"), last_params(tmp_path / "whole"))
+
+    def learnt(workdir):
+        return [
+            (record["step"], record["loss"], record["error"])
+            for record in metrics.read(tmp_path / workdir, "train")
+        ]
+
+    assert learnt("killed") == learnt("whole")
+
+
+def test_data_that_changed_is_refused(folder, tmp_path, run_main):
+    root = tmp_path / "images"
+    subprocess.run(["cp", "-r", folder, root], check=True)
+    run_main(*arguments(root, tmp_path / "run", "a_256"))
+    (tmp_path / "run" / "result.json").unlink()  # As if killed before the end.
+    next((root / "train" / "a").iterdir()).unlink()
+    with pytest.raises(UserError, match="training images are not those"):
+        run_main(*arguments(root, tmp_path / "run", "a_256"))
