@@ -26,7 +26,7 @@ def get_config(name: str = "") -> ConfigDict:
       ImportError: There is no config of that name.
     """
     names = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
-    names = [known for known in names if known not in ("base", "mini", "quickstart")]
+    names = [known for known in names if known not in ("base", "mini")]
     if name not in names:
         raise ImportError(
             f"configs/mini.py:NAME takes one of {', '.join(names)} for NAME, not {name!r}."

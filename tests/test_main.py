@@ -132,9 +132,10 @@ def test_the_chain_starts_where_the_paper_does(folder, tmp_path, run_main):
     for name in ("a_256", "d_256", "d_384"):
         run_main(*arguments(folder, tmp_path / f"mini_{name}", name, *still))
     a, d, d_384 = (last_params(tmp_path / f"mini_{name}") for name in ("a_256", "d_256", "d_384"))
-    copied = {name for name in d if name in a and equal(a[name], d[name])}
+    copied = {name for name in d if name in a and equal(a[name]["kernel"], d[name]["kernel"])}
     assert copied == {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8"}
-    assert equal(d, d_384)
+    for name in d:
+        assert equal(d[name]["kernel"], d_384[name]["kernel"])
 
 
 def test_a_missing_start_prints_the_chain_and_touches_no_device(folder, tmp_path):
@@ -205,7 +206,7 @@ def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
 
 def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(folder, tmp_path, run_main):
     """Killed within the second epoch, after a checkpoint; run again, the same parameters."""
-    more = ("--config.num_epochs=30", "--config.checkpoint_every_steps=1")
+    more = ("--config.num_epochs=12", "--config.checkpoint_every_steps=1")
     more += ("--config.plateau.patience_epochs=30",)
     environment = dict(os.environ)
     process = subprocess.Popen(

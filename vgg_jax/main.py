@@ -86,8 +86,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
         return rest
     except AttributeError as error:  # ml_collections' for an override of no key.
+        key = str(error).strip("\"'")
         raise UserError(
-            f"The config has no key {error.args[0]}. configs/base.py names every key."
+            f"The config has no key {key!r}. configs/base.py names every key."
         ) from error
     except (OSError, ImportError) as error:
         raise UserError(f"--config names no config: {error}") from error
