@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/a_256.py
 
-Reproduces Table 3, S = 256, Q = 256: expect a top-1 error of 29.6%, top-5 10.4%.
+Reproduces Table 3, S = 256, Q = 256: expect a dense top-1 error of 29.6%, top-5 10.4%.
 Starts from random weights.
 """
 

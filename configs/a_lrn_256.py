@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/a_lrn_256.py
 
-Reproduces Table 3, S = 256, Q = 256: expect a top-1 error of 29.7%, top-5 10.5%.
+Reproduces Table 3, S = 256, Q = 256: expect a dense top-1 error of 29.7%, top-5 10.5%.
 Starts from random weights.
 """
 

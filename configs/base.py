@@ -5,6 +5,8 @@
 sets any of them. § is the paper's section.
 """
 
+import os
+
 from ml_collections import ConfigDict
 
 
@@ -35,12 +37,12 @@ def get_config() -> ConfigDict:
     c.data = ConfigDict()
     c.data.name = "imagenet2012"  # A TFDS data set, "folder", or "shapes", the embedded set.
     c.data.dir = ""  # TFDS's data_dir, or the folder with train/CLASS/ and val/CLASS/.
-    c.data.train_split = "train"
+    c.data.train_split = "train"  # Of TFDS, or the folder's.
     c.data.val_split = ""  # "": TFDS's "validation", a folder's val/.
-    c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§4).
+    c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
     c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
     c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
-    c.data.cache_dir = "~/.cache/vgg_jax"  # The embedded set, means.
+    c.data.cache_dir = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/vgg_jax"  # Shapes, means.
 
     # Augmentation (§3.1).
     c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.
@@ -50,14 +52,14 @@ def get_config() -> ConfigDict:
     c.batch_size = 256  # Images a step, over all devices.
     c.num_epochs = 74  # At most; the plateau rule may end it sooner.
     c.learning_rate = 1e-2  # At first.
-    c.momentum = 0.9
+    c.momentum = 0.9  # Caffe's: see `optim.sgd`.
     c.l2_penalty = 5e-4  # On kernels.
 
     # The plateau rule, on the top-1 validation error (§3.1).
     c.plateau = ConfigDict()
-    c.plateau.patience_epochs = 5
+    c.plateau.patience_epochs = 5  # Epochs without an improvement before a drop.
     c.plateau.min_improvement = 0.1  # Points of error.
-    c.plateau.factor = 0.1
+    c.plateau.factor = 0.1  # Of a drop.
     c.plateau.last_rate = 1e-5  # A plateau at this rate ends the run.
 
     # Validation after each epoch, on the centre crop.
@@ -65,7 +67,7 @@ def get_config() -> ConfigDict:
     c.eval = ConfigDict()
     c.eval.batch_size = 256  # Images, over all devices.
 
-    # Housekeeping. None of these changes the result.
-    c.log_every_steps = 20
+    # Neither these nor eval, data.dir, data.num_workers and data.cache_dir make another run.
+    c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
     c.checkpoint_every_steps = 1000  # Besides one after each epoch.
     return c.lock()

@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/c_384.py
 
-Reproduces Table 3, S = 384, Q = 384: expect a top-1 error of 28.1%, top-5 9.3%.
+Reproduces Table 3, S = 384, Q = 384: expect a dense top-1 error of 28.1%, top-5 9.3%.
 Starts from runs/c_256 whole, at a tenth of the rate.
 """
 

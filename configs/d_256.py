@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/d_256.py
 
-Reproduces Table 3, S = 256, Q = 256: expect a top-1 error of 27.0%, top-5 8.8%.
+Reproduces Table 3, S = 256, Q = 256: expect a dense top-1 error of 27.0%, top-5 8.8%.
 Starts from the first four convolutions and the FC layers of runs/a_256.
 """
 

@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/d_multiscale.py
 
-Reproduces Table 3, S in [256; 512], Q = 384: expect a top-1 error of 25.6%, top-5 8.1%.
+Reproduces Table 3, S in [256; 512], Q = 384: expect a dense top-1 error of 25.6%, top-5 8.1%.
 Starts from runs/d_384 whole, at a tenth of the rate.
 """
 

@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/e_256.py
 
-Reproduces Table 3, S = 256, Q = 256: expect a top-1 error of 27.3%, top-5 9.0%.
+Reproduces Table 3, S = 256, Q = 256: expect a dense top-1 error of 27.3%, top-5 9.0%.
 Starts from the first four convolutions and the FC layers of runs/a_256.
 """
 

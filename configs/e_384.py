@@ -2,7 +2,7 @@
 
     python -m vgg_jax.main --config=configs/e_384.py
 
-Reproduces Table 3, S = 384, Q = 384: expect a top-1 error of 26.9%, top-5 8.7%.
+Reproduces Table 3, S = 384, Q = 384: expect a dense top-1 error of 26.9%, top-5 8.7%.
 Starts from runs/e_256 whole, at a tenth of the rate.
 """
 

@@ -6,7 +6,7 @@ r"""Any run of the paper in miniature, by default on the embedded data set.
 
 Shrinks configs/NAME.py by 224 / 64: the crop becomes 64 px, two of the net's 32 px cells, so that
 FC6 is 2x2; S and Q follow in proportion (256 -> 73, 384 -> 110, 512 -> 146). Starts from
-runs/mini_OTHER where the original starts from runs/OTHER.
+runs/mini_OTHER where the original starts from runs/OTHER. What to expect stands in the README.
 """
 
 import importlib
@@ -52,7 +52,6 @@ def get_config(name: str = "") -> ConfigDict:
 
     c.batch_size = 32
     c.num_epochs = 30
-    c.plateau.patience_epochs = 3
     c.eval.batch_size = 100
     c.checkpoint_every_steps = 500
     return c

@@ -2,7 +2,8 @@
 
     python -m vgg_jax.main --config=configs/quickstart.py
 
-Reproduces no row of the paper: it shows that everything works. Starts from He's initialisation.
+Reproduces no row of the paper: it shows that everything works. Starts from He's initialisation;
+expect a top-1 error of 20 to 40% (chance is 90%).
 """
 
 from ml_collections import ConfigDict

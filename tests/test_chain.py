@@ -10,8 +10,9 @@ from vgg_jax import chain, config
 from vgg_jax.errors import UserError
 
 
-def _put_run(workdir, *, finished):
-    config.save(a_256.get_config(), workdir)
+def _put_run(workdir, *, finished, c=None):
+    config.save(c or a_256.get_config(), workdir)
+    (workdir / "checkpoints" / "5").mkdir(parents=True)
     if finished:
         (workdir / "result.json").write_text("{}")
 
@@ -54,7 +55,7 @@ def test_nothing_to_start_from_passes(tmp_path):
 def test_a_finished_run_passes(tmp_path, init_from):
     c = e_multiscale.get_config()
     c.init_from = init_from.format(root=tmp_path)
-    _put_run(tmp_path / "e_384", finished=True)
+    _put_run(tmp_path / "e_384", finished=True, c=e_384.get_config())
     chain.check(c, tmp_path / "e_multiscale", [])
 
 
@@ -140,12 +141,29 @@ def test_what_is_unfinished_is_run_again(tmp_path):
     ]
 
 
-def test_an_unfinished_source_is_named(tmp_path):
-    _put_run(tmp_path / "e_384", finished=False)
+def test_an_unfinished_source_will_do_but_is_named(tmp_path, capsys):
+    _put_run(tmp_path / "e_384", finished=False, c=e_384.get_config())
+    chain.check(e_multiscale.get_config(), tmp_path / "e_multiscale", [])
+    assert f"{tmp_path / 'e_384'} hasn't finished" in capsys.readouterr().out
+
+
+def test_a_source_without_a_checkpoint_is_missing(tmp_path):
+    config.save(e_384.get_config(), tmp_path / "e_384")
+    (tmp_path / "e_384" / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
     message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
-    assert f"{tmp_path / 'e_384'}, which hasn't finished" in message
-    assert "Run its command again" in message
-    assert "--config.init_from=none" in message
+    assert _commands(message)[-1].startswith("python -m vgg_jax.main --config=configs/e_384.py")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("input_scale", 1.0), ("width", 0.5), ("crop_px", 192), ("net", "D")]
+)
+def test_a_source_that_does_not_fit_is_refused(tmp_path, key, value):
+    source = e_384.get_config()
+    source[key] = value
+    _put_run(tmp_path / "e_384", finished=True, c=source)
+    message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
+    assert f"{key} is {value} there" in message
+    assert ("--config.init_layers=preinit" in message) == (key == "net")
 
 
 @pytest.mark.parametrize("init_from", ["my_own_run", "{root}/a_256", "base", "mini", "mini_base"])

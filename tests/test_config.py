@@ -64,7 +64,7 @@ IMPOSSIBLE = [
     ("data.mean_rgb", (1.0, 2.0, 256.0), "data.mean_rgb=(1.0, 2.0, 256.0)"),
     ("train_scale", (256,), "--config.train_scale=256,512"),
     ("train_scale", (256, 384, 512), "train_scale=(256, 384, 512) must be a pair"),
-    ("train_scale", (512, 256), "train_scale=(512, 256) must be a pair, smallest and largest"),
+    ("train_scale", (512, 256), "train_scale=(512, 256) must be a pair of whole numbers"),
     ("train_scale", (223, 512), "Raise train_scale to 224 or more, or lower crop_px"),
     ("val_scale", 223, "Raise val_scale to 224 or more, or lower crop_px"),
     ("learning_rate", 0.0, "learning_rate=0.0"),

@@ -54,7 +54,7 @@ def test_a_config_is_its_row_of_table_3(name):
     c = _config(name)
     assert (c.net, c.train_scale, c.val_scale) == (net, train_scale, val_scale)
     header = importlib.import_module(f"configs.{name}").__doc__
-    assert f"expect a top-1 error of {top1}%, top-5 {top5}%" in header
+    assert f"expect a dense top-1 error of {top1}%, top-5 {top5}%" in header
     low, high = train_scale
     scale = f"S = {low}" if low == high else f"S in [{low}; {high}]"
     assert f"Table 3, {scale}, Q = {val_scale}:" in header

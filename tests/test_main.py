@@ -15,8 +15,8 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from vgg_jax import chain, main, metrics, train
 from vgg_jax import config as config_lib
-from vgg_jax import main, metrics, train
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
 
@@ -189,13 +189,15 @@ def test_another_run_is_refused_but_housekeeping_is_not(folder, tmp_path, run_ma
     run_main(*arguments(folder, tmp_path, "a_256", "--config.log_every_steps=7"))
 
 
-def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main):
-    overflow = ("--config.learning_rate=1e30", "--config.num_epochs=3")
+@pytest.mark.parametrize("more", [[], ["--config.log_every_steps=100"]])
+def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main, more):
+    overflow = ("--config.learning_rate=1e30", "--config.num_epochs=3", *more)
     with pytest.raises(UserError, match=r"not finite|loss is (nan|inf)") as error:
         run_main(*arguments(folder, tmp_path, "a_256", *overflow))
     assert "learning_rate" in str(error.value)
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
-    assert all(np.isfinite(record["loss"]) for record in metrics.read(tmp_path, "train"))
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        assert np.isfinite(json.loads(line)["loss"])
 
 
 def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
@@ -204,40 +206,45 @@ def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
     assert result["last"]["num_images"] == 5
 
 
-def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(folder, tmp_path, run_main):
-    """Killed within the second epoch, after a checkpoint; run again, the same parameters."""
+def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(folder, tmp_path, run_main, capsys):
+    """Killed after its first checkpoint: the same parameters, metrics and checkpoints."""
     more = ("--config.num_epochs=12", "--config.checkpoint_every_steps=1")
     more += ("--config.plateau.patience_epochs=30",)
-    environment = dict(os.environ)
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "vgg_jax.main"),
             *arguments(folder, tmp_path / "killed", "a_256", *more),
         ],
         cwd=ROOT,
-        env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "killed" / "checkpoints").glob("[1-9]*")):
+    deadline = time.monotonic() + 180
+    while not chain.has_checkpoint(tmp_path / "killed"):
         assert time.monotonic() < deadline
         assert process.poll() is None
-        time.sleep(0.05)
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "result.json").exists()
     run_main(*arguments(folder, tmp_path / "killed", "a_256", *more))
+    assert "goes on at step" in capsys.readouterr().out
     run_main(*arguments(folder, tmp_path / "whole", "a_256", *more))
     assert equal(last_params(tmp_path / "killed"), last_params(tmp_path / "whole"))
 
-    def learnt(workdir):
-        return [
-            (record["step"], record["loss"], record["error"])
-            for record in metrics.read(tmp_path / workdir, "train")
+    def left(workdir):
+        records = [
+            {name: record[name] for name in ("step", "loss", "learning_rate")}
+            for kind in ("train", "val")
+            for record in metrics.read(tmp_path / workdir, kind)
         ]
+        result = json.loads((tmp_path / workdir / "result.json").read_text())
+        kept = {int(path.name) for path in (tmp_path / workdir / "checkpoints").glob("[0-9]*")}
+        return records, result, kept
 
-    assert learnt("killed") == learnt("whole")
+    assert left("killed") == left("whole")
+    _, result, kept = left("whole")
+    assert kept == {result["last"]["step"], result["best"]["step"]}
 
 
 def test_data_that_changed_is_refused(folder, tmp_path, run_main):

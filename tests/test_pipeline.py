@@ -66,13 +66,12 @@ def _assert_equal(batches, expected):
             np.testing.assert_array_equal(batch[name], other[name])
 
 
-def _interleaved(shards):
-    """Place i of a batch is shard i % count's."""
+def _joined(shards):
+    """Block i of a batch is shard i's, as the devices put the global batch together."""
     return [
-        {name: np.stack([part[name] for part in parts], 1).reshape(-1, *parts[0][name].shape[1:])
-         for name in parts[0]}
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*shards, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _labels(batches):
@@ -104,7 +103,7 @@ def test_training_batches_do_not_depend_on_workers(source, num_workers, start_st
 def test_training_shards_make_up_the_whole(source, count):
     shards = [_train(source, 5, shard=pipeline.Shard(i, count)) for i in range(count)]
     assert shards[0][0]["label"].shape == (4 // count,)
-    _assert_equal(_interleaved(shards), _train(source, 5))
+    _assert_equal(_joined(shards), _train(source, 5))
 
 
 @pytest.mark.parametrize("step", [1, 3, 7])
@@ -189,7 +188,7 @@ def test_validation_shards_have_equally_many_batches(source, count, batch_size):
     shards = [
         _val(source, 4, batch_size=batch_size, shard=pipeline.Shard(i, count)) for i in range(count)
     ]
-    _assert_equal(_interleaved(shards), whole)
+    _assert_equal(_joined(shards), whole)
     assert sum(batch["weight"].sum() for shard in shards for batch in shard[:2]) == NUM_IMAGES
 
 

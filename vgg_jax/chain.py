@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from vgg_jax import config
 from vgg_jax.errors import UserError
 
 MINI = "mini_"  # configs/mini.py:NAME is the run mini_NAME.
@@ -30,7 +31,7 @@ def load_config(name: str) -> tuple[str, ConfigDict] | None:
 def _has_config(name: str) -> bool:
     return (
         name.isidentifier()
-        and name not in ("base", "mini")
+        and name not in ("base", "mini", "__init__")
         and importlib.util.find_spec(f"configs.{name}") is not None
     )
 
@@ -51,8 +52,14 @@ def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
     return workdir.parent / init_from
 
 
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Tells whether a workdir holds a complete checkpoint."""
+    # Orbax writes into STEP.orbax-checkpoint-tmp and renames.
+    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+
+
 def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> None:
-    """Checks that the run which this one starts from is there and finished.
+    """Checks that the run which this one starts from is there and fits.
 
     Args:
       c: This run's config.
@@ -61,16 +68,17 @@ def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> Non
         the runs of a chain must agree: data, width, crop, classes.
 
     Raises:
-      UserError: It isn't; the message has the chain of commands that makes it.
+      UserError: It isn't there, and the message has the chain of commands that makes it; or it
+        was made for another net or another input.
     """
     source = resolve(c.init_from, workdir)
-    if source is None or (source / "result.json").exists():
+    if source is None:
         return
-    if (source / "config.json").exists():
-        raise UserError(
-            f"This run starts from {source}, which hasn't finished. Run its command again to go "
-            "on, or set --config.init_from=none to train from the chosen initialisation."
-        )
+    if has_checkpoint(source):
+        _refuse_misfit(c, config.load(source), source)
+        if not (source / "result.json").exists():
+            print(f"{source} hasn't finished; this run starts from its last checkpoint.")
+        return
     commands = _commands(c.init_from, workdir.parent, overrides)
     made_by = (
         "These commands make it, in this order:\n" + "".join(f"    {line}\n" for line in commands)
@@ -83,13 +91,25 @@ def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> Non
     )
 
 
+def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: pathlib.Path) -> None:
+    keys = ["width", "crop_px", "input_scale", *(["net"] if c.init_layers == "all" else [])]
+    differing = [key for key in keys if c[key] != other[key]]
+    if differing:
+        raise UserError(
+            f"This run cannot start from {source}: "
+            + ", ".join(f"{key} is {other[key]} there and {c[key]} here" for key in differing)
+            + ". Make them agree"
+            + (", or set --config.init_layers=preinit." if differing == ["net"] else ".")
+        )
+
+
 def _commands(name: str, root: pathlib.Path, overrides: Sequence[str]) -> list[str]:
-    shared = ("data.", "width=", "crop_px=", "num_classes=", "input_scale=")
+    shared = ("data.", "width=", "crop_px=", "num_classes=", "input_scale=", "seed=")
     repeated = [o for o in overrides if o.removeprefix("--config.").startswith(shared)]
     found = load_config(name)
     if found is None or (root / name / "result.json").exists():
         return []
-    spec, config = found
+    spec, c = found
     where = [] if root == pathlib.Path("runs") else [f"--workdir={root / name}"]
     command = shlex.join(["python", "-m", "vgg_jax.main", f"--config={spec}", *where, *repeated])
-    return [*_commands(config.init_from, root, overrides), command]
+    return [*_commands(c.init_from, root, overrides), command]

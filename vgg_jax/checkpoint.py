@@ -29,6 +29,10 @@ class Checkpoints:
             item_names=("params", "opt_state", "run"),
             options=ocp.CheckpointManagerOptions(
                 cleanup_tmp_directories=True,
+                # The policy below decides what is kept, but only with a best_fn does Orbax write
+                # the errors to disk, and know after a resume which checkpoint was the best.
+                best_fn=lambda metrics: metrics["top1_error"],
+                best_mode="min",
                 preservation_policy=AnyPreservationPolicy(
                     [
                         LatestN(1),

@@ -1,6 +1,7 @@
 """What a valid config is, and when two configs are the same run. Needs no device and no data."""
 
 import json
+import math
 import pathlib
 
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ HOUSEKEEPING = (
     "data.dir",
     "data.num_workers",
     "data.cache_dir",
-    "eval.",
+    "eval.batch_size",
     "log_every_steps",
     "checkpoint_every_steps",
 )
@@ -34,6 +35,11 @@ def validate(c: ConfigDict) -> None:
     _require_choice("dtype", c.dtype, ("bfloat16", "float32"))
     _require_choice("init", c.init, ("normal", "glorot", "he"))
     _require_choice("init_layers", c.init_layers, ("all", "preinit"))
+    _require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
+    _require(bool(c.init_from), "init_from is empty: name a run, or none.")
+    _require(
+        0 < c.learning_rate < math.inf, f"learning_rate={c.learning_rate} must be a number above 0."
+    )
     for key in ("num_epochs", "batch_size", "log_every_steps", "checkpoint_every_steps"):
         _require(c[key] >= 1, f"{key}={c[key]} must be at least 1.")
     _require(c.eval.batch_size >= 1, f"eval.batch_size={c.eval.batch_size} must be at least 1.")
@@ -50,13 +56,16 @@ def validate(c: ConfigDict) -> None:
     _require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
     _require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
     _require(
-        len(c.data.mean_rgb) in (0, 3) and all(0 <= value <= 255 for value in c.data.mean_rgb),
+        len(c.data.mean_rgb) in (0, 3)
+        and all(isinstance(value, int | float) and 0 <= value <= 255 for value in c.data.mean_rgb),
         f"data.mean_rgb={c.data.mean_rgb} must be three numbers from 0 to 255, "
         "or () to compute it from the training set.",
     )
     _require(
-        len(c.train_scale) == 2 and c.train_scale[0] <= c.train_scale[1],
-        f"train_scale={c.train_scale} must be a pair, smallest and largest S: "
+        len(c.train_scale) == 2
+        and all(isinstance(scale, int) for scale in c.train_scale)
+        and c.train_scale[0] <= c.train_scale[1],
+        f"train_scale={c.train_scale} must be a pair of whole numbers, smallest and largest S: "
         "--config.train_scale=256,512, or 256,256 for S = 256.",
     )
     _require(
@@ -137,7 +146,7 @@ def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
     differing = [
         f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key) and not key.startswith(HOUSEKEEPING)
+        if ours.get(key) != theirs.get(key) and key not in HOUSEKEEPING
     ]
     if differing:
         raise UserError(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 import jax
 import numpy as np
 
+from vgg_jax.metrics import STEPS_IN_FLIGHT
+
 
 @dataclasses.dataclass(frozen=True)
 class ValResult:
@@ -21,12 +23,6 @@ class ValResult:
     top5_error: float
     loss: float
     num_images: int
-
-    def __str__(self) -> str:
-        return (
-            f"top-1 error {self.top1_error:.2f}%, top-5 error {self.top5_error:.2f}% "
-            f"on {self.num_images:,} images"
-        )
 
 
 def validate(
@@ -47,7 +43,11 @@ def validate(
     Raises:
       RuntimeError: More or fewer images came than the split has.
     """
-    sums = [batch_metrics(next(batches)) for _ in range(num_batches)]
+    sums = []
+    for _ in range(num_batches):
+        sums.append(batch_metrics(next(batches)))
+        if len(sums) > STEPS_IN_FLIGHT:
+            jax.block_until_ready(sums[-1 - STEPS_IN_FLIGHT])
     totals = {
         name: float(np.sum([value[name] for value in jax.device_get(sums)], dtype=np.float64))
         for name in sums[0]

@@ -1,7 +1,7 @@
 """Trains a net: `python -m vgg_jax.main --config=configs/e_multiscale.py [--workdir=DIR]`.
 
 The same command on the same workdir goes on where it stopped. JAX is imported only once the
-config has passed its checks; the worker processes, which import this module anew, never need it.
+config has passed its checks; the worker processes, which import this module anew, touch no device.
 """
 
 import json
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
         print("This run is finished.")
         _print_result(c.name, workdir, json.loads(result_file.read_text()))
         return
-    if not any((workdir / "checkpoints").glob("[0-9]*")):
+    if not chain.has_checkpoint(workdir):
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
         chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
     train_source, val_source = sources.open_sources(

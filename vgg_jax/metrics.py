@@ -22,7 +22,7 @@ Record = dict[str, str | int | float]
 
 
 class NotFiniteError(UserError):
-    """The loss became infinite or NaN."""
+    """The loss or a parameter became infinite or NaN."""
 
 
 class MetricsLog:

@@ -54,7 +54,9 @@ class Conv(nn.Module):
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
         kernel = self.param("kernel", self._draw, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        # The bias stays float32: its gradient is a sum over all positions of all images, which in
+        # bfloat16 stops growing at a few hundred.
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         x, bias = layers.conv(x, kernel, self.padding), bias[None, None, None]
         if self.is_mutable_collection("activations") and not self.is_initializing():
             self.sow("activations", "before_relu", x + bias)
@@ -108,7 +110,8 @@ class VGG(nn.Module):
         """Computes class score maps.
 
         Args:
-          images: Mean-subtracted RGB, at least crop_px on both sides.
+          images: Mean-subtracted RGB times the input scale (`augment.normalise`), at least
+            crop_px on both sides.
           dropout_keys: One key an example to train; None to evaluate, without dropout.
 
         Returns:
@@ -131,7 +134,7 @@ class VGG(nn.Module):
                 x = layers.max_pool(x)
                 continue
             if bias is not None:
-                x, bias = nn.relu(x + bias), None
+                x, bias = nn.relu((x + bias).astype(self.dtype)), None
             if layer.kind == "lrn":
                 x = layers.local_response_norm(x)
                 continue
@@ -143,10 +146,11 @@ class VGG(nn.Module):
                 kernel_px=layer.kernel_px,
                 padding="VALID" if layer.kind == "fc" else "SAME",
                 kernel_init=kernel_initialiser(self.kernel_init, self.sigma),
-                dtype=self.dtype,
+                # Scores of 8 bits would tie, and the loss be of rounded scores.
+                dtype=jnp.float32 if layer.name == "fc8" else self.dtype,
                 name=layer.name,
             )(x)
-        return (x + bias).astype(jnp.float32)
+        return x + bias
 
 
 def init_params(model: VGG, key: Key[Array, ""]) -> Params:
@@ -202,8 +206,8 @@ def preinitialise(params: Params, trained: Params) -> Params:
     """
     result = dict(params)
     for name in architectures.PREINITIALISED:
-        ours, theirs = params.get(name), trained[name]
-        fits = ours is not None and ours["kernel"].shape == theirs["kernel"].shape
+        ours, theirs = params.get(name), trained.get(name)
+        fits = ours and theirs and ours["kernel"].shape == theirs["kernel"].shape
         if fits:
             result[name] = theirs
         elif name.startswith("fc"):

@@ -22,10 +22,13 @@ Batch = dict[
 ]
 Element = dict[str, UInt8[np.ndarray, "crop_px crop_px 3"] | np.int32 | np.float32]
 
+# Grain's repeat(None) is as long as an index can be, and overflows when it is sliced.
+ENDLESS_EPOCHS = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """This process's part of each batch: places index, index + count, ... of it."""
+    """This process's part of each batch: block `index` of `count` equal ones."""
 
     index: int = 0
     count: int = 1
@@ -61,12 +64,10 @@ def train_batches(
         grain.MapDataset.source(source)
         .seed(seed)
         .shuffle()
-        .repeat(None)
+        .repeat(ENDLESS_EPOCHS)
         .random_map(_RandomCrop(train_scale, crop_px))
     )
-    batches = crops[shard.index :: shard.count].batch(
-        batch_size // shard.count, drop_remainder=True
-    )
+    batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
     return _prefetched(batches[start_step:], num_workers)
 
 
@@ -100,8 +101,8 @@ def val_batches(
     """
     length = num_val_batches(len(source), batch_size) * batch_size
     crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, crop_px))
-    batches = crops[shard.index :: shard.count].batch(batch_size // shard.count)
-    return _prefetched(batches.repeat(None), num_workers)
+    batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
+    return _prefetched(batches.repeat(ENDLESS_EPOCHS), num_workers)
 
 
 def _prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Batch]:

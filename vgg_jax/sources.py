@@ -75,6 +75,8 @@ def open_sources(
       UserError: A split isn't there, or the two differ in their classes.
     """
     val_split = val_split or ("val" if name == "folder" else "validation")
+    if held_out:
+        val_split = train_split
     if name == "folder":
         train, val = (FolderSource(directory, split) for split in (train_split, val_split))
     elif name == "shapes":

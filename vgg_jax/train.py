@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -44,11 +45,9 @@ def train(
     config.check_divides(c, jax.device_count())
     is_writer = jax.process_index() == 0
     num_classes = config.resolve_num_classes(c.num_classes, train_source.class_names)
-    mean_rgb = tuple(c.data.mean_rgb) or mean.mean_rgb(train_source, c.data.cache_dir)
-    # What it takes to use the net, and what must not change before the run resumes.
+    # What must not change before the run resumes.
     data = {
         "class_names": list(train_source.class_names),
-        "mean_rgb": list(mean_rgb),
         "train_fingerprint": train_source.fingerprint,
         "val_fingerprint": val_source.fingerprint,
     }
@@ -60,14 +59,15 @@ def train(
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
         if checkpoints.last_step is None:
-            params = _first_params(c, workdir, model, mesh)
-            state = step.init_state(params, optimiser)
+            mean_rgb = tuple(c.data.mean_rgb) or mean.mean_rgb(train_source, c.data.cache_dir)
+            state = step.init_state(_first_params(c, workdir, model, mesh), optimiser)
             plateau = PlateauState(c.learning_rate)
         else:
             run = checkpoints.restore_run()
             _refuse_other_data(run, data)
             state = checkpoints.restore(step.init_state(_zeros(model, mesh), optimiser))
             plateau = PlateauState(**run["plateau"])
+            mean_rgb = tuple(run["mean_rgb"])
         state = sharding.put_replicated(state, mesh)
         start_step = int(state.step)
         if is_writer:
@@ -103,12 +103,7 @@ def train(
             )
 
         def save(state: TrainState, plateau: PlateauState, top1_error: float | None) -> None:
-            if not _all_finite(state):
-                raise metrics.NotFiniteError(
-                    f"A parameter is not finite after step {int(state.step)}, at learning rate "
-                    f"{plateau.learning_rate:g}."
-                )
-            run = {"plateau": dataclasses.asdict(plateau), **data}
+            run = {"plateau": dataclasses.asdict(plateau), "mean_rgb": list(mean_rgb), **data}
             checkpoints.save(state, run, top1_error)
 
         try:
@@ -148,9 +143,19 @@ def _loop(
         if not saves:
             continue
         window.flush()
+        if not _all_finite(state):
+            raise metrics.NotFiniteError(
+                f"A parameter is not finite after step {done}, at learning rate "
+                f"{plateau.learning_rate:g}."
+            )
         result = None
         if ends_epoch:
             result = validate(state.params)
+            if not math.isfinite(result.loss):
+                raise metrics.NotFiniteError(
+                    f"The validation loss is {result.loss} after step {done}, at learning rate "
+                    f"{plateau.learning_rate:g}."
+                )
             log.val(
                 done,
                 {
@@ -240,17 +245,12 @@ def _first_params(
         num_classes = len(checkpoints.restore_run()["class_names"])
         trained_model = model_from_config(other, num_classes)
         trained = checkpoints.restore_params(_zeros(trained_model, mesh))
-    if c.init_layers == "preinit":
-        return preinitialise(params, trained)
-    shapes = jax.tree.map(jnp.shape, params)
-    if shapes != jax.tree.map(jnp.shape, trained):
+    if num_classes != model.num_classes:
         raise UserError(
-            f"This run cannot start whole from {source}: that is net {other.net} of width "
-            f"{other.width}, crop {other.crop_px} px and {num_classes} classes, and this is net "
-            f"{c.net} of width {c.width}, crop {c.crop_px} px and {model.num_classes} classes. "
-            "Make them agree, or set --config.init_layers=preinit to take the paper's seven layers."
+            f"This run starts from {source}, which has {num_classes} classes, and the data set "
+            f"has {model.num_classes}. Start from a run on the same classes."
         )
-    return trained
+    return trained if c.init_layers == "all" else preinitialise(params, trained)
 
 
 def _zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
@@ -274,7 +274,6 @@ def _refuse_other_data(run: dict[str, Any], data: dict[str, Any]) -> None:
         ("class_names", "classes"),
         ("train_fingerprint", "training images"),
         ("val_fingerprint", "validation images"),
-        ("mean_rgb", "mean RGB"),
     ):
         if run[key] != data[key]:
             raise UserError(
@@ -299,7 +298,8 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
 
 def _finish(c: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     history = metrics.read(workdir, "val")
-    last, best = history[-1], min(history, key=lambda record: record["top1_error"])
+    # Of equal errors the last is the best, as `Checkpoints` keeps it.
+    last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
     result = {"last": last, "best": best}
     partial = workdir / "result.json.partial"

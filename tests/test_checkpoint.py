@@ -1,0 +1,67 @@
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vgg_jax import optim, sharding, step
+from vgg_jax.checkpoint import Checkpoints
+from vgg_jax.errors import UserError
+
+PARAMS = {"fc8": {"kernel": jnp.arange(6.0).reshape(1, 1, 2, 3), "bias": jnp.ones(3)}}
+
+
+@pytest.fixture
+def state():
+    state = step.init_state(PARAMS, optim.sgd(0.9, 5e-4))
+    return sharding.put_replicated(state, sharding.make_mesh())
+
+
+def save(workdir, state, *steps_and_errors):
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        for at, error in steps_and_errors:
+            checkpoints.save(state.replace(step=jnp.int32(at)), {"at": at}, error)
+
+
+def kept(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_the_last_and_the_best_are_kept(tmp_path, state):
+    save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0), (4, None))
+    assert kept(tmp_path) == [2, 4]
+
+
+def test_the_best_survives_a_resume(tmp_path, state):
+    save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0))
+    save(tmp_path, state, (4, None), (5, 42.0))
+    assert kept(tmp_path) == [2, 5]
+
+
+def test_of_equal_errors_the_last_is_the_best(tmp_path, state):
+    save(tmp_path, state, (1, 40.0), (2, 40.0), (3, 45.0))
+    assert kept(tmp_path) == [2, 3]
+
+
+def test_a_state_comes_back_as_it_was_and_where_it_was(tmp_path, state):
+    save(tmp_path, state, (7, 50.0))
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        blank = jax.tree.map(jnp.zeros_like, state)
+        blank = sharding.put_replicated(blank, sharding.make_mesh())
+        restored = checkpoints.restore(blank)
+        assert checkpoints.restore_run() == {"at": 7}
+    assert int(restored.step) == 7
+    for ours, theirs in zip(
+        jax.tree.leaves(restored.params), jax.tree.leaves(state.params), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+        assert len(ours.sharding.device_set) == 8
+
+
+def test_params_of_no_checkpoint(tmp_path):
+    with (
+        contextlib.closing(Checkpoints(tmp_path)) as checkpoints,
+        pytest.raises(UserError, match="no checkpoint"),
+    ):
+        checkpoints.restore_params(PARAMS)
