@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -246,6 +247,32 @@ def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(folder, tmp_path,
     assert left("killed") == left("whole")
     _, result, kept = left("whole")
     assert kept == {result["last"]["step"], result["best"]["step"]}
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+def test_workers_end_with_a_killed_run(folder, tmp_path, name):
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "vgg_jax.main"),
+            *arguments(folder, tmp_path, "a_256", "--config.num_epochs=10000"),
+            *("--config.data.num_workers=1", "--config.plateau.patience_epochs=10000"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,  # The workers hold its other end.
+    )
+    deadline = time.monotonic() + 180
+    while not (tmp_path / "metrics.jsonl").exists() or not metrics.read(tmp_path, "train"):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, name))
+    process.wait()
+    reader = threading.Thread(target=process.stderr.read)  # Ends when the last worker has.
+    reader.start()
+    reader.join(timeout=30)
+    assert not reader.is_alive()
+    process.stderr.close()
 
 
 def test_data_that_changed_is_refused(folder, tmp_path, run_main):

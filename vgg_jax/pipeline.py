@@ -5,7 +5,10 @@ worker processes and any number of hosts, and a run resumes at any step.
 """
 
 import dataclasses
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import grain.python as grain
@@ -116,15 +119,24 @@ def _prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Batch]:
     read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
     return iter(
-        batches.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=_leave_signals_to_parent)
+        batches.to_iter_dataset(read).mp_prefetch(
+            options, worker_init_fn=_live_as_long_as_the_parent
+        )
     )
 
 
-def _leave_signals_to_parent(worker_index: int, worker_count: int) -> None:
+def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
     # Ctrl-C and SIGTERM reach the whole process group; the parent decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    # A parent that was killed could not end them: they would wait for it for ever.
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 @dataclasses.dataclass(frozen=True)
