@@ -15,21 +15,25 @@ def draw(workdir: pathlib.Path, title: str) -> pathlib.Path:
     figure = Figure(figsize=(11, 4), layout="constrained")
     loss, error = figure.subplots(1, 2)
     _plot(loss, train, "loss", "training, with dropout and augmentation", color="C0", alpha=0.5)
-    _plot(loss, val, "loss", "validation", color="C1")
+    _plot(loss, val, "loss", "validation", color="C1", marker=".")
     loss.set(ylabel="cross entropy", ylim=(0, None))
     _plot(error, train, "error", "training top-1", color="C0", alpha=0.5)
-    _plot(error, val, "top1_error", "validation top-1", color="C1")
-    _plot(error, val, "top5_error", "validation top-5", color="C2")
+    _plot(error, val, "top1_error", "validation top-1", color="C1", marker=".")
+    _plot(error, val, "top5_error", "validation top-5", color="C2", marker=".")
     error.set(ylabel="error, %", ylim=(0, 100))
+    drops = [
+        before["epoch"]
+        for before, after in itertools.pairwise(train)
+        if after["learning_rate"] < before["learning_rate"]
+    ]
     for axes in (loss, error):
         axes.set(xlabel="epoch", xlim=(0, None))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        for before, after in itertools.pairwise(train):
-            if after["learning_rate"] < before["learning_rate"]:
-                axes.axvline(before["epoch"], color="grey", linestyle=":", linewidth=1)
+        for epoch in drops:
+            axes.axvline(epoch, color="grey", linestyle=":", linewidth=1)
         axes.legend()
-    figure.suptitle(f"{title} (dotted: the learning rate drops)")
+    figure.suptitle(title + (" (dotted: the learning rate drops)" if drops else ""))
     path = workdir / "curves.png"
     figure.savefig(path, dpi=110)
     return path

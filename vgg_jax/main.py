@@ -34,13 +34,16 @@ def main(argv: list[str]) -> None:
     c = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{c.name}").expanduser()
     config.validate(c)
-    config.refuse_other_run(c, workdir)
+    _refuse_unusable(workdir)
+    resumes = chain.has_checkpoint(workdir)
+    if resumes:  # What ended before its first checkpoint is nothing to keep.
+        config.refuse_other_run(c, workdir)
     result_file = workdir / "result.json"
     if result_file.exists():
         print("This run is finished.")
         _print_result(c.name, workdir, json.loads(result_file.read_text()))
         return
-    if not chain.has_checkpoint(workdir):
+    if not resumes:
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
         chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
     train_source, val_source = sources.open_sources(
@@ -61,6 +64,17 @@ def main(argv: list[str]) -> None:
         _print_result(c.name, workdir, result)
 
 
+def _refuse_unusable(workdir: pathlib.Path) -> None:
+    existing = workdir.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise UserError(
+            f"--workdir={workdir} cannot be made: {existing} is not a folder that may be written "
+            "to. Choose another."
+        )
+
+
 def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> None:
     last, best = result["last"], result["best"]
     print(
@@ -71,7 +85,7 @@ def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> N
         f"(top-1 error {best['top1_error']:.2f}%)\n"
         f"  curves      {workdir / 'curves.png'}\n"
         "\nNext:\n"
-        f"  tensorboard --logdir={workdir.parent}\n"
+        f"  pip install tensorboard && tensorboard --logdir={workdir.parent}\n"
         "  python -m vgg_jax.describe --net=all\n"
         "  python -m vgg_jax.main --config=configs/mini.py:a_256   # any run of Table 3, shrunk\n"
         "  python -m vgg_jax.main --config=configs/mini.py:a_256 --workdir=runs/mine \\\n"
@@ -86,9 +100,12 @@ def _parse_flags(argv: list[str]) -> list[str]:
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
         return rest
     except AttributeError as error:  # ml_collections' for an override of no key.
-        key = str(error).strip("\"'")
+        first: BaseException = error
+        while first.__context__ is not None:  # ml_collections wraps the one that names the key.
+            first = first.__context__
+        what = str(first.args[0]).replace("\n", ". ")
         raise UserError(
-            f"The config has no key {key!r}. configs/base.py names every key."
+            f"The config has no key {what}. configs/base.py names every key."
         ) from error
     except (OSError, ImportError) as error:
         raise UserError(f"--config names no config: {error}") from error
@@ -103,6 +120,9 @@ def run() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ class Subset:
 def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSource]:
     import tensorflow_datasets as tfds
 
-    where = data_dir or "~/tensorflow_datasets"
+    where = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
     prepare = (
         "Prepare it once, in an environment of its own (this needs TensorFlow; training doesn't):\n"
         "    pip install -e '.[prepare]'\n"
@@ -236,7 +236,10 @@ def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSour
             "data.name is 'shapes', 'folder' or the name of a TFDS data set."
         ) from error
     if not builder.is_prepared():
-        raise UserError(f"The data set {name} is not prepared in {where}.\n{prepare}")
+        raise UserError(
+            f"The data set {name} is not prepared in {where}.\n{prepare}"
+            "If it lies elsewhere, set --config.data.dir to that data_dir."
+        )
     file_format = builder.info.file_format
     if file_format is None or not file_format.value.startswith("array_record"):
         raise UserError(

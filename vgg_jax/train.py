@@ -39,11 +39,15 @@ def train(
       The result, as written to workdir/result.json.
 
     Raises:
-      UserError: The batch doesn't divide over the devices, the data has changed since the
-        checkpoint, the run to start from doesn't fit, or the loss is not finite.
+      UserError: The batch doesn't divide over the devices or exceeds the data, the data has
+        changed since the checkpoint, the run to start from doesn't fit, or the loss is not finite.
     """
     config.check_divides(c, jax.device_count())
     is_writer = jax.process_index() == 0
+    if c.batch_size > len(train_source):
+        raise UserError(
+            f"batch_size={c.batch_size} is more than the {len(train_source):,} training images."
+        )
     num_classes = config.resolve_num_classes(c.num_classes, train_source.class_names)
     # What must not change before the run resumes.
     data = {
@@ -54,7 +58,7 @@ def train(
     mesh = sharding.make_mesh()
     model = model_from_config(c, num_classes)
     optimiser = optim.sgd(c.momentum, c.l2_penalty)
-    steps_per_epoch = max(1, len(train_source) // c.batch_size)
+    steps_per_epoch = len(train_source) // c.batch_size
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
@@ -291,8 +295,8 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
     )
     return UserError(
         f"{error} Training has stopped; nothing that is not finite was saved. {kept}\n"
-        "Try a lower --config.learning_rate, or --config.init=he with --config.input_scale=0.0143 "
-        "(the defaults), in a new --workdir."
+        "In a new --workdir, try a lower --config.learning_rate, a larger --config.batch_size, or "
+        "the default initialisation (init=he, input_scale=1/70) if this run has another."
     )
 
 
