@@ -16,6 +16,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
+from configs import e_256
 from vgg_jax import chain, main, metrics, train
 from vgg_jax import config as config_lib
 from vgg_jax.checkpoint import Checkpoints
@@ -182,6 +183,20 @@ def test_an_unknown_key_is_named(folder, tmp_path):
 def test_a_batch_that_does_not_divide_names_one_that_does(folder, tmp_path, run_main):
     with pytest.raises(UserError, match=r"--config\.batch_size=16"):
         run_main(*arguments(folder, tmp_path / "run", "a_256", "--config.batch_size=17"))
+
+
+def test_a_batch_beyond_the_data_is_refused_and_may_then_be_mended(folder, tmp_path, run_main):
+    with pytest.raises(UserError, match="batch_size=24 is more than the 17 training images"):
+        run_main(*arguments(folder, tmp_path, "a_256", "--config.batch_size=24"))
+    config_lib.save(e_256.get_config(), tmp_path)  # As of a run that ended without a checkpoint.
+    run_main(*arguments(folder, tmp_path, "a_256"))
+    assert config_lib.load(tmp_path).net == "A"
+
+
+def test_a_workdir_that_cannot_be_made_is_named(folder, tmp_path, run_main):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        run_main(*arguments(folder, tmp_path / "file" / "run", "a_256"))
 
 
 def test_another_run_is_refused_but_housekeeping_is_not(folder, tmp_path, run_main):
