@@ -10,7 +10,6 @@ runs/mini_OTHER where the original starts from runs/OTHER. What to expect stands
 """
 
 import importlib
-import pkgutil
 
 from ml_collections import ConfigDict
 
@@ -25,12 +24,9 @@ def get_config(name: str = "") -> ConfigDict:
     Raises:
       ImportError: There is no config of that name.
     """
-    names = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
-    names = [known for known in names if known not in ("base", "mini")]
-    if name not in names:
-        raise ImportError(
-            f"configs/mini.py:NAME takes one of {', '.join(names)} for NAME, not {name!r}."
-        )
+    if name not in configs.names():
+        known = ", ".join(configs.names())
+        raise ImportError(f"configs/mini.py:NAME takes one of {known} for NAME, not {name!r}.")
     c = importlib.import_module(f"configs.{name}").get_config()
 
     def shrunk(px: int) -> int:

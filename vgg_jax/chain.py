@@ -1,13 +1,13 @@
 """Which run starts from which, and the commands that make what is missing."""
 
 import importlib
-import importlib.util
 import pathlib
 import shlex
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+import configs
 from vgg_jax import config
 from vgg_jax.errors import UserError
 
@@ -20,20 +20,12 @@ def load_config(name: str) -> tuple[str, ConfigDict] | None:
     Returns:
       What --config takes, and the config; None where no file in configs/ makes that run.
     """
-    if name.startswith(MINI) and _has_config(name.removeprefix(MINI)):
+    if name.startswith(MINI) and name.removeprefix(MINI) in configs.names():
         original = name.removeprefix(MINI)
         return f"configs/mini.py:{original}", _module("mini").get_config(original)
-    if _has_config(name):
+    if name in configs.names():
         return f"configs/{name}.py", _module(name).get_config()
     return None
-
-
-def _has_config(name: str) -> bool:
-    return (
-        name.isidentifier()
-        and name not in ("base", "mini", "__init__")
-        and importlib.util.find_spec(f"configs.{name}") is not None
-    )
 
 
 def _module(name: str):  # noqa: ANN202  (a module)

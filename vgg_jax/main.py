@@ -35,10 +35,10 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{c.name}").expanduser()
     config.validate(c)
     _refuse_unusable(workdir)
-    resumes = chain.has_checkpoint(workdir)
-    if resumes:  # What ended before its first checkpoint is nothing to keep.
-        config.refuse_other_run(c, workdir)
     result_file = workdir / "result.json"
+    resumes = chain.has_checkpoint(workdir)
+    if resumes or result_file.exists():  # What ended before its first checkpoint may be replaced.
+        config.refuse_other_run(c, workdir)
     if result_file.exists():
         print("This run is finished.")
         _print_result(c.name, workdir, json.loads(result_file.read_text()))

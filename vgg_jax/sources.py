@@ -74,30 +74,35 @@ def open_sources(
     Raises:
       UserError: A split isn't there, or the two differ in their classes.
     """
-    val_split = val_split or ("val" if name == "folder" else "validation")
-    if held_out:
-        val_split = train_split
+    splits = [train_split]
+    if not held_out:
+        splits.append(val_split or ("val" if name == "folder" else "validation"))
     if name == "folder":
-        train, val = (FolderSource(directory, split) for split in (train_split, val_split))
+        opened = [FolderSource(directory, split) for split in splits]
     elif name == "shapes":
-        train, val = _open_shapes(pathlib.Path(cache_dir).expanduser(), (train_split, val_split))
+        opened = _open_shapes(pathlib.Path(cache_dir).expanduser(), splits)
     else:
-        train, val = _open_tfds(name, directory, (train_split, val_split))
+        opened = _open_tfds(name, directory, splits)
+    if held_out:
+        return _hold_out(opened[0], held_out, seed)
+    train, val = opened
     if train.class_names != val.class_names:
         differing = sorted({*train.class_names} ^ {*val.class_names})
         raise UserError(
-            f"The classes of {train_split} and {val_split} differ: {', '.join(differing[:5])}"
+            f"The classes of {' and '.join(splits)} differ: {', '.join(differing[:5])}"
             f"{' and more' if len(differing) > 5 else ''}. Both must have the same class folders."
         )
-    if held_out:
-        if not 0 < held_out < len(train):
-            raise UserError(
-                f"data.held_out={held_out} must lie between 1 and {len(train) - 1}: the training "
-                f"split has {len(train)} images."
-            )
-        order = np.random.default_rng(seed).permutation(len(train))
-        train, val = (Subset(train, np.sort(part)) for part in (order[held_out:], order[:held_out]))
     return train, val
+
+
+def _hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+    if not 0 < count < len(source):
+        raise UserError(
+            f"data.held_out={count} must lie between 1 and {len(source) - 1}: the training "
+            f"split has {len(source)} images."
+        )
+    order = np.random.default_rng(seed).permutation(len(source))
+    return Subset(source, np.sort(order[count:])), Subset(source, np.sort(order[:count]))
 
 
 class FolderSource:

@@ -241,9 +241,12 @@ def _first_params(
     c: ConfigDict, workdir: pathlib.Path, model: VGG, mesh: jax.sharding.Mesh
 ) -> Params:
     source = chain.resolve(c.init_from, workdir)
-    params = jax.jit(init_params, static_argnums=0)(model, jax.random.key(c.seed))
+
+    def drawn() -> Params:
+        return jax.jit(init_params, static_argnums=0)(model, jax.random.key(c.seed))
+
     if source is None:
-        return params
+        return drawn()
     other = config.load(source)
     with contextlib.closing(Checkpoints(source)) as checkpoints:
         num_classes = len(checkpoints.restore_run()["class_names"])
@@ -254,7 +257,7 @@ def _first_params(
             f"This run starts from {source}, which has {num_classes} classes, and the data set "
             f"has {model.num_classes}. Start from a run on the same classes."
         )
-    return trained if c.init_layers == "all" else preinitialise(params, trained)
+    return trained if c.init_layers == "all" else preinitialise(drawn(), trained)
 
 
 def _zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
