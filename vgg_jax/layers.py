@@ -29,15 +29,65 @@ def conv(
     )
 
 
+@jax.custom_vjp
+def relu(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Zeroes what is negative.
+
+    Its gradient looks at the output, which the next convolution keeps anyway; JAX's own keeps a
+    mask of the input besides.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: Array) -> tuple[Array, Array]:
+    y = relu(x)
+    return y, y
+
+
+def _relu_backward(y: Array, g: Array) -> tuple[Array]:
+    return (jnp.where(y > 0, g, 0),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
+@jax.custom_vjp
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """Takes the maximum of each 2x2 window, stride 2; an odd last row or column is left out (§2.1).
 
     Maxima of strided slices, since XLA's reduce_window and its gradient, select_and_scatter,
-    take twice the time on a CPU.
+    take twice the time on a CPU. For the way back it keeps which of the four values was the
+    largest, the first of equal ones, in a byte for each window; the gradient of jnp.maximum would
+    keep one and a half times the input.
     """
+    (a, b), (c, d) = _windows(x)
+    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def _windows(x: Array) -> list[list[Array]]:
     h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    rows = jnp.maximum(x[:, 0:h:2], x[:, 1:h:2])
-    return jnp.maximum(rows[:, :, 0:w:2], rows[:, :, 1:w:2])
+    return [[x[:, i:h:2, j:w:2] for j in (0, 1)] for i in (0, 1)]
+
+
+def _max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
+    (a, b), (c, d) = _windows(x)
+    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
+    largest = jnp.where(bottom > top, 2 + (d > c), b > a).astype(jnp.uint8)
+    # An array of no values carries the size, which an odd last row doesn't leave in the output.
+    return jnp.maximum(top, bottom), (largest, jnp.zeros((0, *x.shape[1:3], 0)))
+
+
+def _max_pool_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array]:
+    largest, size = kept
+    b, h, w, c = g.shape
+    places = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
+    chosen = largest[:, :, None, :, None, :] == places
+    x = jnp.where(chosen, g[:, :, None, :, None, :], 0).reshape(b, 2 * h, 2 * w, c)
+    left_out = [(0, 0), (0, size.shape[1] - 2 * h), (0, size.shape[2] - 2 * w), (0, 0)]
+    return (jnp.pad(x, left_out),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def local_response_norm(

@@ -1,6 +1,7 @@
 """SGD as Caffe has it, and the plateau rule (§3.1)."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,17 @@ import optax
 from jaxtyping import Array, Float
 
 
-def sgd(momentum: float, l2_penalty: float) -> optax.GradientTransformationExtraArgs:
+TrainedLayers = Literal["all", "fc"]
+
+
+def is_trained(layer: str, trained_layers: TrainedLayers) -> bool:
+    """Tells whether a layer learns: "all" do, or "fc" alone, the convolutions staying as they are."""
+    return trained_layers == "all" or layer.startswith("fc")
+
+
+def sgd(
+    momentum: float, l2_penalty: float, trained_layers: TrainedLayers = "all"
+) -> optax.GradientTransformationExtraArgs:
     """Mini-batch SGD with momentum and a coupled L2 penalty: v <- mu v - lr (g + l2 w), w <- w + v.
 
     This is Caffe's order. The penalty joins the gradient before momentum, and the rate multiplies
@@ -19,20 +30,24 @@ def sgd(momentum: float, l2_penalty: float) -> optax.GradientTransformationExtra
     Args:
       momentum: mu; 0.9 in the paper.
       l2_penalty: 5e-4 in the paper. On kernels only, not on biases.
+      trained_layers: See `is_trained`; the others aren't penalised.
 
     Returns:
       A transformation whose `update` takes the rate: `update(grads, state, params,
       learning_rate=...)`.
     """
+
+    def penalised(params: optax.Params) -> optax.Params:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: path[1].key == "kernel" and is_trained(path[0].key, trained_layers),
+            params,
+        )
+
     return optax.chain(
-        optax.add_decayed_weights(l2_penalty, mask=_kernels),
+        optax.add_decayed_weights(l2_penalty, mask=penalised),
         _scale_by_given_rate(),
         optax.trace(decay=momentum),
     )
-
-
-def _kernels(params: optax.Params) -> optax.Params:
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:

@@ -1,6 +1,7 @@
 """One training step and one validation step: pure functions of explicit state."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from vgg_jax import augment
+from vgg_jax import augment, optim
 from vgg_jax.model import VGG, Params
 
 Batch = Mapping[str, Array]
@@ -48,6 +49,8 @@ def make_train_step(
     mean_rgb: augment.MeanRgb,
     input_scale: float,
     colour_shift: float,
+    micro_batches: int = 1,
+    trained_layers: optim.TrainedLayers = "all",
 ) -> Callable[[TrainState, Batch, Float[Array, ""]], tuple[TrainState, Metrics]]:
     """Makes train_step(state, batch, learning_rate) -> (state, metrics) (§3.1).
 
@@ -58,39 +61,62 @@ def make_train_step(
       mean_rgb: 0-255.
       input_scale: See `augment.normalise`.
       colour_shift: Standard deviation of its coefficients; 0 for none.
+      micro_batches: Equal parts of the batch whose gradients are computed one after the other and
+        added up. The step is the same but for rounding; the activations take a part of the memory.
+      trained_layers: See `optim.is_trained`. No gradient is computed of the others.
 
     Returns:
       A function of {"image": uint8, "label": int32}. Its metrics are the batch's mean "loss"
       (cross entropy, without the L2 penalty) and top-1 "error" in percent, with dropout on.
     """
 
+    def sums(params: Params, part: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Returns the sum of cross entropies and the number of errors."""
+        images = part["image"].astype(jnp.float32)
+        if colour_shift:
+            images = augment.colour_shift(images, _keys_for(part["key"], 0), colour_shift)
+        images = augment.normalise(images, mean_rgb, input_scale)
+        params = {
+            name: layer if optim.is_trained(name, trained_layers) else jax.lax.stop_gradient(layer)
+            for name, layer in params.items()
+        }
+        logits = pool_score_map(model.apply({"params": params}, images, _keys_for(part["key"], 1)))
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])
+        return losses.sum(), (logits.argmax(-1) != part["label"]).sum().astype(jnp.float32)
+
     def train_step(
         state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
     ) -> tuple[TrainState, Metrics]:
-        keys = augment.example_keys(seed, state.step, batch["label"].shape[0])
-        images = batch["image"].astype(jnp.float32)
-        if colour_shift:
-            images = augment.colour_shift(images, _keys_for(keys, 0), colour_shift)
-        images = augment.normalise(images, mean_rgb, input_scale)
+        size = batch["label"].shape[0]
+        batch = {**batch, "key": augment.example_keys(seed, state.step, size)}
 
-        def loss_fn(params: Params) -> tuple[Float[Array, ""], Float[Array, "b k"]]:
-            scores = model.apply({"params": params}, images, _keys_for(keys, 1))
-            logits = pool_score_map(scores)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
-            return losses.mean(), logits
+        def add(total: Any, part: Batch) -> tuple[Any, None]:
+            value = jax.value_and_grad(sums, has_aux=True)(state.params, part)
+            return jax.tree.map(jnp.add, total, value), None
 
-        (loss, logits), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        if micro_batches == 1:
+            total = jax.value_and_grad(sums, has_aux=True)(state.params, batch)
+        else:
+            zero = ((0.0, 0.0), jax.tree.map(jnp.zeros_like, state.params))
+            total, _ = jax.lax.scan(add, zero, _split(batch, micro_batches))
+        (loss, errors), grads = jax.tree.map(lambda x: x / size, total)
         updates, opt_state = optimiser.update(
             grads, state.opt_state, state.params, learning_rate=learning_rate
         )
         params = optax.apply_updates(state.params, updates)
-        wrong = logits.argmax(-1) != batch["label"]
         return (
             TrainState(state.step + 1, params, opt_state),
-            {"loss": loss, "error": 100.0 * wrong.mean()},
+            {"loss": loss, "error": 100.0 * errors},
         )
 
     return train_step
+
+
+def _split(batch: Batch, micro_batches: int) -> Batch:
+    # Every n-th example, not blocks: each device then holds an equal share of each part already.
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0), dict(batch)
+    )
 
 
 def _keys_for(keys: Array, use: int) -> Array:
