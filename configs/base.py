@@ -31,7 +31,8 @@ def get_config() -> ConfigDict:
     c.init_sigma = 0.1  # Of "normal": the paper's variance is 1e-2.
     c.input_scale = 1 / 70  # Multiplies the mean-subtracted 0-255 input.
     c.init_from = "none"  # A workdir, or the name of a run beside this one; its last checkpoint.
-    c.init_layers = "all"  # all, or preinit: that run's first four convolutions and FC layers.
+    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit: A's first four
+    # convolutions and FC layers.
 
     # Data.
     c.data = ConfigDict()
@@ -54,6 +55,7 @@ def get_config() -> ConfigDict:
     c.learning_rate = 1e-2  # At first.
     c.momentum = 0.9  # Caffe's: see `optim.sgd`.
     c.l2_penalty = 5e-4  # On kernels.
+    c.trained_layers = "all"  # all, or fc: FC6 to FC8 alone.
 
     # The plateau rule, on the top-1 validation error (§3.1).
     c.plateau = ConfigDict()
@@ -67,7 +69,15 @@ def get_config() -> ConfigDict:
     c.eval = ConfigDict()
     c.eval.batch_size = 256  # Images, over all devices.
 
-    # Neither these nor eval, data.dir, data.num_workers and data.cache_dir make another run.
+    # What changes the memory, the time and the rounding of a step, and nothing else.
+    c.micro_batches = 1  # Parts of a device's batch that follow one another.
+    c.remat = False  # Activations of a block computed again on the way back instead of kept.
+    # On GPUs, resumption to the bit needs --xla_gpu_deterministic_ops=true in XLA_FLAGS, which
+    # this adds. Slower; CPUs and TPUs are deterministic without.
+    c.deterministic = False
+
+    # Neither these nor micro_batches, remat, eval, data.dir, data.num_workers and data.cache_dir
+    # make another run.
     c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
     c.checkpoint_every_steps = 1000  # Besides one after each epoch.
     return c.lock()

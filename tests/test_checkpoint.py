@@ -28,20 +28,20 @@ def kept(workdir):
     return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
 
-def test_the_last_and_the_best_are_kept(tmp_path, state):
-    save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0), (4, None))
-    assert kept(tmp_path) == [2, 4]
+def test_the_last_two_and_the_best_are_kept(tmp_path, state):
+    save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0), (4, None), (5, None))
+    assert kept(tmp_path) == [2, 4, 5]
 
 
 def test_the_best_survives_a_resume(tmp_path, state):
     save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0))
-    save(tmp_path, state, (4, None), (5, 42.0))
-    assert kept(tmp_path) == [2, 5]
+    save(tmp_path, state, (4, None), (5, 42.0), (6, 43.0))
+    assert kept(tmp_path) == [2, 5, 6]
 
 
 def test_of_equal_errors_the_last_is_the_best(tmp_path, state):
-    save(tmp_path, state, (1, 40.0), (2, 40.0), (3, 45.0))
-    assert kept(tmp_path) == [2, 3]
+    save(tmp_path, state, (1, 40.0), (2, 40.0), (3, 45.0), (4, 45.0))
+    assert kept(tmp_path) == [2, 3, 4]
 
 
 def test_a_state_comes_back_as_it_was_and_where_it_was(tmp_path, state):

@@ -42,13 +42,15 @@ IMPOSSIBLE = [
     ("crop_px", 0, "crop"),
     ("dtype", "float16", "dtype='float16' must be one of bfloat16, float32"),
     ("init", "zeros", "init='zeros' must be one of normal, glorot, he"),
-    ("init_layers", "some", "init_layers='some' must be one of all, preinit"),
+    ("init_layers", "some", "init_layers='some' must be one of all, all_but_fc8, preinit"),
     ("init_sigma", 0.0, "init_sigma=0.0"),
     ("input_scale", 0.0, "input_scale=0.0"),
     ("num_epochs", 0, "num_epochs=0"),
     ("batch_size", 0, "batch_size=0"),
     ("eval.batch_size", 0, "eval.batch_size=0"),
     ("log_every_steps", 0, "log_every_steps=0"),
+    ("micro_batches", 0, "micro_batches=0"),
+    ("trained_layers", "fc8", "trained_layers='fc8' must be one of all, fc"),
     ("checkpoint_every_steps", 0, "checkpoint_every_steps=0"),
     ("dropout", 1.0, "dropout=1.0"),
     ("dropout", -0.1, "dropout=-0.1"),
@@ -229,6 +231,8 @@ def test_the_same_run_goes_on(c, tmp_path):
         ("data.num_workers", 3),
         ("data.cache_dir", "/cache"),
         ("eval.batch_size", 8),
+        ("micro_batches", 2),
+        ("remat", True),
         ("log_every_steps", 7),
         ("checkpoint_every_steps", 9),
     ],
@@ -251,7 +255,7 @@ MATTERS = [
     key for key, _ in _leaves(base.get_config())
     if key not in {
         "name", "data.dir", "data.num_workers", "data.cache_dir", "eval.batch_size",
-        "log_every_steps", "checkpoint_every_steps",
+        "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

@@ -143,7 +143,7 @@ def test_the_rates_are_of_the_steps_that_the_window_saw_done(tmp_path, open_log,
     for _ in range(metrics.STEPS_IN_FLIGHT + 1):
         window.add(_step(1.0), 0.0)
     window.end(3, 0.01)  # At 14 s.
-    window.restart()  # At 100 s, after a validation.
+    window.restart_clock()  # At 100 s, after a validation.
     window.add(_step(1.0), 1.5)
     window.end(4, 0.01)  # At 102 s, with nothing known to be done.
     window.flush()

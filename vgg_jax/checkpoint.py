@@ -1,6 +1,9 @@
-"""Checkpoints: saved asynchronously, the last and the best kept (Orbax)."""
+"""Checkpoints: saved asynchronously, the last two and the best kept (Orbax)."""
 
+import contextlib
+import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -22,20 +25,31 @@ class Checkpoints:
     takes to go on or to use the net (plateau rule, class names, mean RGB).
     """
 
-    def __init__(self, workdir: pathlib.Path) -> None:
+    def __init__(self, workdir: pathlib.Path, *, read_only: bool = False) -> None:
+        """Opens a run's checkpoints.
+
+        Args:
+          workdir: Of the run.
+          read_only: Another run's, which may be saving right now.
+
+        Raises:
+          UserError: The file that holds a checkpoint's error is damaged.
+        """
         self.directory = workdir.absolute() / "checkpoints"
+        self._refuse_damaged_metrics()
         self._manager = ocp.CheckpointManager(
             self.directory,
             item_names=("params", "opt_state", "run"),
             options=ocp.CheckpointManagerOptions(
-                cleanup_tmp_directories=True,
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
                 # The policy below decides what is kept, but only with a best_fn does Orbax write
                 # the errors to disk, and know after a resume which checkpoint was the best.
                 best_fn=lambda metrics: metrics["top1_error"],
                 best_mode="min",
                 preservation_policy=AnyPreservationPolicy(
                     [
-                        LatestN(1),
+                        LatestN(2),  # One to go back to, should the last be damaged.
                         # Checkpoints within an epoch have no error to be best in.
                         BestN(
                             get_metric_fn=lambda metrics: -metrics["top1_error"],
@@ -59,53 +73,105 @@ class Checkpoints:
           state: The state, at its step.
           run: Plain values, written as JSON.
           top1_error: Validation error in percent; None within an epoch.
+
+        Raises:
+          UserError: This checkpoint or the one before could not be written.
         """
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                opt_state=ocp.args.StandardSave(state.opt_state),
-                run=ocp.args.JsonSave(run),
-            ),
-            metrics=None if top1_error is None else {"top1_error": top1_error},
-        )
+        step = int(state.step)
+        with self._refuse_unwritten():
+            if step == self.last_step:
+                # Saved before its validation, when the run was stopped there. Killed between the
+                # two, the run goes on from the checkpoint before, to the same end.
+                self._manager.delete(step)
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    params=ocp.args.StandardSave(state.params),
+                    opt_state=ocp.args.StandardSave(state.opt_state),
+                    run=ocp.args.JsonSave(run),
+                ),
+                metrics=None if top1_error is None else {"top1_error": top1_error},
+            )
 
     def restore_run(self) -> dict[str, Any]:
-        """Reads the plain values of the last checkpoint."""
-        args = ocp.args.Composite(run=ocp.args.JsonRestore())
-        return self._manager.restore(self.last_step, args=args).run
+        """Reads the plain values of the last checkpoint.
+
+        Raises:
+          UserError: There is no checkpoint, or it is damaged; so too of the other reads.
+        """
+        return self._read(run=ocp.args.JsonRestore()).run
 
     def restore(self, like: TrainState) -> TrainState:
         """Reads the state of the last checkpoint, placed as `like` is."""
-        step = self.last_step
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(_abstract(like.params)),
-                opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
-            ),
+        restored = self._read(
+            params=ocp.args.StandardRestore(_abstract(like.params)),
+            opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
         )
-        counter = jax.device_put(jax.numpy.int32(step), like.step.sharding)
+        counter = jax.device_put(jax.numpy.int32(self.last_step), like.step.sharding)
         return TrainState(counter, restored.params, restored.opt_state)
 
     def restore_params(self, like: Any) -> Any:
-        """Reads the parameters of the last checkpoint, placed as `like` is.
-
-        Raises:
-          UserError: There is no checkpoint.
-        """
-        if self.last_step is None:
-            raise UserError(f"There is no checkpoint in {self.directory}.")
-        args = ocp.args.Composite(params=ocp.args.StandardRestore(_abstract(like)))
-        return self._manager.restore(self.last_step, args=args).params
+        """Reads the parameters of the last checkpoint, placed as `like` is."""
+        return self._read(params=ocp.args.StandardRestore(_abstract(like))).params
 
     def wait(self) -> None:
-        """Returns when what was given to `save` is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when what was given to `save` is on disk.
+
+        Raises:
+          UserError: It could not be written.
+        """
+        with self._refuse_unwritten():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits and releases what the manager holds."""
+        """Releases what the manager holds. Call `wait` before, to learn of what went wrong."""
         self._manager.close()
+
+    def _read(self, **items: Any) -> Any:
+        step = self.last_step
+        if step is None:
+            raise UserError(f"There is no checkpoint in {self.directory}.")
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**items))
+        # What is missing or cut short shows as any of a dozen exceptions of Orbax and TensorStore.
+        except Exception as error:
+            raise self._damaged(step, error) from error
+
+    def _refuse_damaged_metrics(self) -> None:
+        # Orbax reads them all at once, and its error doesn't say which one it couldn't.
+        for path in self.directory.glob("[0-9]*/metrics/metrics"):
+            try:
+                json.loads(path.read_text())
+            except ValueError as error:
+                raise self._damaged(int(path.parts[-3]), error) from error
+
+    def _damaged(self, step: int, error: Exception) -> UserError:
+        others = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
+        others.remove(step)
+        then = f"goes on from step {max(others)}" if others else "starts anew"
+        return UserError(
+            f"The checkpoint {self.directory / str(step)} is damaged "
+            f"({type(error).__name__}: {_first_line(error)}).\n"
+            f"Remove that folder; the same command then {then}."
+        )
+
+    @contextlib.contextmanager
+    def _refuse_unwritten(self) -> Iterator[None]:
+        try:
+            yield
+        # As above; a full disk is an OSError here and a ValueError of TensorStore there.
+        except Exception as error:
+            last = self._manager.latest_step()
+            kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
+            raise UserError(
+                f"A checkpoint could not be written to {self.directory} "
+                f"({type(error).__name__}: {_first_line(error)}).{kept}\n"
+                "Make room on that disk; the same command then goes on from there."
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
 
 
 def _abstract(tree: Any) -> Any:

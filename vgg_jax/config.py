@@ -9,14 +9,17 @@ from ml_collections import ConfigDict
 from vgg_jax import architectures
 from vgg_jax.errors import UserError
 
-# What may change between a run and its resumption: it doesn't change the result. The data may
-# have moved; the fingerprint of its index says whether it is the same.
+# What may change between a run and its resumption: it doesn't change the result, or, as the number
+# of devices does, its rounding alone. The data may have moved; the fingerprint of its index says
+# whether it is the same.
 HOUSEKEEPING = (
     "name",
     "data.dir",
     "data.num_workers",
     "data.cache_dir",
     "eval.batch_size",
+    "micro_batches",
+    "remat",
     "log_every_steps",
     "checkpoint_every_steps",
 )
@@ -34,13 +37,20 @@ def validate(c: ConfigDict) -> None:
         raise UserError(str(error)) from error
     _require_choice("dtype", c.dtype, ("bfloat16", "float32"))
     _require_choice("init", c.init, ("normal", "glorot", "he"))
-    _require_choice("init_layers", c.init_layers, ("all", "preinit"))
+    _require_choice("init_layers", c.init_layers, ("all", "all_but_fc8", "preinit"))
+    _require_choice("trained_layers", c.trained_layers, ("all", "fc"))
     _require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
     _require(bool(c.init_from), "init_from is empty: name a run, or none.")
     _require(
         0 < c.learning_rate < math.inf, f"learning_rate={c.learning_rate} must be a number above 0."
     )
-    for key in ("num_epochs", "batch_size", "log_every_steps", "checkpoint_every_steps"):
+    for key in (
+        "num_epochs",
+        "batch_size",
+        "micro_batches",
+        "log_every_steps",
+        "checkpoint_every_steps",
+    ):
         _require(c[key] >= 1, f"{key}={c[key]} must be at least 1.")
     _require(c.eval.batch_size >= 1, f"eval.batch_size={c.eval.batch_size} must be at least 1.")
     _require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
@@ -105,16 +115,21 @@ def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:
 
 
 def check_divides(c: ConfigDict, num_devices: int) -> None:
-    """Checks that batches split evenly over the devices.
+    """Checks that batches split evenly over the devices, and on each into micro-batches.
 
     Raises:
       UserError: They don't; the message names the nearest batch that does.
     """
-    for key, value in (("batch_size", c.batch_size), ("eval.batch_size", c.eval.batch_size)):
-        if value % num_devices:
-            nearest = max(1, round(value / num_devices)) * num_devices
+    for key, value, micro_batches in (
+        ("batch_size", c.batch_size, c.micro_batches),
+        ("eval.batch_size", c.eval.batch_size, 1),
+    ):
+        parts = num_devices * micro_batches
+        if value % parts:
+            nearest = max(1, round(value / parts)) * parts
+            each = f" with {micro_batches} micro-batches each" if micro_batches > 1 else ""
             raise UserError(
-                f"{key}={value} doesn't divide over {num_devices} devices. "
+                f"{key}={value} doesn't divide over {num_devices} devices{each}. "
                 f"Set --config.{key}={nearest}."
             )
 

@@ -31,7 +31,8 @@ def validate(
     *,
     num_batches: int,
     num_images: int,
-) -> ValResult:
+    stop: object = False,
+) -> ValResult | None:
     """Runs one pass over the centre crops of a split.
 
     Args:
@@ -39,12 +40,18 @@ def validate(
       batches: See `pipeline.val_batches`.
       num_batches: Batches of the pass.
       num_images: Images of the split; each must be counted once.
+      stop: Looked at before each batch.
+
+    Returns:
+      The errors, or None where `stop` became true on the way.
 
     Raises:
       RuntimeError: More or fewer images came than the split has.
     """
     sums = []
     for _ in range(num_batches):
+        if stop:
+            return None
         sums.append(batch_metrics(next(batches)))
         if len(sums) > STEPS_IN_FLIGHT:
             jax.block_until_ready(sums[-1 - STEPS_IN_FLIGHT])

@@ -7,13 +7,14 @@ config has passed its checks; the worker processes, which import this module ane
 import json
 import os
 import pathlib
+import signal
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vgg_jax import chain, config, sources
+from vgg_jax import chain, config, sources, stopping
 from vgg_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -57,6 +58,9 @@ def main(argv: list[str]) -> None:
     )
     config.resolve_num_classes(c.num_classes, train_source.class_names)
 
+    if c.deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     from vgg_jax import train
 
     result = train.train(c, workdir, train_source, val_source)
@@ -115,14 +119,16 @@ def run() -> None:
     """Runs `main` with the flags; prints a UserError's message alone and exits with status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     flags.mark_flag_as_required("config")
+    for number in stopping.EXIT_STATUS:
+        signal.signal(number, stopping.stop_at_once)
     try:
         app.run(main, flags_parser=_parse_flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
+    except stopping.StoppedError as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        sys.exit(stopping.EXIT_STATUS[stopped.signal])
 
 
 if __name__ == "__main__":

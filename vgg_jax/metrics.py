@@ -3,9 +3,11 @@
 import collections
 import json
 import math
+import os
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,13 +34,21 @@ class MetricsLog:
     """
 
     def __init__(
-        self, workdir: pathlib.Path, *, start_step: int, total_steps: int, write: bool
+        self,
+        workdir: pathlib.Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        write: bool,
+        validation_due: bool = False,
     ) -> None:
         """Opens the log.
 
         Args:
           workdir: Of the run.
           start_step: Steps done before.
+          validation_due: The validation after start_step comes now, though it may have been
+            logged before.
           total_steps: Steps at most.
           write: Whether this process is the one that writes.
         """
@@ -54,7 +64,7 @@ class MetricsLog:
         if not write:
             return
         path = workdir / "metrics.jsonl"
-        _truncate(path, start_step)
+        _truncate(path, start_step, validation_due)
         self._file = path.open("a", buffering=1)
         self._events = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=start_step + 1
@@ -79,6 +89,16 @@ class MetricsLog:
                 f"rate {values['learning_rate']:.0e}"
             )
 
+    def note(self, text: str) -> None:
+        """Prints a text above the bar."""
+        if self._write:
+            self._bar.write(text)
+
+    def sync(self) -> None:
+        """Brings what was recorded to the disk, so that it outlives the machine's end."""
+        if self._write:
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Flushes and closes the files and the bar."""
         self._bar.close()
@@ -101,35 +121,47 @@ class Window:
     them, so that no step waits for the host.
     """
 
-    def __init__(self, log: MetricsLog, *, batch_size: int, steps_per_epoch: int) -> None:
+    def __init__(
+        self,
+        log: MetricsLog,
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        values: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        """Begins a window.
+
+        Args:
+          log: Where windows are logged.
+          batch_size: Images a step.
+          steps_per_epoch: Steps an epoch.
+          values: What `open_values` gave when the run was saved within a window.
+        """
         self._log = log
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
         self._in_flight: collections.deque[jax.Array] = collections.deque()
         self._compiled = False
-        self._full: tuple[int, list[Mapping[str, jax.Array]], dict[str, float]] | None = None
-        self.restart()
+        self._full: tuple[int, list[Mapping[str, Any]], dict[str, float]] | None = None
+        self._values: list[Mapping[str, Any]] = list(values)
+        self.restart_clock()
 
-    def restart(self) -> None:
-        """Starts the clock anew, after something that isn't training."""
+    def restart_clock(self) -> None:
+        """Leaves out of the rates what has passed, which was not training."""
         self._in_flight.clear()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._metrics: list[Mapping[str, jax.Array]] = []
         self._waited_s = 0.0
         self._timed_steps = 0
         self._started = time.perf_counter()
 
     def add(self, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
         """Takes in a step's metrics, not yet computed, and the time spent waiting for its input."""
-        self._metrics.append(metrics)
+        self._values.append(metrics)
         self._in_flight.append(metrics["loss"])
         if not self._compiled:
             # The first step compiles; its time would drown the rates.
             metrics["loss"].block_until_ready()
-            self._compiled, self._started = True, time.perf_counter()
-            self._in_flight.clear()
+            self._compiled = True
+            self.restart_clock()
             return
         self._waited_s += waited_s
         if len(self._in_flight) > STEPS_IN_FLIGHT:
@@ -147,8 +179,11 @@ class Window:
         if self._timed_steps:
             rates["images_per_s"] = self._timed_steps * self._batch_size / elapsed
             rates["input_wait_share"] = self._waited_s / elapsed
-        self._full = (step, self._metrics, rates)
-        self._begin()
+        self._full = (step, self._values, rates)
+        self._values = []
+        in_flight = self._in_flight.copy()
+        self.restart_clock()
+        self._in_flight = in_flight
 
     def flush(self) -> None:
         """Logs the window that is closed but not logged yet, waiting for its values.
@@ -158,8 +193,8 @@ class Window:
         """
         if self._full is None:
             return
-        (step, metrics, rates), self._full = self._full, None
-        values = jax.device_get(metrics)
+        (step, values, rates), self._full = self._full, None
+        values = _floats(values)
         means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
         if not math.isfinite(means["loss"]):
             raise NotFiniteError(
@@ -168,9 +203,23 @@ class Window:
             )
         self._log.train(step, {**means, **rates})
 
+    def open_values(self) -> list[dict[str, float]]:
+        """Fetches the values of the window that isn't closed yet, for a run that resumes within."""
+        return _floats(self._values)
 
-def _truncate(path: pathlib.Path, step: int) -> None:
-    kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+
+def _floats(values: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    # Not float32: what comes back from JSON is not, and means of both must agree to the bit.
+    return [{k: float(v) for k, v in step.items()} for step in jax.device_get(list(values))]
+
+
+def _truncate(path: pathlib.Path, step: int, validation_due: bool) -> None:
+    def is_kept(record: Record) -> bool:
+        if record["step"] == step and record["kind"] == "val":
+            return not validation_due
+        return record["step"] <= step
+
+    kept = [line for line in _whole_lines(path) if is_kept(json.loads(line))]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(kept))
     partial.replace(path)

@@ -1,27 +1,38 @@
-"""The training loop."""
+"""Sets a run up, trains it, and writes its result."""
 
 import contextlib
 import dataclasses
 import json
-import math
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from vgg_jax import chain, config, curves, evaluate, mean, metrics, optim, pipeline, sharding, step
+from vgg_jax import (
+    chance,
+    config,
+    curves,
+    evaluate,
+    initial,
+    mean,
+    metrics,
+    optim,
+    pipeline,
+    sharding,
+    step,
+)
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
-from vgg_jax.model import VGG, Params, init_params, preinitialise
+from vgg_jax.loop import Loop, Progress
+from vgg_jax.model import VGG, Params
 from vgg_jax.optim import PlateauState
 from vgg_jax.sources import Source
 from vgg_jax.step import TrainState
+from vgg_jax.stopping import StopRequest
 
 
 def train(
@@ -40,7 +51,9 @@ def train(
 
     Raises:
       UserError: The batch doesn't divide over the devices or exceeds the data, the data has
-        changed since the checkpoint, the run to start from doesn't fit, or the loss is not finite.
+        changed since the checkpoint, the run to start from doesn't fit, the loss is not finite, or
+        a checkpoint can't be written or read.
+      StoppedError: A signal asked it to stop, and it has saved.
     """
     config.check_divides(c, jax.device_count())
     is_writer = jax.process_index() == 0
@@ -56,21 +69,22 @@ def train(
         "val_fingerprint": val_source.fingerprint,
     }
     mesh = sharding.make_mesh()
-    model = model_from_config(c, num_classes)
-    optimiser = optim.sgd(c.momentum, c.l2_penalty)
+    model = initial.model_from_config(c, num_classes)
+    optimiser = optim.sgd(c.momentum, c.l2_penalty, c.trained_layers)
     steps_per_epoch = len(train_source) // c.batch_size
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
         if checkpoints.last_step is None:
             mean_rgb = tuple(c.data.mean_rgb) or mean.mean_rgb(train_source, c.data.cache_dir)
-            state = step.init_state(_first_params(c, workdir, model, mesh), optimiser)
-            plateau = PlateauState(c.learning_rate)
+            params = initial.first_params(c, workdir, model, train_source.class_names, mesh)
+            state = step.init_state(params, optimiser)
+            progress = Progress(PlateauState(c.learning_rate))
         else:
             run = checkpoints.restore_run()
             _refuse_other_data(run, data)
-            state = checkpoints.restore(step.init_state(_zeros(model, mesh), optimiser))
-            plateau = PlateauState(**run["plateau"])
+            state = checkpoints.restore(step.init_state(initial.zeros(model, mesh), optimiser))
+            progress = Progress.from_json(run["progress"])
             mean_rgb = tuple(run["mean_rgb"])
         state = sharding.put_replicated(state, mesh)
         start_step = int(state.step)
@@ -80,8 +94,10 @@ def train(
                 f"{c.name}: net {c.net}, {_count(state.params):,} parameters, "
                 f"{len(train_source):,} training and {len(val_source):,} validation images of "
                 f"{num_classes} classes, {jax.device_count()} x {jax.devices()[0].device_kind}; "
-                + (f"goes on at step {start_step:,}" if start_step else "starts")
+                + (f"goes on at step {start_step:,}" if start_step else "starts"),
+                flush=True,
             )
+        stop = stack.enter_context(StopRequest())
         batches, val_batches = (
             stack.enter_context(contextlib.closing(b))
             for b in _batches(c, train_source, val_source, start_step)
@@ -91,6 +107,7 @@ def train(
                 metrics.MetricsLog(
                     workdir,
                     start_step=start_step,
+                    validation_due=progress.validation_due,
                     total_steps=c.num_epochs * steps_per_epoch,
                     write=is_writer,
                 )
@@ -98,93 +115,52 @@ def train(
         )
         train_step, val_step = _compiled_steps(c, model, optimiser, mesh, mean_rgb)
 
-        def validate(params: Params) -> evaluate.ValResult:
+        def validate(state: TrainState) -> evaluate.ValResult | None:
+            epoch = int(state.step) // steps_per_epoch
+            at_chance = chance.warning(
+                workdir, c, epoch=epoch, steps_per_epoch=steps_per_epoch, num_classes=num_classes
+            )
+            if at_chance:
+                log.note(at_chance)
             return evaluate.validate(
-                lambda batch: val_step(params, batch),
+                lambda batch: val_step(state.params, batch),
                 val_batches,
                 num_batches=pipeline.num_val_batches(len(val_source), c.eval.batch_size),
                 num_images=len(val_source),
+                stop=stop,
             )
 
-        def save(state: TrainState, plateau: PlateauState, top1_error: float | None) -> None:
-            run = {"plateau": dataclasses.asdict(plateau), "mean_rgb": list(mean_rgb), **data}
+        def save(state: TrainState, progress: Progress, top1_error: float | None) -> None:
+            run = {"progress": dataclasses.asdict(progress), "mean_rgb": list(mean_rgb), **data}
             checkpoints.save(state, run, top1_error)
 
+        loop = Loop(
+            state=state,
+            progress=progress,
+            rule=optim.PlateauRule(**c.plateau),
+            num_epochs=c.num_epochs,
+            steps_per_epoch=steps_per_epoch,
+            checkpoint_every_steps=c.checkpoint_every_steps,
+            log_every_steps=c.log_every_steps,
+            batches=batches,
+            train_step=train_step,
+            validate=validate,
+            save=save,
+            log=log,
+            batch_size=c.batch_size,
+            stop=stop,
+        )
         try:
-            _loop(c, steps_per_epoch, state, plateau, batches, train_step, validate, save, log)
+            last_step = loop.run()
         except metrics.NotFiniteError as error:
             checkpoints.wait()
             raise _with_remedy(error, checkpoints) from error
+        checkpoints.wait()
+        if stop:
+            raise stop.error(
+                f"Stopped and saved at step {last_step:,}; the same command goes on from there."
+            )
     return _finish(c, workdir) if is_writer else {}
-
-
-def _loop(
-    c: ConfigDict,
-    steps_per_epoch: int,
-    state: TrainState,
-    plateau: PlateauState,
-    batches: Iterator[pipeline.Batch],
-    train_step: Callable[..., tuple[TrainState, step.Metrics]],
-    validate: Callable[[Params], evaluate.ValResult],
-    save: Callable[[TrainState, PlateauState, float | None], None],
-    log: metrics.MetricsLog,
-) -> None:
-    rule = optim.PlateauRule(**c.plateau)
-    window = metrics.Window(log, batch_size=c.batch_size, steps_per_epoch=steps_per_epoch)
-    for done in range(int(state.step) + 1, c.num_epochs * steps_per_epoch + 1):
-        if plateau.ended:
-            return
-        before = time.perf_counter()
-        batch = next(batches)
-        waited_s = time.perf_counter() - before
-        state, step_metrics = train_step(state, batch, np.float32(plateau.learning_rate))
-        window.add(step_metrics, waited_s)
-
-        ends_epoch = done % steps_per_epoch == 0
-        saves = ends_epoch or done % c.checkpoint_every_steps == 0
-        if saves or done % c.log_every_steps == 0:
-            window.end(done, plateau.learning_rate)
-        if not saves:
-            continue
-        window.flush()
-        if not _all_finite(state):
-            raise metrics.NotFiniteError(
-                f"A parameter is not finite after step {done}, at learning rate "
-                f"{plateau.learning_rate:g}."
-            )
-        result = None
-        if ends_epoch:
-            result = validate(state.params)
-            if not math.isfinite(result.loss):
-                raise metrics.NotFiniteError(
-                    f"The validation loss is {result.loss} after step {done}, at learning rate "
-                    f"{plateau.learning_rate:g}."
-                )
-            log.val(
-                done,
-                {
-                    "epoch": done // steps_per_epoch,
-                    "learning_rate": plateau.learning_rate,
-                    **dataclasses.asdict(result),
-                },
-            )
-            plateau = optim.plateau_step(rule, plateau, result.top1_error)
-        save(state, plateau, result.top1_error if result else None)
-        window.restart()
-
-
-def model_from_config(c: ConfigDict, num_classes: int) -> VGG:
-    """Builds the net that a config describes."""
-    return VGG(
-        net=c.net,
-        num_classes=num_classes,
-        width=c.width,
-        crop_px=c.crop_px,
-        dropout=c.dropout,
-        kernel_init=c.init,
-        sigma=c.init_sigma,
-        dtype=jnp.dtype(c.dtype),
-    )
 
 
 def _compiled_steps(
@@ -197,7 +173,15 @@ def _compiled_steps(
     split, copied = sharding.split_batch(mesh), sharding.replicated(mesh)
     pixels = {"mean_rgb": np.asarray(mean_rgb, np.float32), "input_scale": c.input_scale}
     train_step = jax.jit(
-        step.make_train_step(model, optimiser, seed=c.seed, colour_shift=c.colour_shift, **pixels),
+        step.make_train_step(
+            model,
+            optimiser,
+            seed=c.seed,
+            colour_shift=c.colour_shift,
+            micro_batches=c.micro_batches,
+            trained_layers=c.trained_layers,
+            **pixels,
+        ),
         donate_argnums=0,
         in_shardings=(copied, split, copied),
         out_shardings=copied,
@@ -237,43 +221,8 @@ def _batches(
     )
 
 
-def _first_params(
-    c: ConfigDict, workdir: pathlib.Path, model: VGG, mesh: jax.sharding.Mesh
-) -> Params:
-    source = chain.resolve(c.init_from, workdir)
-
-    def drawn() -> Params:
-        return jax.jit(init_params, static_argnums=0)(model, jax.random.key(c.seed))
-
-    if source is None:
-        return drawn()
-    other = config.load(source)
-    with contextlib.closing(Checkpoints(source)) as checkpoints:
-        num_classes = len(checkpoints.restore_run()["class_names"])
-        trained_model = model_from_config(other, num_classes)
-        trained = checkpoints.restore_params(_zeros(trained_model, mesh))
-    if num_classes != model.num_classes:
-        raise UserError(
-            f"This run starts from {source}, which has {num_classes} classes, and the data set "
-            f"has {model.num_classes}. Start from a run on the same classes."
-        )
-    return trained if c.init_layers == "all" else preinitialise(drawn(), trained)
-
-
-def _zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
-    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return sharding.put_replicated(zeros, mesh)
-
-
 def _count(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-@jax.jit
-def _all_finite(state: TrainState) -> jax.Array:
-    leaves = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
 
 
 def _refuse_other_data(run: dict[str, Any], data: dict[str, Any]) -> None:

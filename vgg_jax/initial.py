@@ -1,0 +1,79 @@
+"""The net that a config describes, and the parameters that it starts from."""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from vgg_jax import chain, config, sharding
+from vgg_jax.checkpoint import Checkpoints
+from vgg_jax.errors import UserError
+from vgg_jax.model import VGG, Params, init_params, preinitialise
+
+
+def model_from_config(c: ConfigDict, num_classes: int) -> VGG:
+    """Builds the net that a config describes."""
+    return VGG(
+        net=c.net,
+        num_classes=num_classes,
+        width=c.width,
+        crop_px=c.crop_px,
+        dropout=c.dropout,
+        kernel_init=c.init,
+        sigma=c.init_sigma,
+        dtype=jnp.dtype(c.dtype),
+        remat=c.remat,
+    )
+
+
+def first_params(
+    c: ConfigDict,
+    workdir: pathlib.Path,
+    model: VGG,
+    class_names: Sequence[str],
+    mesh: jax.sharding.Mesh,
+) -> Params:
+    """Draws a run's first parameters, or takes them from the run that it starts from (§3.1).
+
+    Args:
+      c: The run's config.
+      workdir: The run's, beside which `init_from` may lie.
+      model: The net.
+      class_names: Of the data set.
+      mesh: Where the parameters go.
+
+    Raises:
+      UserError: The other run has no checkpoint, or other classes where FC8 is taken from it.
+    """
+    drawn = jax.jit(init_params, static_argnums=0)(model, jax.random.key(c.seed))
+    source = chain.resolve(c.init_from, workdir)
+    if source is None:
+        return drawn
+    with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
+        their_names = checkpoints.restore_run()["class_names"]
+        their_model = model_from_config(
+            # A run of an earlier version lacks the keys that came since.
+            ConfigDict({**c.to_dict(), **config.load(source).to_dict()}),
+            len(their_names),
+        )
+        theirs = checkpoints.restore_params(zeros(their_model, mesh))
+    if c.init_layers == "all_but_fc8":
+        return {**theirs, "fc8": drawn["fc8"]}
+    if list(class_names) != list(their_names):
+        raise UserError(
+            f"This run starts from {source}, whose {len(their_names)} classes are not the "
+            f"{len(class_names)} of this data set. Set --config.init_layers=all_but_fc8 to start "
+            f"with a new FC8 (and net={their_model.net}), or start from a run on the same classes."
+        )
+    return theirs if c.init_layers == "all" else preinitialise(drawn, theirs)
+
+
+def zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
+    """Makes parameters of zeros, for a checkpoint to be read into."""
+    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return sharding.put_replicated(blank, mesh)

@@ -1,0 +1,57 @@
+"""What SIGTERM and Ctrl-C do: a run that is under way saves, then ends."""
+
+import signal
+import threading
+import types
+
+EXIT_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
+
+
+class StoppedError(BaseException):
+    """A signal ended the run. Not an Exception, so that nothing that expects those catches it.
+
+    Attributes:
+      signal: Which.
+    """
+
+    def __init__(self, number: int, what: str) -> None:
+        super().__init__(what)
+        self.signal = signal.Signals(number)
+
+
+def stop_at_once(number: int, frame: types.FrameType | None) -> None:
+    """Handles a signal where there is nothing to save."""
+    raise StoppedError(number, "Stopped. The same command goes on from the last checkpoint.")
+
+
+class StopRequest:
+    """While entered, a first signal is noted, for the loop to act upon between two steps.
+
+    True once there was one. A second ends the run at once.
+    """
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        # Elsewhere, as in a notebook's helper thread, Python handles no signals.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in EXIT_STATUS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self._number is not None
+
+    def error(self, what: str) -> StoppedError:
+        """Makes the error that ends the run, which says what was saved."""
+        return StoppedError(self._number, what)
+
+    def _note(self, number: int, frame: types.FrameType | None) -> None:
+        self._number = number
+        for each in EXIT_STATUS:
+            signal.signal(each, stop_at_once)
