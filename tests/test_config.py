@@ -58,6 +58,7 @@ IMPOSSIBLE = [
     ("l2_penalty", -1e-4, "l2_penalty=-0.0001"),
     ("num_classes", 1, "num_classes=1"),
     ("num_classes", -3, "num_classes=-3"),
+    ("data.undecodable", "ignore", "data.undecodable='ignore' must be one of refuse, leave_out"),
     ("data.num_workers", -1, "data.num_workers=-1"),
     ("data.held_out", -1, "data.held_out=-1"),
     ("data.mean_rgb", (1.0, 2.0), "data.mean_rgb=(1.0, 2.0) must be three numbers"),
@@ -226,6 +227,7 @@ def test_the_same_run_goes_on(c, tmp_path):
     [
         ("name", "other"),
         ("data.dir", "/elsewhere"),
+        ("data.undecodable", "leave_out"),
         ("data.num_workers", 3),
         ("data.cache_dir", "/cache"),
         ("eval.batch_size", 8),
@@ -250,8 +252,8 @@ def _leaves(c, prefix=""):
 MATTERS = [
     key for key, _ in _leaves(base.get_config())
     if key not in {
-        "name", "data.dir", "data.num_workers", "data.cache_dir", "eval.batch_size",
-        "log_every_steps", "checkpoint_every_steps",
+        "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
+        "eval.batch_size", "log_every_steps", "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from vgg_jax import chain, config, curves, evaluate, mean, metrics, optim, pipeline, sharding, step
+from vgg_jax import chain, config, curves, evaluate, metrics, optim, pipeline, sharding, step
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
 from vgg_jax.model import VGG, Params, init_params, preinitialise
@@ -25,7 +25,11 @@ from vgg_jax.step import TrainState
 
 
 def train(
-    c: ConfigDict, workdir: pathlib.Path, train_source: Source, val_source: Source
+    c: ConfigDict,
+    workdir: pathlib.Path,
+    train_source: Source,
+    val_source: Source,
+    mean_rgb: tuple[float, float, float],
 ) -> dict[str, Any]:
     """Trains to the end of the plateau rule or of the epochs, from wherever the workdir is.
 
@@ -34,6 +38,7 @@ def train(
       workdir: Empty, or this run's.
       train_source: Images to train on.
       val_source: Images for the validation after each epoch.
+      mean_rgb: 0-255, to subtract; a run that resumes keeps the one that it began with.
 
     Returns:
       The result, as written to workdir/result.json.
@@ -63,7 +68,6 @@ def train(
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
         if checkpoints.last_step is None:
-            mean_rgb = tuple(c.data.mean_rgb) or mean.mean_rgb(train_source, c.data.cache_dir)
             state = step.init_state(_first_params(c, workdir, model, mesh), optimiser)
             plateau = PlateauState(c.learning_rate)
         else:
