@@ -101,8 +101,12 @@ def check(
             f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
             f"{lists['training']}Repair them, or remove the classes from every split."
         )
-    for text in lists.values():
-        print(f"Left out: {text}", end="")
+    for name in lists:
+        keys = _and_more([image.key for image in scans[name].undecodable])
+        print(
+            f"{len(scans[name].undecodable):,} of the {len(splits[name]):,} {name} images can't be "
+            f"decoded and are left out: {keys} (all in {cache_path(splits[name], cache_dir)})."
+        )
     return Checked(
         *(_decodable(source, scans[name]) for name, source in splits.items()),
         scans["training"].mean_rgb,
@@ -218,7 +222,8 @@ def _named(undecodable: Sequence[Undecodable]) -> str:
 
 
 def _and_more(names: Sequence[str]) -> str:
-    return ", ".join(names[:NUM_NAMED]) + (" and more" if len(names) > NUM_NAMED else "")
+    more = len(names) - NUM_NAMED
+    return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _make_folder(folder: pathlib.Path) -> None:
