@@ -181,6 +181,14 @@ def test_the_number_of_classes_is_the_data_sets():
     assert "--config.data.name" in message
 
 
+def test_one_class_alone_is_refused():
+    assert config.resolve_num_classes(0, ("a", "b")) == 2
+    for num_classes in (0, 1):
+        message = _refusal(config.resolve_num_classes, num_classes, ("cat",))
+        assert "one class alone, cat" in message
+        assert "two classes or more" in message
+
+
 @pytest.mark.parametrize(
     ("key", "value", "nearest"),
     [("batch_size", 250, 248), ("batch_size", 254, 256), ("eval.batch_size", 3, 8)],
