@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     c.data.val_split = ""  # "": TFDS's "validation", a folder's val/.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
     c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
-    c.data.undecodable = "refuse"  # What to do with such images: refuse to train, or leave_out.
+    c.data.undecodable = "refuse"  # refuse to train where images are, or leave_out these.
     c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
     c.data.cache_dir = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/vgg_jax"  # Shapes, scans.
 

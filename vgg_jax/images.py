@@ -18,7 +18,7 @@ from vgg_jax.errors import UndecodableError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
 
-# Whatever the file is called. Of Pillow's others EPS would start Ghostscript.
+# Whatever the file is called. Of the others that Pillow reads, EPS would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF")
 
 _UPRIGHT = {
@@ -72,7 +72,7 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> object:
-    if "exif" not in image.info:  # A TIFF's Pillow has applied.
+    if "exif" not in image.info:  # Pillow has applied a TIFF's.
         return None
     try:
         return image.getexif().get(ExifTags.Base.Orientation)

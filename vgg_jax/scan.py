@@ -137,7 +137,7 @@ def scan(
         return known
     found = known and _still(source, known)
     if found is None:
-        _make_folder(path.parent)  # Before the pass: it may take an hour.
+        _make_folder(path.parent)  # Before the pass, which may be long.
         found = _pass(source, f"scanning the {name} images", num_workers, progress)
     if found != known:
         _save(found, path)
@@ -227,13 +227,13 @@ def _and_more(names: Sequence[str]) -> str:
 
 
 def _make_folder(folder: pathlib.Path) -> None:
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise UserError(
-            f"The cache {folder} cannot be made: {error.strerror}. Set --config.data.cache_dir to "
-            "a folder that may be written to."
-        ) from error
+            f"The cache {folder} can't be written to. Set --config.data.cache_dir to a folder that "
+            "can."
+        )
 
 
 def _load(path: pathlib.Path) -> Scan:
