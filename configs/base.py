@@ -42,8 +42,9 @@ def get_config() -> ConfigDict:
     c.data.val_split = ""  # "": TFDS's "validation", a folder's val/.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
     c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
+    c.data.undecodable = "refuse"  # refuse to train where images are, or leave_out these.
     c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
-    c.data.cache_dir = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/vgg_jax"  # Shapes, means.
+    c.data.cache_dir = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/vgg_jax"  # Shapes, scans.
 
     # Augmentation (§3.1).
     c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.
@@ -76,8 +77,8 @@ def get_config() -> ConfigDict:
     # this adds. Slower; CPUs and TPUs are deterministic without.
     c.deterministic = False
 
-    # Neither these nor micro_batches, remat, eval, data.dir, data.num_workers and data.cache_dir
-    # make another run.
+    # Neither these nor micro_batches, remat and eval make another run, nor do data.dir,
+    # .undecodable, .num_workers and .cache_dir.
     c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
     c.checkpoint_every_steps = 1000  # Besides one after each epoch.
     return c.lock()

@@ -60,6 +60,7 @@ IMPOSSIBLE = [
     ("l2_penalty", -1e-4, "l2_penalty=-0.0001"),
     ("num_classes", 1, "num_classes=1"),
     ("num_classes", -3, "num_classes=-3"),
+    ("data.undecodable", "ignore", "data.undecodable='ignore' must be one of refuse, leave_out"),
     ("data.num_workers", -1, "data.num_workers=-1"),
     ("data.held_out", -1, "data.held_out=-1"),
     ("data.mean_rgb", (1.0, 2.0), "data.mean_rgb=(1.0, 2.0) must be three numbers"),
@@ -182,6 +183,14 @@ def test_the_number_of_classes_is_the_data_sets():
     assert "--config.data.name" in message
 
 
+def test_one_class_alone_is_refused():
+    assert config.resolve_num_classes(0, ("a", "b")) == 2
+    for num_classes in (0, 1):
+        message = _refusal(config.resolve_num_classes, num_classes, ("cat",))
+        assert "one class alone, cat" in message
+        assert "two classes or more" in message
+
+
 @pytest.mark.parametrize(
     ("key", "value", "nearest"),
     [("batch_size", 250, 248), ("batch_size", 254, 256), ("eval.batch_size", 3, 8)],
@@ -228,6 +237,7 @@ def test_the_same_run_goes_on(c, tmp_path):
     [
         ("name", "other"),
         ("data.dir", "/elsewhere"),
+        ("data.undecodable", "leave_out"),
         ("data.num_workers", 3),
         ("data.cache_dir", "/cache"),
         ("eval.batch_size", 8),
@@ -254,8 +264,8 @@ def _leaves(c, prefix=""):
 MATTERS = [
     key for key, _ in _leaves(base.get_config())
     if key not in {
-        "name", "data.dir", "data.num_workers", "data.cache_dir", "eval.batch_size",
-        "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
+        "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
+        "eval.batch_size", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

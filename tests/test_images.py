@@ -1,12 +1,15 @@
 """Host geometry against Pillow's resize of the whole image."""
 
+import concurrent.futures
 import io
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vgg_jax import images
+from vgg_jax.errors import UserError
 
 
 def _noise(width, height, seed=0):
@@ -196,7 +199,7 @@ def test_decode_cmyk(file_format):
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"not an image", b"\xff\xd8\xff\xe0" + bytes(500)])
 def test_decode_garbage_raises(data):
-    with pytest.raises(ValueError, match="not a readable image"):
+    with pytest.raises(UserError, match="not a readable image"):
         images.decode(data)
 
 
@@ -206,3 +209,25 @@ def test_decode_truncated_raises(file_format, part):
     data = _encoded(_noise(64, 48), file_format)
     with pytest.raises(ValueError, match="not a readable image"):
         images.decode(data[: int(len(data) * part)])
+
+
+def test_a_large_image_decodes_without_a_warning_and_a_bomb_is_named(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    large, bomb = (_encoded(Image.new("RGB", (10, side)), "PNG") for side in (20, 21))
+    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("error")
+        decoded = list(pool.map(images.decode, [large] * 200))
+    assert {image.size for image in decoded} == {(10, 20)}
+    with pytest.raises(UserError, match="decompression bomb"):
+        images.decode(bomb)
+
+
+def test_a_real_bomb_is_refused_before_it_unfolds():
+    with pytest.raises(UserError, match=r"1600000000 pixels.*decompression bomb"):
+        images.decode(b"P6 40000 40000 255 ")
+
+
+def test_warnings_that_are_not_pillows_stay():
+    images.decode(_encoded(Image.new("L", (2, 2)), "PNG"))
+    with pytest.warns(UserWarning, match="ours"):
+        warnings.warn("ours", stacklevel=1)

@@ -1,17 +1,19 @@
 """Sources: what they read, what identifies them, and what they say when something is missing."""
 
 import hashlib
+import os
 import pathlib
 import pickle
 import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
 from vgg_jax import shapes, sources
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UndecodableError, UserError
 
 FEW = {"train": 30, "validation": 20}
 
@@ -74,6 +76,25 @@ def test_a_folder_survives_pickling(folder):
 def test_a_folder_takes_the_home_directory(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert sources.FolderSource("~/data", "train")[0].image == b"ant"
+
+
+def test_a_name_that_is_not_utf_8_has_a_key_that_prints(folder):
+    (folder / os.fsdecode(b"train/zebra/\xff.jpg")).write_bytes(b"latin")
+    source = sources.FolderSource(folder, "train")
+    assert source[4].image == b"latin"
+    assert source[4].key == str(folder / "train/zebra") + r"/\xff.jpg"
+
+
+def test_a_file_that_is_gone_is_named_and_has_a_label(folder):
+    source = sources.FolderSource(folder, "train")
+    (folder / "train/zebra/0.PNG").unlink()
+    with pytest.raises(UndecodableError) as caught:
+        source[2]
+    assert caught.value.key == str(folder / "train/zebra/0.PNG")
+    assert caught.value.reason == "No such file or directory"
+    assert source.label(2) == 2
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (again.key, again.reason) == (caught.value.key, caught.value.reason)
 
 
 def test_the_fingerprint_is_not_of_the_place(folder, tmp_path):
@@ -266,6 +287,11 @@ def test_tfds_sources_survive_pickling(embedded):
     copy = pickle.loads(pickle.dumps(source))
     assert [copy[i] for i in (0, 29)] == [source[i] for i in (0, 29)]
     assert (copy.class_names, copy.fingerprint) == (source.class_names, source.fingerprint)
+
+
+def test_labels_are_the_examples(embedded):
+    subset = sources.Subset(embedded[0], np.array([4, 7, 29]))
+    assert [subset.label(i) for i in range(3)] == [subset[i].label for i in range(3)]
 
 
 def test_no_tensorflow_is_needed(cache):

@@ -15,6 +15,7 @@ from vgg_jax.errors import UserError
 HOUSEKEEPING = (
     "name",
     "data.dir",
+    "data.undecodable",
     "data.num_workers",
     "data.cache_dir",
     "eval.batch_size",
@@ -63,6 +64,7 @@ def validate(c: ConfigDict) -> None:
         c.num_classes == 0 or c.num_classes >= 2,
         f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
     )
+    _require_choice("data.undecodable", c.data.undecodable, ("refuse", "leave_out"))
     _require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
     _require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
     _require(
@@ -103,8 +105,13 @@ def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:
     """Returns the number of classes, checked against the data set's.
 
     Raises:
-      UserError: The config names another number than the data set has.
+      UserError: The config names another number than the data set has, or it has only one.
     """
+    if len(class_names) < 2:
+        raise UserError(
+            f"The data set has one class alone, {class_names[0]}, and so nothing to tell apart. "
+            "Give it two classes or more."
+        )
     if num_classes not in (0, len(class_names)):
         raise UserError(
             f"num_classes={num_classes}, but the data set has {len(class_names)} classes. "

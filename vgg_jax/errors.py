@@ -1,4 +1,4 @@
-"""The one exception that a user can mend."""
+"""What a user can mend."""
 
 
 class UserError(ValueError):
@@ -6,3 +6,19 @@ class UserError(ValueError):
 
     Commands print the message alone, without a traceback, and exit with status 2.
     """
+
+
+class UndecodableError(UserError):
+    """An image can't be read or decoded.
+
+    Attributes:
+      key: What names the image: see `sources.Example`.
+      reason: What is wrong with it, in a few words.
+    """
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(key, reason)  # What pickling passes to the copy in another process.
+        self.key, self.reason = key, reason
+
+    def __str__(self) -> str:
+        return f"{self.key} is not a readable image ({self.reason}). Replace or remove it."

@@ -6,41 +6,86 @@ but for the rounding of ties between two grey levels, at a part of the cost.
 """
 
 import io
+import re
+import threading
+import warnings
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UndecodableError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
 
+# Whatever the file is called. Of the others that Pillow reads, EPS would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF")
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_FILTER_LOCK = threading.Lock()
+
 
 def decode(data: bytes, key: str = "the data") -> Image.Image:
-    """Decodes an image file to RGB, whatever its mode: grey, palette and CMYK among them.
+    """Decodes an image file to upright RGB, whatever its mode: grey, palette and CMYK among them.
+
+    Alpha is dropped, as TensorFlow and torchvision do, not blended with some background. 16 bits
+    become 8. Of an animation the first frame is taken. EXIF's orientation is applied.
 
     Args:
       data: The bytes of the file.
       key: What the error calls it.
 
     Raises:
-      UserError: The bytes are no image, or a damaged one.
+      UndecodableError: The bytes are no image, a damaged one, one of more than twice
+        `PIL.Image.MAX_IMAGE_PIXELS` (a decompression bomb), or of 32-bit values, which have no
+        agreed white.
     """
+    _ignore_pillows_warnings()
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.mode.startswith("I;16"):
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image.load()
+        upright = _UPRIGHT.get(_orientation(image))
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
             # Pillow's own conversion clips 16-bit grey at 255, nearly all of it white.
-            image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-        elif image.mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")  # Straight to RGB, Pillow warns.
-        return image.convert("RGB")
+            grey = (np.asarray(image).astype(np.uint32) + 128) // 257
+            image = Image.fromarray(grey.astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise UndecodableError(key, f"its 32-bit values, mode {image.mode}, have no set white")
+        image = image.convert("RGB")
+        return image if upright is None else image.transpose(upright)
+    except UndecodableError:
+        raise
     # Pillow's decoders raise SyntaxError and struct.error (through OSError or not) on bad files.
     except Exception as error:
         unknown = isinstance(error, UnidentifiedImageError)  # Its text names a memory address.
         reason = "of no known format" if unknown else f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"{key} is not a readable image ({reason}). Replace or remove it."
-        ) from error
+        raise UndecodableError(key, reason if data else "an empty file") from error
+
+
+def _orientation(image: Image.Image) -> object:
+    if "exif" not in image.info:  # Pillow has applied a TIFF's.
+        return None
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Broken EXIF takes nothing from the pixels.
+        return None
+
+
+def _ignore_pillows_warnings() -> None:
+    # Pillow warns of large images, of broken EXIF and of broken TIFF tags, and goes on or raises.
+    # warnings.catch_warnings is not for threads; a filter that stays is.
+    with _FILTER_LOCK:
+        if _IGNORE_PILLOW not in warnings.filters:
+            warnings.filterwarnings("ignore", module=_IGNORE_PILLOW[3].pattern)
 
 
 def rescaled_size(size: tuple[int, int], scale: int) -> tuple[int, int]:

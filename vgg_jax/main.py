@@ -14,7 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from vgg_jax import chain, config, sources, stopping
+from vgg_jax import chain, config, scan, sources, stopping
 from vgg_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -57,13 +57,21 @@ def main(argv: list[str]) -> None:
         seed=c.seed,
     )
     config.resolve_num_classes(c.num_classes, train_source.class_names)
+    data = scan.check(
+        train_source,
+        val_source,
+        undecodable=c.data.undecodable,
+        cache_dir=c.data.cache_dir,
+        num_workers=c.data.num_workers,
+    )
 
     if c.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     from vgg_jax import train
 
-    result = train.train(c, workdir, train_source, val_source)
+    mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
+    result = train.train(c, workdir, data.train_source, data.val_source, mean_rgb)
     if result:
         _print_result(c.name, workdir, result)
 

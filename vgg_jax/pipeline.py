@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import grain.python as grain
 import numpy as np
@@ -71,7 +72,7 @@ def train_batches(
         .random_map(_RandomCrop(train_scale, crop_px))
     )
     batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
-    return _prefetched(batches[start_step:], num_workers)
+    return prefetched(batches[start_step:], num_workers)
 
 
 def num_val_batches(num_images: int, batch_size: int) -> int:
@@ -105,12 +106,17 @@ def val_batches(
     length = num_val_batches(len(source), batch_size) * batch_size
     crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, crop_px))
     batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
-    return _prefetched(batches.repeat(ENDLESS_EPOCHS), num_workers)
+    return prefetched(batches.repeat(ENDLESS_EPOCHS), num_workers)
 
 
-def _prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Batch]:
-    # Elements of these data sets are whole batches, so the buffers are counted in batches; the
-    # default of 500 would hold 10 GB of crops.
+def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
+    """Computes a data set's elements ahead, in order, until the iterator is closed.
+
+    Args:
+      batches: Elements that are worth a message between processes: whole batches.
+      num_workers: Processes that compute them, which end with this one; 0 for threads of this one.
+    """
+    # The buffers are counted in batches; the default of 500 would hold 10 GB of crops.
     if not num_workers:
         read = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
         return iter(batches.to_iter_dataset(read))

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UndecodableError, UserError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
 
@@ -46,6 +46,10 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example: ...
+
+    def label(self, index: int) -> int:
+        """Returns the label alone, of an image that may not be readable."""
+        ...
 
 
 def open_sources(
@@ -152,9 +156,19 @@ class FolderSource:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> Example:
-        label = int(self._labels[index])
+        label = self.label(index)
         path = self._root / self.class_names[label] / os.fsdecode(bytes(self._names[index]))
-        return Example(path.read_bytes(), label, str(path))
+        # Names needn't be UTF-8, and are printed.
+        key = os.fsencode(path).decode("utf-8", "backslashreplace")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UndecodableError(key, error.strerror or str(error)) from error
+        return Example(data, label, key)
+
+    def label(self, index: int) -> int:
+        """See `Source`."""
+        return int(self._labels[index])
 
 
 class TfdsSource:
@@ -191,6 +205,10 @@ class TfdsSource:
             record["image"], int(record["label"]), f"{self._name}[{index}] {file_name.decode()}"
         )
 
+    def label(self, index: int) -> int:
+        """See `Source`."""
+        return int(self._records[index]["label"])
+
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
@@ -215,6 +233,10 @@ class Subset:
 
     def __getitem__(self, index: int) -> Example:
         return self.source[int(self.indices[index])]
+
+    def label(self, index: int) -> int:
+        """See `Source`."""
+        return self.source.label(int(self.indices[index]))
 
 
 def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSource]:

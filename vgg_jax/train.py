@@ -18,7 +18,6 @@ from vgg_jax import (
     curves,
     evaluate,
     initial,
-    mean,
     metrics,
     optim,
     pipeline,
@@ -36,7 +35,11 @@ from vgg_jax.stopping import StopRequest
 
 
 def train(
-    c: ConfigDict, workdir: pathlib.Path, train_source: Source, val_source: Source
+    c: ConfigDict,
+    workdir: pathlib.Path,
+    train_source: Source,
+    val_source: Source,
+    mean_rgb: tuple[float, float, float],
 ) -> dict[str, Any]:
     """Trains to the end of the plateau rule or of the epochs, from wherever the workdir is.
 
@@ -45,6 +48,7 @@ def train(
       workdir: Empty, or this run's.
       train_source: Images to train on.
       val_source: Images for the validation after each epoch.
+      mean_rgb: 0-255, to subtract; a run that resumes keeps the one that it began with.
 
     Returns:
       The result, as written to workdir/result.json.
@@ -76,7 +80,6 @@ def train(
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
         if checkpoints.last_step is None:
-            mean_rgb = tuple(c.data.mean_rgb) or mean.mean_rgb(train_source, c.data.cache_dir)
             params = initial.first_params(c, workdir, model, train_source.class_names, mesh)
             state = step.init_state(params, optimiser)
             progress = Progress(PlateauState(c.learning_rate))

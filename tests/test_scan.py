@@ -1,0 +1,336 @@
+"""The scan: its mean against NumPy, what it finds, its cache, and what is refused or left out."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+from vgg_jax import images, scan, sources
+from vgg_jax.errors import UserError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _flags():
+    """Grain's worker processes want absl's flags parsed, as `main` has them."""
+    was_parsed = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed()
+    yield
+    if not was_parsed:
+        flags.FLAGS.unparse_flags()
+
+
+def _png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _noise(height, width, below=256, seed=0):
+    return np.random.default_rng(seed).integers(0, below, (height, width, 3)).astype(np.uint8)
+
+
+def _fill(root, files):
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Images of several sizes, lossless, grey among them; brightness differs with the size."""
+    sizes = [(3, 5), (40, 31), (120, 90), (1, 1)]
+    files = {f"train/a/{i}.png": _png(_noise(*size, 60 * (i + 1))) for i, size in enumerate(sizes)}
+    files["train/a/grey.png"] = _png(_noise(20, 30)[..., 0])
+    return sources.FolderSource(_fill(tmp_path / "data", files), "train")
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Good and bad images in turn, more than a message of a worker holds."""
+    good, files = _png(_noise(9, 7)), {}
+    bad = {"empty": b"", "text": b"<html>", "cut": good[:-40]}
+    for i in range(50):
+        files[f"train/{'ab'[i % 2]}/{i:02d}.png"] = _png(_noise(4 + i, 5, seed=i))
+    for name, data in bad.items():
+        files[f"train/a/{name}.jpg"] = files[f"val/b/{name}.JPEG"] = data
+    files |= {"val/a/1.png": good, "val/b/1.png": good}
+    return _fill(tmp_path / "data", files)
+
+
+def _by_numpy(source, indices=None):
+    def of_image(index):
+        pixels = np.asarray(images.decode(source[index].image), np.float64)
+        return pixels.reshape(-1, 3).mean(0)
+
+    return np.mean([of_image(i) for i in indices or range(len(source))], axis=0)
+
+
+def _scan(source, cache, **options):
+    return scan.scan(source, str(cache), name="test", progress=False, **options)
+
+
+def _check(root, cache, undecodable, **options):
+    train, val = (sources.FolderSource(root, split) for split in ("train", "val"))
+    return scan.check(
+        train, val, undecodable=undecodable, cache_dir=str(cache), progress=False, **options
+    )
+
+
+def _message(*args):
+    with pytest.raises(UserError) as caught:
+        _check(*args)
+    return str(caught.value)
+
+
+# The mean.
+
+
+def test_every_image_weighs_the_same(source, tmp_path):
+    found = _scan(source, tmp_path)
+    np.testing.assert_allclose(found.mean_rgb, _by_numpy(source), rtol=1e-12)
+    assert (found.class_counts, found.undecodable) == ((5,), ())
+
+
+def test_the_channels_are_red_green_blue(tmp_path):
+    (tmp_path / "train/a").mkdir(parents=True)
+    Image.new("RGB", (4, 3), (200, 100, 50)).save(tmp_path / "train/a/1.png")
+    Image.new("RGB", (9, 9), (100, 0, 40)).save(tmp_path / "train/a/2.png")
+    assert _scan(sources.FolderSource(tmp_path, "train"), tmp_path).mean_rgb == (150, 50, 45)
+
+
+# What is found.
+
+
+def test_what_is_undecodable_is_named_and_not_in_the_mean(damaged, tmp_path):
+    source = sources.FolderSource(damaged, "train")
+    found = _scan(source, tmp_path / "cache")
+    names = [os.path.basename(image.key) for image in found.undecodable]
+    assert names == ["cut.jpg", "empty.jpg", "text.jpg"]
+    reasons = [image.reason for image in found.undecodable]
+    assert "truncated" in reasons[0]
+    assert reasons[1:] == ["an empty file", "of no known format"]
+    assert found.class_counts == (25, 25)
+    bad = {image.index for image in found.undecodable}
+    good = [i for i in range(len(source)) if i not in bad]
+    np.testing.assert_allclose(found.mean_rgb, _by_numpy(source, good), rtol=1e-12)
+
+
+def test_worker_processes_find_what_threads_find(damaged, tmp_path):
+    source = sources.FolderSource(damaged, "train")
+    threads = _scan(source, tmp_path / "threads")
+    assert _scan(source, tmp_path / "processes", num_workers=2) == threads
+    file = scan.cache_path(source, "").name
+    assert (tmp_path / "threads/scans" / file).read_text() == (
+        tmp_path / "processes/scans" / file
+    ).read_text()
+
+
+def test_a_file_that_cannot_be_read_is_undecodable(source, tmp_path):
+    (tmp_path / "data/train/a/2.png").unlink()
+    (found,) = _scan(source, tmp_path).undecodable
+    assert found.index == 2
+    assert found.key.endswith("train/a/2.png")
+    assert found.reason == "No such file or directory"
+
+
+# The cache.
+
+
+def test_a_source_is_scanned_once(source, tmp_path):
+    first = _scan(source, tmp_path / "cache")
+    shutil.rmtree(tmp_path / "data")
+    assert _scan(source, tmp_path / "cache") == first
+    assert len(_scan(source, tmp_path / "another").undecodable) == 5
+
+
+def test_only_the_scan_is_left_in_the_cache(source, tmp_path):
+    _scan(source, tmp_path / "cache")
+    files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert files == [tmp_path / "cache" / "scans" / f"{source.fingerprint}.json"]
+
+
+def test_another_index_is_scanned_anew(source, tmp_path):
+    first = _scan(source, tmp_path / "cache")
+    Image.new("RGB", (7, 8), "white").save(tmp_path / "data/train/a/5.png")
+    grown = sources.FolderSource(tmp_path / "data", "train")
+    second = _scan(grown, tmp_path / "cache")
+    assert second.mean_rgb != first.mean_rgb
+    np.testing.assert_allclose(second.mean_rgb, _by_numpy(grown), rtol=1e-12)
+    half = sources.Subset(source, np.array([0, 2]))
+    np.testing.assert_allclose(
+        _scan(half, tmp_path / "cache").mean_rgb, _by_numpy(half), rtol=1e-12
+    )
+
+
+def test_the_cache_may_be_in_the_home_directory(source, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _scan(source, "~/cache")
+    assert (tmp_path / "cache" / "scans").is_dir()
+
+
+def test_a_cache_that_cannot_be_made_is_named(source, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UserError, match=r"file/scans can't be written to.*--config\.data\.cache_dir"
+    ):
+        _scan(source, tmp_path / "file")
+
+
+def test_what_was_undecodable_is_tried_again(damaged, tmp_path):
+    """And nothing else, until one of it decodes: a good image, changed meanwhile, shows it."""
+    source = sources.FolderSource(damaged, "train")
+    first = _scan(source, tmp_path)
+    (damaged / "train/a/00.png").write_bytes(_png(_noise(4, 5, 9)))
+    assert _scan(source, tmp_path) == first
+    (damaged / "train/a/cut.jpg").write_bytes(_png(_noise(9, 7)))
+    repaired = _scan(source, tmp_path)
+    assert repaired.undecodable == first.undecodable[1:]
+    assert repaired.class_counts == (26, 25)
+    bad = {image.index for image in repaired.undecodable}
+    good = [i for i in range(len(source)) if i not in bad]
+    np.testing.assert_allclose(repaired.mean_rgb, _by_numpy(source, good), rtol=1e-12)
+    assert _scan(source, tmp_path) == repaired
+
+
+def test_the_paths_are_those_of_now(damaged, tmp_path):
+    first = _scan(sources.FolderSource(damaged, "train"), tmp_path)
+    moved = sources.FolderSource(damaged.rename(tmp_path / "elsewhere"), "train")
+    second = _scan(moved, tmp_path)
+    assert second.mean_rgb == first.mean_rgb
+    saved = json.loads(scan.cache_path(moved, str(tmp_path)).read_text())
+    for found in (
+        (image.key for image in second.undecodable),
+        (image["key"] for image in saved["undecodable"]),
+    ):
+        assert all(key.startswith(str(tmp_path / "elsewhere/train/a/")) for key in found)
+
+
+def test_a_killed_scan_leaves_no_cache(tmp_path):
+    _fill(tmp_path, {"photo.png": _png(_noise(800, 800)), "train/a/0.png": _png(_noise(2, 2))})
+    for i in range(1, 400):
+        (tmp_path / f"train/a/{i}.png").symlink_to(tmp_path / "photo.png")
+    code = (
+        "from vgg_jax import scan, sources\n"
+        f"source = sources.FolderSource({str(tmp_path)!r}, 'train')\n"
+        f"scan.scan(source, {str(tmp_path / 'cache')!r}, name='many')\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    begun = b""
+    while not re.search(rb"scanning the many images: .* [1-9]\d*/400", begun):
+        begun += process.stderr.read(1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    timer.cancel()
+    assert list((tmp_path / "cache/scans").iterdir()) == []
+
+
+# What is refused, and what is left out.
+
+
+def test_decodable_splits_are_passed_on(damaged, tmp_path, capsys):
+    for path in [*damaged.rglob("*.jpg"), *damaged.rglob("*.JPEG")]:
+        path.unlink()
+    train, val, mean_rgb = _check(damaged, tmp_path, "refuse")
+    assert (type(train), type(val)) == (sources.FolderSource, sources.FolderSource)
+    np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_both_splits_are_refused_at_once(damaged, tmp_path):
+    lines = _message(damaged, tmp_path / "cache", "refuse").splitlines()
+    train, val = (
+        scan.cache_path(sources.FolderSource(damaged, split), str(tmp_path / "cache"))
+        for split in ("train", "val")
+    )
+    assert lines[0] == f"3 of the 53 training images can't be decoded (all in {train}):"
+    assert lines[1].startswith(f"    {damaged}/train/a/cut.jpg: OSError: ")
+    assert lines[2] == f"    {damaged}/train/a/empty.jpg: an empty file"
+    assert lines[3] == f"    {damaged}/train/a/text.jpg: of no known format"
+    assert lines[4] == f"3 of the 5 validation images can't be decoded (all in {val}):"
+    assert lines[5].startswith(f"    {damaged}/val/b/cut.JPEG: ")
+    assert lines[8] == (
+        "Repair or remove them, or train without them: --config.data.undecodable=leave_out."
+    )
+
+
+def test_of_many_five_are_named_and_the_file_has_all(damaged, tmp_path):
+    _fill(damaged, {f"train/b/bad{i}.jpg": b"bad" for i in range(1200)})
+    message = _message(damaged, tmp_path, "refuse")
+    assert "1,203 of the 1,253 training images" in message
+    assert "bad0.jpg" in message
+    assert "bad1.jpg" in message
+    assert "bad2" not in message
+    assert "    and 1,198 more\n" in message
+    path = scan.cache_path(sources.FolderSource(damaged, "train"), str(tmp_path))
+    assert len(json.loads(path.read_text())["undecodable"]) == 1203
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
+    whole = sources.FolderSource(damaged, "train")
+    train, val, mean_rgb = _check(damaged, tmp_path, "leave_out", num_workers=num_workers)
+    output = capsys.readouterr().out
+    names = [f"{damaged}/train/a/{name}.jpg" for name in ("cut", "empty", "text")]
+    path = scan.cache_path(whole, str(tmp_path))
+    assert output.splitlines()[0] == (
+        "3 of the 53 training images can't be decoded and are left out: "
+        f"{', '.join(names)} (all in {path})."
+    )
+    assert output.splitlines()[1].startswith("3 of the 5 validation images can't be decoded")
+    assert len(output.splitlines()) == 2
+    assert (len(train), len(val)) == (50, 2)
+    assert train.class_names == whole.class_names
+    assert train.fingerprint != whole.fingerprint
+    np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)  # Decodes them all.
+    again, *_ = _check(damaged, tmp_path, "leave_out")
+    assert again.fingerprint == train.fingerprint
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_of_nothing_decodable_is_refused(damaged, tmp_path, split):
+    for path in (damaged / split).rglob("*.png"):
+        path.write_bytes(b"no image")
+    name = {"train": "training", "val": "validation"}[split]
+    count = {"train": 53, "val": 5}[split]
+    message = _message(damaged, tmp_path, "leave_out")
+    assert f"{count} of the {count} {name} images can't be decoded" in message
+    assert "None is left" in message
+
+
+def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
+    _fill(damaged, {"train/cat/1.jpg": b"x", "train/cat/2.jpg": b"", "val/cat/1.png": b"x"})
+    message = _message(damaged, tmp_path, "leave_out")
+    assert message.startswith("Of these classes no training image can be decoded: cat.\n")
+    assert f"{damaged}/train/a/cut.jpg" in message
+    assert "every split" in message
+    # A validation split may lack a class.
+    (damaged / "train/cat/1.jpg").write_bytes(_png(_noise(3, 3)))
+    train, val, _ = _check(damaged, tmp_path, "leave_out")
+    assert {val[i].label for i in range(len(val))} == {0, 1}
+    assert {train[i].label for i in range(len(train))} == {0, 1, 2}
+
+
+def test_a_class_that_a_subset_lacks_is_not_to_blame(damaged, tmp_path):
+    train, val = (sources.FolderSource(damaged, split) for split in ("train", "val"))
+    only_a = sources.Subset(train, np.arange(28))
+    assert {only_a.label(i) for i in range(28)} == {0}
+    left, *_ = scan.check(
+        only_a, val, undecodable="leave_out", cache_dir=str(tmp_path), progress=False
+    )
+    assert len(left) == 25

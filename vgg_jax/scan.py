@@ -1,0 +1,254 @@
+"""One pass over a source: its mean RGB (§2.1), and what in it can't be decoded. Cached."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import grain.python as grain
+import numpy as np
+from tqdm import tqdm
+
+from vgg_jax import images, pipeline
+from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.sources import Source, Subset
+
+Rgb = tuple[float, float, float]
+
+IMAGES_A_MESSAGE = 32  # From a worker process.
+NUM_NAMED = 5  # Of each split, in messages; the file of the scan has all.
+
+
+class Undecodable(NamedTuple):
+    """An image that can't be read or decoded: its index, its key and what is wrong with it."""
+
+    index: int
+    key: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What a pass over a source found.
+
+    Attributes:
+      mean_rgb: 0-255, over each decodable image, then over these images: every one weighs the same
+        whatever its size, as it does in training. None where no image is decodable.
+      class_counts: Decodable images of each class.
+      undecodable: The other images.
+    """
+
+    mean_rgb: Rgb | None
+    class_counts: tuple[int, ...]
+    undecodable: tuple[Undecodable, ...]
+
+
+class Checked(NamedTuple):
+    """What training takes: only decodable images, and the mean RGB of those to train on."""
+
+    train_source: Source
+    val_source: Source
+    mean_rgb: Rgb
+
+
+def check(
+    train_source: Source,
+    val_source: Source,
+    *,
+    undecodable: str,
+    cache_dir: str,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> Checked:
+    """Scans both splits, and refuses or leaves out what can't be decoded.
+
+    Args:
+      train_source, val_source: The splits.
+      undecodable: "refuse" or "leave_out".
+      cache_dir: See `scan`.
+      num_workers: See `scan`.
+      progress: See `scan`.
+
+    Raises:
+      UserError: Images can't be decoded, and the choice is "refuse", or what remains is no split
+        to train or validate on. The message names them.
+    """
+    splits = {"training": train_source, "validation": val_source}
+    scans = {
+        name: scan(source, cache_dir, name=name, num_workers=num_workers, progress=progress)
+        for name, source in splits.items()
+    }
+    lists = {
+        name: f"{len(found.undecodable):,} of the {len(splits[name]):,} {name} images can't be "
+        f"decoded (all in {cache_path(splits[name], cache_dir)}):\n{_named(found.undecodable)}"
+        for name, found in scans.items()
+        if found.undecodable
+    }
+    if lists and undecodable == "refuse":
+        raise UserError(
+            "".join(lists.values())
+            + "Repair or remove them, or train without them: --config.data.undecodable=leave_out."
+        )
+    for name, found in scans.items():
+        if found.mean_rgb is None:
+            raise UserError(f"{lists[name]}None is left. Look at what data.dir holds.")
+    lost = _lost_classes(train_source, scans["training"])
+    if lost:
+        raise UserError(
+            f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
+            f"{lists['training']}Repair them, or remove the classes from every split."
+        )
+    for name in lists:
+        keys = _and_more([image.key for image in scans[name].undecodable])
+        print(
+            f"{len(scans[name].undecodable):,} of the {len(splits[name]):,} {name} images can't be "
+            f"decoded and are left out: {keys} (all in {cache_path(splits[name], cache_dir)})."
+        )
+    return Checked(
+        *(_decodable(source, scans[name]) for name, source in splits.items()),
+        scans["training"].mean_rgb,
+    )
+
+
+def scan(
+    source: Source, cache_dir: str, *, name: str, num_workers: int = 0, progress: bool = True
+) -> Scan:
+    """Decodes every image once, or takes what an earlier scan of the same index found.
+
+    The index knows names and sizes alone. What was undecodable is therefore tried again each time:
+    where an image was repaired since, or made readable, all are scanned anew.
+
+    Args:
+      source: What to scan.
+      cache_dir: Where the result is kept, under the source's fingerprint.
+      name: What the progress bar calls the images.
+      num_workers: Processes that decode; 0 decodes in threads of this process.
+      progress: Whether to show the progress bar.
+
+    Raises:
+      UserError: The cache_dir can't be written to.
+    """
+    path = cache_path(source, cache_dir)
+    known = _load(path) if path.exists() else None
+    if known and not known.undecodable:
+        return known
+    found = known and _still(source, known)
+    if found is None:
+        _make_folder(path.parent)  # Before the pass, which may be long.
+        found = _pass(source, f"scanning the {name} images", num_workers, progress)
+    if found != known:
+        _save(found, path)
+    return found
+
+
+def cache_path(source: Source, cache_dir: str) -> pathlib.Path:
+    """Returns the file that keeps a source's scan."""
+    return pathlib.Path(cache_dir).expanduser() / "scans" / f"{source.fingerprint}.json"
+
+
+def _pass(source: Source, description: str, num_workers: int, progress: bool) -> Scan:
+    examined = grain.MapDataset.range(len(source)).map(_Examine(source))
+    chunks = examined.batch(IMAGES_A_MESSAGE, batch_fn=list)
+    total, counts, undecodable = np.zeros(3), np.zeros(len(source.class_names), int), []
+    with (
+        contextlib.closing(pipeline.prefetched(chunks, num_workers)) as results,
+        tqdm(total=len(source), desc=description, unit=" images", disable=not progress) as bar,
+    ):
+        for chunk in results:
+            for result in chunk:
+                if isinstance(result, Undecodable):
+                    undecodable.append(result)
+                else:
+                    total += result.mean_rgb
+                    counts[result.label] += 1
+            bar.update(len(chunk))
+    mean = tuple((total / counts.sum()).tolist()) if counts.any() else None
+    return Scan(mean, tuple(counts.tolist()), tuple(undecodable))
+
+
+class _Decodable(NamedTuple):
+    label: int
+    mean_rgb: list[float]  # No array: Grain would put each into shared memory of its own.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Examine(grain.MapTransform):
+    source: Source
+
+    def map(self, element: int) -> _Decodable | Undecodable:
+        try:
+            example = self.source[element]
+            image = images.decode(example.image, example.key)
+        except UndecodableError as error:
+            return Undecodable(int(element), error.key, error.reason)
+        levels = np.reshape(image.histogram(), (3, 256))
+        mean = levels @ np.arange(256) / (image.width * image.height)
+        return _Decodable(example.label, mean.tolist())
+
+
+def _still(source: Source, known: Scan) -> Scan | None:
+    indices = np.array([image.index for image in known.undecodable])
+    again = _pass(Subset(source, indices), "", num_workers=0, progress=False)
+    if again.mean_rgb is not None:
+        return None
+    # The folder may have moved, and with it the paths.
+    return dataclasses.replace(
+        known,
+        undecodable=tuple(
+            image._replace(index=int(indices[image.index])) for image in again.undecodable
+        ),
+    )
+
+
+def _lost_classes(source: Source, found: Scan) -> list[str]:
+    labels = sorted({source.label(image.index) for image in found.undecodable})
+    return [source.class_names[label] for label in labels if not found.class_counts[label]]
+
+
+def _decodable(source: Source, found: Scan) -> Source:
+    if not found.undecodable:
+        return source
+    left_out = [image.index for image in found.undecodable]
+    return Subset(source, np.setdiff1d(np.arange(len(source)), left_out))
+
+
+def _named(undecodable: Sequence[Undecodable]) -> str:
+    lines = [f"    {image.key}: {image.reason}\n" for image in undecodable[:NUM_NAMED]]
+    more = len(undecodable) - NUM_NAMED
+    return "".join(lines) + (f"    and {more:,} more\n" if more > 0 else "")
+
+
+def _and_more(names: Sequence[str]) -> str:
+    more = len(names) - NUM_NAMED
+    return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise UserError(
+            f"The cache {folder} can't be written to. Set --config.data.cache_dir to a folder that "
+            "can."
+        )
+
+
+def _load(path: pathlib.Path) -> Scan:
+    saved = json.loads(path.read_text())
+    return Scan(
+        mean_rgb=saved["mean_rgb"] and tuple(saved["mean_rgb"]),
+        class_counts=tuple(saved["class_counts"]),
+        undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
+    )
+
+
+def _save(found: Scan, path: pathlib.Path) -> None:
+    saved = dataclasses.asdict(found) | {
+        "undecodable": [image._asdict() for image in found.undecodable]
+    }
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(saved, indent=1) + "\n")
+    partial.replace(path)
