@@ -17,8 +17,8 @@ from absl import flags
 from PIL import Image
 
 from configs import e_256
-from vgg_jax import chain, initial, main, metrics
 from vgg_jax import config as config_lib
+from vgg_jax import initial, main, metrics
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
 from vgg_jax.model import init_params
@@ -222,47 +222,6 @@ def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
     run_main(*arguments(folder, tmp_path, "a_256", "--config.data.held_out=5"))
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["last"]["num_images"] == 5
-
-
-def test_a_killed_run_goes_on_and_ends_as_an_uninterrupted_one(folder, tmp_path, run_main, capsys):
-    """Killed after its first checkpoint: the same parameters, metrics and checkpoints."""
-    more = ("--config.num_epochs=12", "--config.checkpoint_every_steps=1")
-    more += ("--config.plateau.patience_epochs=30",)
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "vgg_jax.main"),
-            *arguments(folder, tmp_path / "killed", "a_256", *more),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 180
-    while not chain.has_checkpoint(tmp_path / "killed"):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed" / "result.json").exists()
-    run_main(*arguments(folder, tmp_path / "killed", "a_256", *more))
-    assert "goes on at step" in capsys.readouterr().out
-    run_main(*arguments(folder, tmp_path / "whole", "a_256", *more))
-    assert equal(last_params(tmp_path / "killed"), last_params(tmp_path / "whole"))
-
-    def left(workdir):
-        records = [
-            {name: record[name] for name in ("step", "loss", "learning_rate")}
-            for kind in ("train", "val")
-            for record in metrics.read(tmp_path / workdir, kind)
-        ]
-        result = json.loads((tmp_path / workdir / "result.json").read_text())
-        kept = {int(path.name) for path in (tmp_path / workdir / "checkpoints").glob("[0-9]*")}
-        return records, result, kept
-
-    assert left("killed") == left("whole")
-    _, result, kept = left("whole")
-    assert kept == {22, result["last"]["step"], result["best"]["step"]}
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])

@@ -1,0 +1,261 @@
+"""Real runs, killed and stopped at random moments, end as an uninterrupted one does, to the bit."""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS_PER_EPOCH, NUM_EPOCHS = 11, 12
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """91 training images, in batches of 8 with a remainder, and 60 to validate on."""
+    root = tmp_path_factory.mktemp("resume")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 91), ("val", 60)):
+        for index in range(count):
+            directory = root / split / "abc"[index % 3]
+            directory.mkdir(parents=True, exist_ok=True)
+            height, width = rng.integers(32, 60, 2)
+            pixels = rng.integers(0, 100 + 70 * (index % 3), (height, width, 3), np.uint8)
+            Image.fromarray(pixels).save(directory / f"{index}.png")
+    return root
+
+
+def start(folder, workdir, *more):
+    """Starts a run: dropout, colour shift, jitter, a rate that drops, many checkpoints."""
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": f"{folder}-compiled",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    arguments = [
+        "--config=configs/mini.py:a_256",
+        f"--workdir={workdir}",
+        "--config.data.name=folder",
+        f"--config.data.dir={folder}",
+        f"--config.data.cache_dir={folder}-cache",
+        "--config.width=0.03125",
+        "--config.crop_px=32",
+        "--config.train_scale=33,48",
+        "--config.val_scale=36",
+        "--config.batch_size=8",
+        "--config.eval.batch_size=2",  # 30 batches: a validation to be killed in.
+        f"--config.num_epochs={NUM_EPOCHS}",
+        "--config.plateau.patience_epochs=2",
+        "--config.plateau.min_improvement=20",
+        "--config.plateau.last_rate=1e-6",
+        "--config.log_every_steps=4",
+        "--config.checkpoint_every_steps=3",
+        *more,
+    ]
+    return subprocess.Popen(
+        [sys.executable, "-m", "vgg_jax.main", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def finish(folder, workdir, *more):
+    process = start(folder, workdir, *more)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+@pytest.fixture(scope="session")
+def whole(folder, tmp_path_factory):
+    """An uninterrupted run."""
+    workdir = tmp_path_factory.mktemp("whole")
+    finish(folder, workdir)
+    return workdir
+
+
+def wait_until(condition, process):
+    deadline = time.monotonic() + 180
+    while not condition():
+        assert time.monotonic() < deadline
+        if process.poll() is not None:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def wait_for_training(process):
+    """Returns when the run has said from where it trains: imports and data are done."""
+    for line in process.stdout:
+        if "parameters" in line:
+            return
+    raise AssertionError(process.stderr.read())
+
+
+def end(process, number):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, number)
+    output, errors = process.communicate(timeout=180)
+    return output, errors
+
+
+def records(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    timing = ("images_per_s", "input_wait_share")
+    return [{k: v for k, v in json.loads(line).items() if k not in timing} for line in lines]
+
+
+def steps_on_disk(workdir):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit())
+
+
+def read_json(workdir, step):
+    return json.loads((workdir / "checkpoints" / str(step) / "run" / "metadata").read_text())
+
+
+def arrays(workdir, step):
+    """Parameters and momentum, read by Orbax alone."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        folder = workdir / "checkpoints" / str(step)
+        return [checkpointer.restore(folder / item) for item in ("params", "opt_state")]
+
+
+def assert_same(workdir, whole):
+    assert records(workdir) == records(whole)
+    assert steps_on_disk(workdir) == steps_on_disk(whole)
+    for step in steps_on_disk(whole):
+        assert read_json(workdir, step) == read_json(whole, step)
+        ours, theirs = (jax.tree.leaves(arrays(run, step)) for run in (workdir, whole))
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+    results = [json.loads((run / "result.json").read_text()) for run in (workdir, whole)]
+    assert results[0] == results[1]
+
+
+def test_the_uninterrupted_run_is_worth_comparing_with(whole):
+    """Its log has each step once, its rate drops, and its checkpoints lie within epochs too."""
+    train = [r["step"] for r in records(whole) if r["kind"] == "train"]
+    total = STEPS_PER_EPOCH * NUM_EPOCHS
+    expected = {*range(4, total + 1, 4), *range(11, total + 1, 11)}
+    assert train == sorted(expected)
+    val = [r for r in records(whole) if r["kind"] == "val"]
+    assert [r["step"] for r in val] == list(range(11, total + 1, 11))
+    assert len({r["learning_rate"] for r in val}) > 2
+    assert total in steps_on_disk(whole)
+    losses = [r["loss"] for r in records(whole) if r["kind"] == "train"]
+    assert len(set(losses)) == len(losses)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments(folder, whole, tmp_path, seed):
+    """Ten times each; two runs make twenty."""
+    rng = random.Random(seed)
+    kills, reached = 0, []
+    while kills < 10:
+        process = start(folder, tmp_path)
+        wait_for_training(process)
+        # The uninterrupted run takes some seconds from here; a tenth of it each time, and more.
+        time.sleep(rng.uniform(0, 1.2))
+        kills += process.poll() is None
+        end(process, signal.SIGKILL)
+        reached.append(max(steps_on_disk(tmp_path), default=0))
+        if (tmp_path / "result.json").exists():
+            assert_same(tmp_path, whole)
+            shutil.rmtree(tmp_path)
+    assert len(set(reached)) > 2  # It got somewhere in between.
+    finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_killed_in_a_checkpoint_being_written(folder, whole, tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    for _ in range(3):
+        process = start(folder, tmp_path)
+        wait_for_training(process)  # What an earlier kill left half-written is gone by now.
+        wait_until(lambda: list(checkpoints.glob("*tmp*")), process)
+        end(process, signal.SIGKILL)
+    assert list(checkpoints.glob("*tmp*"))
+    finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+    assert not list(checkpoints.glob("*tmp*"))
+
+
+def in_validation(workdir):
+    """Tells whether the log ends with an epoch's last step, so that its validation is under way."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    with contextlib.suppress(ValueError, IndexError):
+        last = json.loads(lines[-1])
+        return last["kind"] == "train" and last["step"] % STEPS_PER_EPOCH == 0
+    return False
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
+def test_ended_in_a_validation(folder, whole, tmp_path, name):
+    process = start(folder, tmp_path)
+    assert wait_until(lambda: in_validation(tmp_path), process)
+    end(process, getattr(signal, name))
+    if name == "SIGTERM":
+        assert process.returncode == 0
+        step = steps_on_disk(tmp_path)[-1]
+        assert step % STEPS_PER_EPOCH == 0
+        assert read_json(tmp_path, step)["progress"]["validation_due"]
+    assert in_validation(tmp_path)
+    finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
+    """Again and again, at whatever step; what is logged stays as if it had never happened."""
+    rng = random.Random(2)
+    within_a_window = 0
+    for _ in range(4):
+        process = start(folder, tmp_path)
+        wait_for_training(process)
+        wait_until(
+            lambda: records(tmp_path) if (tmp_path / "metrics.jsonl").exists() else 0, process
+        )
+        time.sleep(rng.uniform(0, 0.3))
+        before = time.monotonic()
+        _, errors = end(process, signal.SIGTERM)
+        assert time.monotonic() - before < 20  # On a loaded machine; less than 1 s on an idle one.
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+        step = steps_on_disk(tmp_path)[-1]
+        assert f"saved at step {step}" in errors
+        within_a_window += bool(read_json(tmp_path, step)["progress"]["window"])
+    assert within_a_window
+    finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):
+    process = start(folder, tmp_path)
+    wait_until(lambda: steps_on_disk(tmp_path), process)
+    _, errors = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert f"saved at step {steps_on_disk(tmp_path)[-1]}" in errors
+    finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_sigterm_before_training_exits_0(folder, tmp_path):
+    process = start(folder, tmp_path)
+    time.sleep(0.8)  # In its imports, as a rule.
+    _, errors = end(process, signal.SIGTERM)
+    assert process.returncode in (0, -signal.SIGTERM)  # The latter before main has begun.
+    assert "Traceback" not in errors
