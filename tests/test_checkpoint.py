@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -65,3 +66,65 @@ def test_params_of_no_checkpoint(tmp_path):
         pytest.raises(UserError, match="no checkpoint"),
     ):
         checkpoints.restore_params(PARAMS)
+
+
+# Orbax leaves the coroutines of its other reads unfinished.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("length", [0, 0.5])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "params/_METADATA",
+        "params/manifest.ocdbt",
+        "params/the largest",
+        "opt_state/_METADATA",
+        "opt_state/manifest.ocdbt",
+        "opt_state/d/*",
+        "run/metadata",
+        "metrics/metrics",
+    ],
+)
+def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
+    tmp_path, state, name, length
+):
+    values = np.random.default_rng(0).normal(size=(1, 1, 200, 300)).astype(np.float32)
+    state = state.replace(params={"fc8": {"kernel": jnp.asarray(values), "bias": jnp.ones(3)}})
+    state = sharding.put_replicated(
+        step.init_state(state.params, optim.sgd(0.9, 5e-4)), sharding.make_mesh()
+    )
+    save(tmp_path, state, (3, 50.0), (5, 40.0))
+    damaged = tmp_path / "checkpoints" / "5"
+    if name.endswith("largest"):
+        files = (damaged / "params").rglob("*")
+        path = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
+    else:
+        (path,) = damaged.glob(name)
+    path.write_bytes(path.read_bytes()[: int(length * path.stat().st_size)])
+
+    def read():
+        with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+            checkpoints.restore_run()
+            return checkpoints.restore(state)
+
+    with pytest.raises(UserError, match="checkpoints/5 is damaged") as error:
+        read()
+    assert "goes on from step 3" in str(error.value)
+    shutil.rmtree(damaged)
+    assert int(read().step) == 3
+
+
+def test_another_runs_unfinished_checkpoint_is_left_alone(tmp_path, state):
+    """A run may start from one that is saving right now."""
+    save(tmp_path, state, (1, 50.0))
+    unfinished = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        assert checkpoints.last_step == 1
+        checkpoints.restore_params(state.params)
+    assert unfinished.is_dir()
+
+
+def test_a_step_saved_before_its_validation_is_saved_again_after_it(tmp_path, state):
+    save(tmp_path, state, (1, 50.0), (2, None))
+    save(tmp_path, state, (2, 40.0), (3, 45.0), (4, 46.0))
+    assert kept(tmp_path) == [2, 3, 4]

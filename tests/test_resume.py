@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def start(folder, workdir, *more):
+def start(folder, workdir, *more, prefix=()):
     """Starts a run: dropout, colour shift, jitter, a rate that drops, many checkpoints."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment |= {
@@ -64,7 +64,7 @@ def start(folder, workdir, *more):
         *more,
     ]
     return subprocess.Popen(
-        [sys.executable, "-m", "vgg_jax.main", *arguments],
+        [*prefix, sys.executable, "-m", "vgg_jax.main", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -160,6 +160,11 @@ def test_the_uninterrupted_run_is_worth_comparing_with(whole):
     assert len(set(losses)) == len(losses)
 
 
+def logged(workdir):
+    path = workdir / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments(folder, whole, tmp_path, seed):
     """Ten times each; two runs make twenty."""
@@ -168,8 +173,10 @@ def test_killed_at_random_moments(folder, whole, tmp_path, seed):
     while kills < 10:
         process = start(folder, tmp_path)
         wait_for_training(process)
-        # The uninterrupted run takes some seconds from here; a tenth of it each time, and more.
-        time.sleep(rng.uniform(0, 1.2))
+        if rng.random() < 0.8:  # The others while it restores and compiles.
+            before = logged(tmp_path)
+            wait_until(lambda: logged(tmp_path) != before, process)  # noqa: B023
+            time.sleep(rng.uniform(0, 0.5))
         kills += process.poll() is None
         end(process, signal.SIGKILL)
         reached.append(max(steps_on_disk(tmp_path), default=0))
@@ -241,6 +248,59 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
     assert within_a_window
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
+
+
+def kill_after_a_checkpoint(folder, workdir, count=1):
+    process = start(folder, workdir)
+    assert wait_until(lambda: len(steps_on_disk(workdir)) >= count, process)
+    end(process, signal.SIGKILL)
+    return steps_on_disk(workdir)
+
+
+def test_a_disk_that_fills_up_loses_nothing(folder, whole, tmp_path):
+    kept = kill_after_a_checkpoint(folder, tmp_path)
+
+    # No file may exceed 60 KB: the system refuses to write on, as on a full disk.
+    process = start(folder, tmp_path, prefix=["bash", "-c", 'ulimit -f 60; exec "$@"', "-"])
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 2
+    assert "error: A checkpoint could not be written" in errors
+    assert f"The last good one is {tmp_path}/checkpoints/{kept[-1]}." in errors
+    assert steps_on_disk(tmp_path) == kept
+    assert not (tmp_path / "result.json").exists()
+    finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_a_checkpoint_cut_short_is_named_and_the_one_before_goes_on(folder, whole, tmp_path):
+    kept = kill_after_a_checkpoint(folder, tmp_path, count=2)
+    damaged = tmp_path / "checkpoints" / str(kept[-1])
+    files = [path for path in (damaged / "params").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    process = start(folder, tmp_path)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 2
+    assert f"error: The checkpoint {damaged} is damaged" in errors
+    assert f"goes on from step {kept[-2]}" in errors
+    shutil.rmtree(damaged)
+    assert f"goes on at step {kept[-2]}" in finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_data_that_changed_is_refused_and_brought_back_goes_on(folder, whole, tmp_path):
+    images = shutil.copytree(folder, tmp_path / "images")
+    workdir = tmp_path / "run"
+    kill_after_a_checkpoint(images, workdir)
+    changed = next((images / "train" / "a").iterdir())
+    shutil.move(changed, tmp_path)
+    process = start(images, workdir)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 2
+    assert "training images are not those that this run began with" in errors
+    shutil.move(tmp_path / changed.name, changed)
+    finish(images, workdir)
+    assert_same(workdir, whole)
 
 
 def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):

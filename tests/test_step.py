@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from vgg_jax import augment, optim, sharding, step
 from vgg_jax.model import VGG, init_params
 
-BATCH = 16
+BATCH = 32  # 8 devices x 4 micro-batches.
 MEAN = np.array([120.0, 110.0, 100.0], np.float32)
 
 
@@ -25,11 +27,18 @@ def batch():
     }
 
 
-def run_steps(model, batch, num_devices, num_steps=3):
+def run_steps(model, batch, num_devices, num_steps=3, micro_batches=1, trained_layers="all"):
     mesh = sharding.make_mesh(jax.devices()[:num_devices])
-    optimiser = optim.sgd(0.9, 5e-4)
+    optimiser = optim.sgd(0.9, 5e-4, trained_layers)
     train_step = step.make_train_step(
-        model, optimiser, seed=1, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.1
+        model,
+        optimiser,
+        seed=1,
+        mean_rgb=MEAN,
+        input_scale=1 / 70,
+        colour_shift=0.1,
+        micro_batches=micro_batches,
+        trained_layers=trained_layers,
     )
     split, copied = sharding.split_batch(mesh), sharding.replicated(mesh)
     train_step = jax.jit(
@@ -44,14 +53,59 @@ def run_steps(model, batch, num_devices, num_steps=3):
     return state, losses
 
 
-def test_sharded_equals_single_device_with_dropout_and_colour_shift(model, batch):
+@pytest.fixture(scope="module")
+def single(model, batch):
     with jax.default_matmul_precision("highest"):
-        one, one_losses = run_steps(model, batch, 1)
-        eight, eight_losses = run_steps(model, batch, 8)
-    np.testing.assert_allclose(one_losses, eight_losses, rtol=1e-6)
-    for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(eight), strict=True):
+        return run_steps(model, batch, 1)
+
+
+@pytest.mark.parametrize(("num_devices", "micro_batches"), [(8, 1), (1, 2), (1, 4), (8, 2), (8, 4)])
+def test_devices_and_micro_batches_agree_with_dropout_and_colour_shift(
+    model, batch, single, num_devices, micro_batches
+):
+    with jax.default_matmul_precision("highest"):
+        state, losses = run_steps(model, batch, num_devices, micro_batches=micro_batches)
+    np.testing.assert_allclose(losses, single[1], rtol=1e-6)
+    for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(single[0]), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    assert len(jax.tree.leaves(eight.params)[0].sharding.device_set) == 8
+    assert len(jax.tree.leaves(state.params)[0].sharding.device_set) == num_devices
+
+
+def test_micro_batches_move_no_image_between_devices(model, batch):
+    """Each device's part of the batch is cut into parts where it lies."""
+    mesh = sharding.make_mesh()
+    split, copied = sharding.split_batch(mesh), sharding.replicated(mesh)
+    optimiser = optim.sgd(0.9, 5e-4)
+    params = init_params(model, jax.random.key(0))
+
+    def collectives(micro_batches):
+        train_step = step.make_train_step(
+            model, optimiser, seed=1, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.1,
+            micro_batches=micro_batches,
+        )  # fmt: skip
+
+        def new_params(params, batch):
+            return train_step(step.init_state(params, optimiser), batch, jnp.float32(1))[0].params
+
+        compiled = jax.jit(new_params, in_shardings=(copied, split), out_shardings=copied)
+        text = compiled.lower(params, batch).compile().as_text()
+        return set(re.findall(r"(all-to-all|all-gather|collective-permute|all-reduce)\(", text))
+
+    assert collectives(1) == {"all-reduce"}
+    assert collectives(4) == {"all-reduce"}
+
+
+def test_the_fc_layers_alone_are_trained(model, batch):
+    before = init_params(model, jax.random.key(0))
+    whole, _ = run_steps(model, batch, 1, num_steps=1)
+    state, _ = run_steps(model, batch, 1, num_steps=1, trained_layers="fc")
+    for name, layer in state.params.items():
+        for kind, value in layer.items():
+            if name.startswith("fc"):
+                np.testing.assert_allclose(value, whole.params[name][kind], atol=1e-7)
+                assert np.any(value != before[name][kind])
+            else:  # To the bit: the penalty leaves them alone too.
+                np.testing.assert_array_equal(value, before[name][kind])
 
 
 def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):

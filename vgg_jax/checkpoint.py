@@ -150,8 +150,7 @@ class Checkpoints:
         others.remove(step)
         then = f"goes on from step {max(others)}" if others else "starts anew"
         return UserError(
-            f"The checkpoint {self.directory / str(step)} is damaged "
-            f"({type(error).__name__}: {_first_line(error)}).\n"
+            f"The checkpoint {self.directory / str(step)} is damaged ({_reason(error)}).\n"
             f"Remove that folder; the same command then {then}."
         )
 
@@ -164,14 +163,15 @@ class Checkpoints:
             last = self._manager.latest_step()
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
             raise UserError(
-                f"A checkpoint could not be written to {self.directory} "
-                f"({type(error).__name__}: {_first_line(error)}).{kept}\n"
+                f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
                 "Make room on that disk; the same command then goes on from there."
             ) from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+def _reason(error: Exception) -> str:
+    # TensorStore's begin with half a dozen paths, and end with what is wrong.
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text if len(text) <= 200 else '... ' + text[-160:]}"
 
 
 def _abstract(tree: Any) -> Any:

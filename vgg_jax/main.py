@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
     # Orbax and TFDS log routine facts to stderr, over the progress bar.
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.ERROR)
+        logging.set_verbosity(logging.FATAL)
     c = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{c.name}").expanduser()
     config.validate(c)

@@ -1,0 +1,53 @@
+"""When a net is said not to have begun to learn, and the remedy that is named."""
+
+import json
+import math
+
+import pytest
+
+from configs import a_256, e_256
+from vgg_jax import chance
+
+AT_CHANCE = math.log(40)
+
+
+def warning(tmp_path, losses, c=None, epoch=1):
+    lines = [
+        {"kind": "train", "step": 10 * (i + 1), "loss": loss * AT_CHANCE}
+        for i, loss in enumerate(losses)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    c = c or a_256.get_config()
+    return chance.warning(tmp_path, c, epoch=epoch, steps_per_epoch=40, num_classes=40)
+
+
+@pytest.mark.parametrize("losses", [[1, 1, 1, 1], [1.009, 0.992, 1, 1.009], [1.25, 1.0, 1.0, 1.0]])
+def test_a_loss_at_chance_is_said(tmp_path, losses):
+    text = warning(tmp_path, losses)
+    assert "within 1% of ln(40) = 3.689 in epoch 1" in text
+
+
+@pytest.mark.parametrize(
+    "losses", [[1, 0.98, 0.97, 0.95], [1, 1, 1, 0.98], [0.9, 0.9, 0.9, 0.9], [2, 2, 2, 2]]
+)
+def test_a_loss_that_falls_or_is_elsewhere_is_not(tmp_path, losses):
+    assert warning(tmp_path, losses) is None
+
+
+def test_each_epoch_is_looked_at_alone(tmp_path):
+    losses = [1, 1, 1, 1, 0.9, 0.8, 0.7, 0.6]
+    assert warning(tmp_path, losses, epoch=1)
+    assert warning(tmp_path, losses, epoch=2) is None
+
+
+def test_the_remedy_follows_from_the_config(tmp_path):
+    c = a_256.get_config()
+    assert "first thousand steps" in warning(tmp_path, [1], c)
+    c.init = "glorot"
+    assert "leave --config.init and --config.input_scale" in warning(tmp_path, [1], c)
+    c.init, c.input_scale = "he", 1.0
+    assert "leave --config.init and --config.input_scale" in warning(tmp_path, [1], c)
+    c = e_256.get_config()
+    assert "first thousand steps" in warning(tmp_path, [1], c)
+    c.init_from = "none"
+    assert "--config.init_from=a_256 --config.init_layers=preinit" in warning(tmp_path, [1], c)
