@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-
 TrainedLayers = Literal["all", "fc"]
 
 
 def is_trained(layer: str, trained_layers: TrainedLayers) -> bool:
-    """Tells whether a layer learns: "all" do, or "fc" alone, the convolutions staying as they are."""
+    """Tells whether a layer learns: "all" do, or FC6 to FC8 alone ("fc")."""
     return trained_layers == "all" or layer.startswith("fc")
 
 
