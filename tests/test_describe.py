@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from vgg_jax import architectures, describe
+from vgg_jax import architectures, describe, memory_table
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -145,13 +145,47 @@ def test_command_prints_the_table_and_the_arithmetic():
         ("--net=F", "Unknown net 'F'"),
         ("--width=x", "--width=x"),
         ("D", "--net=D"),
+        ("--batch=0", "batch=0"),
+        ("--batch=6 --micro_batches=4", "micro_batches=4"),
+        ("--micro_batches=4", "Add --batch=IMAGES"),
+        ("--noremat", "Add --batch=IMAGES"),
+        ("--batch=8 --dtype=float16", "float16"),
     ],
 )
 def test_command_reports_an_error_in_one_line(argument, message):
-    result = run("-m", "vgg_jax.describe", argument)
+    result = run("-m", "vgg_jax.describe", *argument.split())
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
+
+
+def test_command_prints_the_memory_of_a_step():
+    result = run("-m", "vgg_jax.describe", "--net=D", "--batch=256", "--dtype=bfloat16")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == memory_table.table("D", 256, dtype="bfloat16") + "\n"
+    assert [line.split() for line in table(result.stdout)[2:]] == [
+        ["bfloat16", "off", "conv4_3", "1", "1.11", "0.53", "0.02", "5.31", "6.96", "12", "GB"],
+        ["bfloat16", "on", "conv1_2", "1", "1.11", "0.55", "0.00", "5.05", "6.71", "12", "GB"],
+        ["bfloat16", "off", "fc6", "2", "1.11", "1.05", "0.23", "2.57", "4.96", "8", "GB"],
+        ["bfloat16", "off", "fc6", "4", "1.11", "1.05", "0.23", "1.31", "3.70", "8", "GB"],
+        ["bfloat16", "off", "fc6", "8", "1.11", "1.05", "0.23", "0.67", "3.06", "8", "GB"],
+    ]
+
+
+def test_memory_keeps_to_what_is_given():
+    def settings(**given):
+        return [line.split()[:4] for line in table(memory_table.table("D", 12, **given))[2:]]
+
+    assert [row[3] for row in settings(dtype="float32")] == ["1", "1", "2", "4"]
+    given = settings(dtype="float32", micro_batches=3, remat=True)
+    assert [[*row[:2], row[3]] for row in given] == [["float32", "on", "3"]]
+
+
+def test_memory_of_all_nets():
+    text = memory_table.table("all", 256)
+    assert [line.split()[0] for line in table(text)[2:]] == list(architectures.NETS)
+    assert row(text, "net")[1:4] == ["bfloat16", "bfloat16, remat", "bfloat16, 4 parts"]
+    assert row(text, "D") == ["D", "6.96", "6.71", "3.70", "11.85", "11.72", "4.77"]
 
 
 def test_import_needs_neither_jax_nor_numpy():

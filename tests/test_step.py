@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from vgg_jax import augment, optim, sharding, step
+from vgg_jax import architectures, augment, optim, sharding, step
 from vgg_jax.model import VGG, init_params
 
 BATCH = 32  # 8 devices x 4 micro-batches.
@@ -132,6 +132,34 @@ def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
         np.testing.assert_allclose(state.params[name]["kernel"], expected, atol=1e-6)
         expected = bias - 0.5 * grads[name]["bias"]
         np.testing.assert_allclose(state.params[name]["bias"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("net", architectures.NETS)
+def test_remat_changes_neither_loss_nor_gradients(net, batch):
+    """With dropout and colour shift; what a step moves by is its gradients."""
+    optimiser = optim.sgd(0.9, 0.0)
+    model = VGG(net, num_classes=7, width=1 / 16, crop_px=32)
+    params = init_params(model, jax.random.key(0))
+
+    def moved(remat):
+        train_step = step.make_train_step(
+            model.clone(remat=remat),
+            optimiser,
+            seed=1,
+            mean_rgb=MEAN,
+            input_scale=1 / 70,
+            colour_shift=0.1,
+        )
+        state = step.init_state(params, optimiser)
+        state, metrics = jax.jit(train_step)(state, batch, np.float32(1))
+        return metrics["loss"], jax.tree.leaves(state.opt_state)
+
+    with jax.default_matmul_precision("highest"):
+        (loss, grads), (loss_again, grads_again) = moved(False), moved(True)
+    np.testing.assert_allclose(loss_again, loss, rtol=1e-6)
+    for ours, theirs in zip(grads_again, grads, strict=True):
+        assert np.any(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6 * np.max(np.abs(theirs)))
 
 
 def test_each_step_draws_anew(model, batch):

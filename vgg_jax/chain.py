@@ -84,7 +84,7 @@ def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> Non
 
 
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: pathlib.Path) -> None:
-    keys = ["width", "crop_px", "input_scale", *(["net"] if c.init_layers == "all" else [])]
+    keys = ["width", "crop_px", "input_scale", *(["net"] if c.init_layers != "preinit" else [])]
     differing = [key for key in keys if c[key] != other[key]]
     if differing:
         raise UserError(

@@ -2,7 +2,9 @@
 
     python -m vgg_jax.describe --net=D
     python -m vgg_jax.describe --net=all --image_px=384
+    python -m vgg_jax.describe --net=D --batch=256
 
+The last prints the memory of a training step instead: see `vgg_jax.memory_table`.
 JAX isn't imported, so the command answers at once.
 """
 
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from vgg_jax import architectures
+from vgg_jax import architectures, memory, memory_table, tables
 from vgg_jax.architectures import Cost, Layer
 
 _KINDS = {"conv": "conv", "pool": "maxpool", "fc": "fc", "lrn": "LRN"}
@@ -54,7 +56,7 @@ def describe(
         f"{net}: {_num_weight_layers(layers)} weight layers, {num_classes:,} classes, "
         f"width {width:g}, {crop_px} px crop, on a {image_px} x {image_px} image"
     )
-    table = _table(header, [input_row, *map(_layer_row, costs), sums], num_text_columns=2)
+    table = tables.align(header, [input_row, *map(_layer_row, costs), sums], num_text_columns=2)
     table.insert(-1, table[1])
     total = _parameter_total(net, layers, _is_table_2_setting(num_classes, width, crop_px))
     return "\n".join([title, "", *table, "", total])
@@ -97,7 +99,7 @@ def compare(
         f"All nets: {num_classes:,} classes, width {width:g}, {crop_px} px crop, "
         f"on a {image_px} x {image_px} image"
     )
-    table = _table(tuple(rows[0]), [tuple(row.values()) for row in rows], num_text_columns=1)
+    table = tables.align(tuple(rows[0]), [tuple(row.values()) for row in rows], num_text_columns=1)
     legend = (
         "In FC layers: their share of the parameters. Values: the input and every layer's output."
     )
@@ -117,7 +119,7 @@ def kernel_arithmetic() -> str:
             "Stacked convolutions and one kernel that sees as much (section 2.3), "
             "with C channels in and out",
             "",
-            *_table(header, rows, num_text_columns=1),
+            *tables.align(header, rows, num_text_columns=1),
             "",
             "From 3 to 64 channels, 3 input channels are counted for each layer, as in a net's "
             "first.",
@@ -211,22 +213,6 @@ def _size(side: int, features: int) -> str:
     return f"{side} x {side} x {features}"
 
 
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, num_text_columns: int
-) -> list[str]:
-    """Aligns cells: the first columns to the left, the others, numbers, to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        aligned = [
-            cell.ljust(width) if column < num_text_columns else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "  ".join(aligned).rstrip()
-
-    return [line(header), line(["-" * width for width in widths]), *map(line, rows)]
-
-
 def main(argv: Sequence[str]) -> int:
     """Prints what the flags ask for; returns the exit status."""
     if len(argv) > 1:
@@ -234,7 +220,16 @@ def main(argv: Sequence[str]) -> int:
     net = flags.FLAGS.net
     names = ("num_classes", "width", "crop_px", "image_px")
     setting = {name: flags.FLAGS[name].value for name in names}
+    of_a_step = {name: flags.FLAGS[name].value for name in ("dtype", "micro_batches", "remat")}
+    batch = flags.FLAGS.batch
     try:
+        if batch is not None:
+            del setting["image_px"]  # Training has crops only.
+            print(memory_table.table(net, batch, **setting, **of_a_step))
+            return 0
+        for name, value in of_a_step.items():
+            if value is not None:
+                raise ValueError(f"--{name} is of a training step. Add --batch=IMAGES.")
         text = compare(**setting) if net == "all" else describe(net, **setting)
     except ValueError as error:
         return _report(error)
@@ -250,6 +245,10 @@ def run() -> None:
     flags.DEFINE_float("width", 1.0, "Multiplies every hidden layer's channels.", lower_bound=0.0)
     flags.DEFINE_integer("crop_px", 224, "Side of the training crop, which FC6's kernel covers.")
     flags.DEFINE_integer("image_px", None, "Side of the image; the crop's if not given.")
+    flags.DEFINE_integer("batch", None, "Images a device; prints a training step's memory.")
+    flags.DEFINE_enum("dtype", None, list(memory.DTYPES), "With --batch; both if not given.")
+    flags.DEFINE_integer("micro_batches", None, "With --batch; several if not given.")
+    flags.DEFINE_boolean("remat", None, "With --batch; on and off if not given.")
     app.run(main, flags_parser=_parse_flags)
 
 

@@ -86,8 +86,8 @@ class VGG(nn.Module):
       dropout: Rate after FC6 and FC7 (§3.1).
       kernel_init, sigma: See `kernel_initialiser`.
       dtype: Of the arithmetic, bfloat16 or float32. Parameters and scores are float32.
-      remat: Compute each block's activations again on the way back instead of keeping them: less
-        memory, a third more arithmetic, the same values.
+      remat: Compute each block's activations again on the way back instead of keeping them: a
+        little less memory (see `vgg_jax.memory`), a third more arithmetic, the same values.
     """
 
     net: str
