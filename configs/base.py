@@ -24,12 +24,12 @@ def get_config() -> ConfigDict:
     c.dropout = 0.5  # After FC6 and FC7.
     c.dtype = "bfloat16"  # Of the arithmetic, or float32. Parameters are float32.
 
-    # Initialisation (§3.1). The paper to the letter is init = "normal", input_scale = 1.0. Nets
-    # do not train reliably from there, so the default is He's, on inputs divided by 70 (about their
-    # standard deviation; a constant that folds into conv1_1's kernel exactly).
+    # Initialisation (§3.1). init = "normal" is the paper to the letter, from which nets were seen
+    # to stay at chance or to turn to NaN (README), so the default is He's on divided inputs.
     c.init = "he"  # normal, glorot, he.
     c.init_sigma = 0.1  # Of "normal": the paper's variance is 1e-2.
-    c.input_scale = 1 / 70  # Multiplies the mean-subtracted 0-255 input.
+    # Multiplies the mean-subtracted 0-255 input; folds into conv1_1's kernel exactly.
+    c.input_scale = 0.0  # 0: 1 with "normal", 1/70 with the others.
     c.init_from = "none"  # A workdir, or the name of a run beside this one; its last checkpoint.
     c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit: A's first four
     # convolutions and FC layers.
@@ -73,9 +73,8 @@ def get_config() -> ConfigDict:
     # What changes the memory, the time and the rounding of a step, and nothing else.
     c.micro_batches = 1  # Parts of a device's batch that follow one another.
     c.remat = False  # Activations of a block computed again on the way back instead of kept.
-    # On GPUs, resumption to the bit needs --xla_gpu_deterministic_ops=true in XLA_FLAGS, which
-    # this adds. Slower; CPUs and TPUs are deterministic without.
-    c.deterministic = False
+    # For runs on GPUs that resume to the bit; slower. CPUs and TPUs need nothing.
+    c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
     # Neither these nor micro_batches, remat and eval make another run, nor do data.dir,
     # .undecodable, .num_workers and .cache_dir.

@@ -44,7 +44,7 @@ IMPOSSIBLE = [
     ("init", "zeros", "init='zeros' must be one of normal, glorot, he"),
     ("init_layers", "some", "init_layers='some' must be one of all, all_but_fc8, preinit"),
     ("init_sigma", 0.0, "init_sigma=0.0"),
-    ("input_scale", 0.0, "input_scale=0.0"),
+    ("input_scale", -0.1, "input_scale=-0.1"),
     ("num_epochs", 0, "num_epochs=0"),
     ("batch_size", 0, "batch_size=0"),
     ("eval.batch_size", 0, "eval.batch_size=0"),
@@ -299,3 +299,12 @@ def test_keys_of_another_version_are_named(c, tmp_path):
     message = _refusal(config.refuse_other_run, c, tmp_path)
     assert "    data.new_key: absent there, 3 now" in message
     assert "    momentum: 0.9 there, absent now" in message
+
+
+@pytest.mark.parametrize(
+    ("init", "scale", "expected"),
+    [("he", 0.0, 1 / 70), ("glorot", 0.0, 1 / 70), ("normal", 0.0, 1.0), ("he", 1.0, 1.0)],
+)
+def test_the_input_scale_follows_from_the_initialisation(c, init, scale, expected):
+    _set(c, {"init": init, "input_scale": scale})
+    assert config.input_scale(c) == expected

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import pathlib
 import re
 
@@ -161,7 +162,7 @@ def test_every_key_is_read():
     # The checks of config.py are no use of a key.
     code = "\n".join(
         path.read_text() for path in (ROOT / "vgg_jax").glob("*.py") if path.name != "config.py"
-    )
+    ) + inspect.getsource(config.input_scale)
     c = base.get_config()
     assert "PlateauRule(**c.plateau)" in code
     assert set(c.plateau) == {field.name for field in dataclasses.fields(optim.PlateauRule)}

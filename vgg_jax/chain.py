@@ -84,19 +84,26 @@ def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> Non
 
 
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: pathlib.Path) -> None:
-    keys = ["width", "crop_px", "input_scale", *(["net"] if c.init_layers != "preinit" else [])]
-    differing = [key for key in keys if c[key] != other[key]]
+    keys = ["width", "crop_px", *(["net"] if c.init_layers != "preinit" else [])]
+    ours, theirs = (
+        {key: run[key] for key in keys} | {"input_scale": config.input_scale(run)}
+        for run in (c, other)
+    )
+    differing = [key for key in ours if ours[key] != theirs[key]]
     if differing:
         raise UserError(
             f"This run cannot start from {source}: "
-            + ", ".join(f"{key} is {other[key]} there and {c[key]} here" for key in differing)
+            + ", ".join(f"{key} is {theirs[key]} there and {ours[key]} here" for key in differing)
             + ". Make them agree"
             + (", or set --config.init_layers=preinit." if differing == ["net"] else ".")
         )
 
 
 def _commands(name: str, root: pathlib.Path, overrides: Sequence[str]) -> list[str]:
-    shared = ("data.", "width=", "crop_px=", "num_classes=", "input_scale=", "seed=")
+    shared = (
+        *("data.", "width=", "crop_px=", "num_classes=", "seed="),
+        *("init=", "init_sigma=", "input_scale="),
+    )
     repeated = [o for o in overrides if o.removeprefix("--config.").startswith(shared)]
     found = load_config(name)
     if found is None or (root / name / "result.json").exists():

@@ -6,7 +6,7 @@ import statistics
 
 from ml_collections import ConfigDict
 
-from vgg_jax import metrics
+from vgg_jax import config, metrics
 
 # Of ln(classes), the loss of a net that gives all classes the same probability.
 MARGIN = 0.01
@@ -38,10 +38,10 @@ def warning(
 
 
 def _remedy(c: ConfigDict) -> str:
-    if c.init_from == "none" and (c.init != "he" or c.input_scale == 1):
+    if c.init_from == "none" and (c.init != "he" or config.input_scale(c) == 1):
         return (
             "Initialised so, nets of this depth may never begin to. In a new --workdir, leave "
-            "--config.init and --config.input_scale at their defaults (he, 1/70)."
+            "--config.init and --config.input_scale at their defaults (he, 0)."
         )
     if c.init_from == "none" and c.net not in ("A", "A-LRN"):
         return (

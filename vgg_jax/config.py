@@ -55,7 +55,10 @@ def validate(c: ConfigDict) -> None:
         _require(c[key] >= 1, f"{key}={c[key]} must be at least 1.")
     _require(c.eval.batch_size >= 1, f"eval.batch_size={c.eval.batch_size} must be at least 1.")
     _require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
-    _require(c.input_scale > 0, f"input_scale={c.input_scale} must be above 0.")
+    _require(
+        0 <= c.input_scale < math.inf,
+        f"input_scale={c.input_scale} must be a number above 0, or 0 for what suits init.",
+    )
     _require(c.init_sigma > 0, f"init_sigma={c.init_sigma} must be above 0.")
     _require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
     _require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
@@ -99,6 +102,16 @@ def validate(c: ConfigDict) -> None:
         f"plateau.last_rate={plateau.last_rate} must lie between 0 and "
         f"learning_rate={c.learning_rate}.",
     )
+
+
+def input_scale(c: ConfigDict) -> float:
+    """Returns what the mean-subtracted input is multiplied by.
+
+    An input_scale of 0 means 1 with "normal", the paper's initialisation, and with the others 1/70,
+    about one over the pixels' standard deviation: these keep the variance from layer to layer, so
+    that a net's scores would otherwise be as large as its pixels.
+    """
+    return c.input_scale or (1.0 if c.init == "normal" else 1 / 70)
 
 
 def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:

@@ -174,7 +174,7 @@ def _compiled_steps(
     mean_rgb: tuple[float, float, float],
 ) -> tuple[Callable[..., tuple[TrainState, step.Metrics]], Callable[..., step.Metrics]]:
     split, copied = sharding.split_batch(mesh), sharding.replicated(mesh)
-    pixels = {"mean_rgb": np.asarray(mean_rgb, np.float32), "input_scale": c.input_scale}
+    pixels = {"mean_rgb": np.asarray(mean_rgb, np.float32), "input_scale": config.input_scale(c)}
     train_step = jax.jit(
         step.make_train_step(
             model,
@@ -251,7 +251,7 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
     return UserError(
         f"{error} Training has stopped; nothing that is not finite was saved. {kept}\n"
         "In a new --workdir, try a lower --config.learning_rate, a larger --config.batch_size, or "
-        "the default initialisation (init=he, input_scale=1/70) if this run has another."
+        "the default initialisation (init=he, input_scale=0) if this run has another."
     )
 
 
