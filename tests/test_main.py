@@ -287,6 +287,7 @@ def test_workers_end_with_a_killed_run(folder, tmp_path, name):
         time.sleep(0.05)
     process.send_signal(getattr(signal, name))
     process.wait()
+    assert process.returncode == (0 if name == "SIGTERM" else -signal.SIGKILL)
     reader = threading.Thread(target=process.stderr.read)  # Ends when the last worker has.
     reader.start()
     reader.join(timeout=30)
