@@ -106,7 +106,7 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
             checkpoints.restore_run()
             return checkpoints.restore(state)
 
-    with pytest.raises(UserError, match="checkpoints/5 is damaged") as error:
+    with pytest.raises(UserError, match="checkpoints/5 can't be read") as error:
         read()
     assert "goes on from step 3" in str(error.value)
     shutil.rmtree(damaged)

@@ -262,6 +262,15 @@ def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main, more):
         assert np.isfinite(json.loads(line)["loss"])
 
 
+def test_the_deterministic_flags_reach_xla(folder, tmp_path, run_main, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")  # JAX has read its own by now.
+    run_main(*arguments(folder, tmp_path / "plain", "a_256"))
+    assert os.environ["XLA_FLAGS"] == "--xla_of_the_user=1"
+    run_main(*arguments(folder, tmp_path / "run", "a_256", "--config.deterministic=True"))
+    expected = "--xla_of_the_user=1 --xla_gpu_deterministic_ops=true"
+    assert os.environ["XLA_FLAGS"] == expected
+
+
 def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
     run_main(*arguments(folder, tmp_path, "a_256", "--config.data.held_out=5"))
     result = json.loads((tmp_path / "result.json").read_text())

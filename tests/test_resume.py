@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
     return root
 
 
-def start(folder, workdir, *more, prefix=()):
+def start(folder, workdir, *more, prefix=(), process_group=None):
     """Starts a run: dropout, colour shift, jitter, a rate that drops, many checkpoints."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment |= {
@@ -70,6 +70,7 @@ def start(folder, workdir, *more, prefix=()):
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        process_group=process_group,
     )
 
 
@@ -187,17 +188,28 @@ def test_killed_at_random_moments(folder, whole, tmp_path, seed):
     assert_same(tmp_path, whole)
 
 
+def catch(folder, workdir, condition, number):
+    """Ends runs by a signal at a moment until the condition outlives one, and returns its stderr."""
+    while True:
+        process = start(folder, workdir)
+        wait_for_training(process)
+        wait_until(condition, process)
+        _, errors = end(process, number)
+        if condition():
+            return errors
+        if (workdir / "result.json").exists():
+            shutil.rmtree(workdir)
+
+
 def test_killed_in_a_checkpoint_being_written(folder, whole, tmp_path):
-    checkpoints = tmp_path / "checkpoints"
-    for _ in range(3):
-        process = start(folder, tmp_path)
-        wait_for_training(process)  # What an earlier kill left half-written is gone by now.
-        wait_until(lambda: list(checkpoints.glob("*tmp*")), process)
-        end(process, signal.SIGKILL)
-    assert list(checkpoints.glob("*tmp*"))
+    def being_written():
+        return list((tmp_path / "checkpoints").glob("*tmp*"))
+
+    for _ in range(3):  # What an earlier one left half-written is gone when training begins.
+        catch(folder, tmp_path, being_written, signal.SIGKILL)
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
-    assert not list(checkpoints.glob("*tmp*"))
+    assert not being_written()
 
 
 def in_validation(workdir):
@@ -210,18 +222,43 @@ def in_validation(workdir):
     return False
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM"])
-def test_ended_in_a_validation(folder, whole, tmp_path, name):
-    process = start(folder, tmp_path)
-    assert wait_until(lambda: in_validation(tmp_path), process)
-    end(process, getattr(signal, name))
-    if name == "SIGTERM":
-        assert process.returncode == 0
-        step = steps_on_disk(tmp_path)[-1]
-        assert step % STEPS_PER_EPOCH == 0
-        assert read_json(tmp_path, step)["progress"]["validation_due"]
-    assert in_validation(tmp_path)
+def test_killed_in_a_validation(folder, whole, tmp_path):
+    catch(folder, tmp_path, lambda: in_validation(tmp_path), signal.SIGKILL)
     finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_stopped_in_a_validation_and_killed_where_its_checkpoint_is_replaced(
+    folder, whole, tmp_path
+):
+    errors = catch(folder, tmp_path, lambda: in_validation(tmp_path), signal.SIGTERM)
+    step = last_on_disk(tmp_path)
+    assert step % STEPS_PER_EPOCH == 0
+    assert f"saved at step {step}" in errors
+    assert read_json(tmp_path, step)["progress"]["validation_due"]
+    aside = tmp_path / "checkpoint_before_validation"
+    process = start(folder, tmp_path)
+    assert wait_until(lambda: list(aside.glob("*")), process)
+    end(process, signal.SIGKILL)
+    assert f"goes on at step {step}" in finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+    assert not aside.exists()
+
+
+def test_ctrl_c_reaches_the_worker_processes_too(folder, whole, tmp_path):
+    """A terminal sends it to the whole process group, at whatever moment of its start."""
+    more = ("--config.data.num_workers=1",)
+    for delay in (0.5, 1.5, 2.5, 0):
+        process = start(folder, tmp_path, *more, process_group=0)
+        wait_for_training(process)
+        time.sleep(delay)
+        if not delay:
+            wait_until(lambda: in_validation(tmp_path), process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 130, errors
+        assert "Traceback" not in errors
+    finish(folder, tmp_path, *more)
     assert_same(tmp_path, whole)
 
 
@@ -236,6 +273,8 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
         wait_until(lambda: last_on_disk(tmp_path) > written, process)  # noqa: B023
         time.sleep(rng.uniform(0, 0.3))
         before = time.monotonic()
+        process.send_signal(signal.SIGTERM)  # As launchers do that signal both group and process.
+        time.sleep(0.01)
         _, errors = end(process, signal.SIGTERM)
         assert time.monotonic() - before < 20  # On a loaded machine; less than 1 s on an idle one.
         assert process.returncode == 0
@@ -279,7 +318,7 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_goes_on(folder, whol
     process = start(folder, tmp_path)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 2
-    assert f"error: The checkpoint {damaged} is damaged" in errors
+    assert f"error: The checkpoint {damaged} can't be read" in errors
     assert f"goes on from step {kept[-2]}" in errors
     shutil.rmtree(damaged)
     assert f"goes on at step {kept[-2]}" in finish(folder, tmp_path)

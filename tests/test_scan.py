@@ -158,7 +158,7 @@ def test_a_source_is_scanned_once(source, tmp_path):
 def test_only_the_scan_is_left_in_the_cache(source, tmp_path):
     _scan(source, tmp_path / "cache")
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert files == [tmp_path / "cache" / "scans" / f"{source.fingerprint}.json"]
+    assert files == [tmp_path / "cache" / "scans" / f"{source.contents_key}.json"]
 
 
 def test_another_index_is_scanned_anew(source, tmp_path):
@@ -334,3 +334,20 @@ def test_a_class_that_a_subset_lacks_is_not_to_blame(damaged, tmp_path):
         only_a, val, undecodable="leave_out", cache_dir=str(tmp_path), progress=False
     )
     assert len(left) == 25
+
+
+def test_other_images_of_equal_names_and_sizes_are_scanned_anew(tmp_path):
+    for at, (name, colour) in enumerate([("one", (200, 0, 0)), ("two", (0, 0, 200))]):
+        path = tmp_path / name / "train" / "a" / "1.bmp"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), colour).save(path)
+        os.utime(path, (at, at))
+        source = sources.FolderSource(tmp_path / name, "train")
+        assert _scan(source, tmp_path / "cache").mean_rgb == colour
+
+
+@pytest.mark.parametrize("left", ["", "{}", '{"mean_rgb": [1', "null"])
+def test_a_damaged_cache_is_scanned_anew(source, tmp_path, left):
+    first = _scan(source, tmp_path / "cache")
+    scan.cache_path(source, str(tmp_path / "cache")).write_text(left)
+    assert _scan(source, tmp_path / "cache") == first

@@ -46,8 +46,9 @@ def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Tells whether a workdir holds a complete checkpoint."""
-    # Orbax writes into STEP.orbax-checkpoint-tmp and renames.
-    return any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*"))
+    # Orbax writes into STEP.orbax-checkpoint-tmp and renames. The other folder: see `checkpoint`.
+    folders = (workdir / "checkpoints", workdir / "checkpoint_before_validation")
+    return any(path.name.isdigit() for folder in folders for path in folder.glob("*"))
 
 
 def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> None:

@@ -17,6 +17,9 @@ def warning(
 ) -> str | None:
     """Returns what to print after an epoch; None where the training loss has left ln(classes).
 
+    With classes of very different sizes a net that has learned nothing but these comes to lie
+    below ln(classes), unnoticed.
+
     Args:
       workdir: Whose metrics.jsonl holds the epoch.
       c: The run's config, from which the remedies follow.
@@ -27,6 +30,8 @@ def warning(
     first, last = (epoch - 1) * steps_per_epoch, epoch * steps_per_epoch
     losses = [r["loss"] for r in metrics.read(workdir, "train") if first < r["step"] <= last]
     at_chance = math.log(num_classes)
+    if not losses:  # Somebody removed the log.
+        return None
     # Not the mean: a first window from He's initialisation was seen 24% above. The last one too,
     # since a net that begins late in the epoch has begun.
     if any(abs(loss / at_chance - 1) > MARGIN for loss in (statistics.median(losses), losses[-1])):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,9 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from vgg_jax.errors import UserError
 from vgg_jax.step import TrainState
+
+# Where a checkpoint waits while the one that replaces it is written.
+UNVALIDATED = "checkpoint_before_validation"
 
 
 class Checkpoints:
@@ -36,6 +40,9 @@ class Checkpoints:
           UserError: The file that holds a checkpoint's error is damaged.
         """
         self.directory = workdir.absolute() / "checkpoints"
+        self._aside = workdir.absolute() / UNVALIDATED
+        if not read_only:
+            self._bring_back()
         self._refuse_damaged_metrics()
         self._manager = ocp.CheckpointManager(
             self.directory,
@@ -79,10 +86,12 @@ class Checkpoints:
         """
         step = int(state.step)
         with self._refuse_unwritten():
-            if step == self.last_step:
-                # Saved before its validation, when the run was stopped there. Killed between the
-                # two, the run goes on from the checkpoint before, to the same end.
-                self._manager.delete(step)
+            replaces = step == self.last_step
+            if replaces:  # Saved before its validation, by a run that was stopped there.
+                self.wait()
+                self._aside.mkdir(exist_ok=True)
+                (self.directory / str(step)).rename(self._aside / str(step))
+                self._manager.reload()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -92,6 +101,9 @@ class Checkpoints:
                 ),
                 metrics=None if top1_error is None else {"top1_error": top1_error},
             )
+            if replaces:
+                self.wait()
+                shutil.rmtree(self._aside)
 
     def restore_run(self) -> dict[str, Any]:
         """Reads the plain values of the last checkpoint.
@@ -127,31 +139,43 @@ class Checkpoints:
         """Releases what the manager holds. Call `wait` before, to learn of what went wrong."""
         self._manager.close()
 
+    def _bring_back(self) -> None:
+        # Killed while a checkpoint was replaced: the new one counts once it is complete.
+        for old in self._aside.glob("*"):
+            if not (self.directory / old.name).exists():
+                old.rename(self.directory / old.name)
+        shutil.rmtree(self._aside, ignore_errors=True)
+
     def _read(self, **items: Any) -> Any:
         step = self.last_step
         if step is None:
             raise UserError(f"There is no checkpoint in {self.directory}.")
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
+        except (MemoryError, jax.errors.JaxRuntimeError):  # A full device is no damage.
+            raise
         # What is missing or cut short shows as any of a dozen exceptions of Orbax and TensorStore.
         except Exception as error:
-            raise self._damaged(step, error) from error
+            raise self._unreadable(step, error) from error
 
     def _refuse_damaged_metrics(self) -> None:
         # Orbax reads them all at once, and its error doesn't say which one it couldn't.
-        for path in self.directory.glob("[0-9]*/metrics/metrics"):
+        for folder in self.directory.glob("[0-9]*"):
+            path = folder / "metrics" / "metrics"
+            if not folder.name.isdigit() or not path.exists():
+                continue
             try:
                 json.loads(path.read_text())
             except ValueError as error:
-                raise self._damaged(int(path.parts[-3]), error) from error
+                raise self._unreadable(int(folder.name), error) from error
 
-    def _damaged(self, step: int, error: Exception) -> UserError:
+    def _unreadable(self, step: int, error: Exception) -> UserError:
         others = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
         others.remove(step)
         then = f"goes on from step {max(others)}" if others else "starts anew"
         return UserError(
-            f"The checkpoint {self.directory / str(step)} is damaged ({_reason(error)}).\n"
-            f"Remove that folder; the same command then {then}."
+            f"The checkpoint {self.directory / str(step)} can't be read ({_reason(error)}).\n"
+            f"If it is damaged, remove that folder; the run in {self.directory.parent} then {then}."
         )
 
     @contextlib.contextmanager

@@ -62,7 +62,7 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
             raise UndecodableError(key, f"its 32-bit values, mode {image.mode}, have no set white")
         image = image.convert("RGB")
         return image if upright is None else image.transpose(upright)
-    except UndecodableError:
+    except (UndecodableError, MemoryError):
         raise
     # Pillow's decoders raise SyntaxError and struct.error (through OSError or not) on bad files.
     except Exception as error:

@@ -4,6 +4,7 @@ The same command on the same workdir goes on where it stopped. JAX is imported o
 config has passed its checks; the worker processes, which import this module anew, touch no device.
 """
 
+import errno
 import json
 import os
 import pathlib
@@ -133,6 +134,14 @@ def run() -> None:
         app.run(main, flags_parser=_parse_flags)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        print(
+            f"error: {error}. Make room; the same command then goes on from the last checkpoint.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     except stopping.StoppedError as stopped:
         print(f"\n{stopped}", file=sys.stderr)

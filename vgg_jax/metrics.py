@@ -1,6 +1,7 @@
 """What a run reports while it goes: JSON lines, TensorBoard events, a progress bar."""
 
 import collections
+import contextlib
 import json
 import math
 import os
@@ -103,8 +104,12 @@ class MetricsLog:
         """Flushes and closes the files and the bar."""
         self._bar.close()
         if self._write:
-            self._file.close()
-            self._events.close()
+            # On a full disk both fail again, over the error that ended the run. What counts was
+            # brought to the disk before the last checkpoint.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._events.close()
 
     def _record(self, kind: str, step: int, values: Mapping[str, int | float]) -> None:
         if not self._write:

@@ -4,6 +4,7 @@ What a batch holds depends on (source, seed, step) alone, so that runs agree for
 worker processes and any number of hosts, and a run resumes at any step.
 """
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -124,11 +125,25 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
         flags.FLAGS.mark_as_parsed()  # Grain hands them to its workers; a notebook has none.
     read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-    return iter(
-        batches.to_iter_dataset(read).mp_prefetch(
-            options, worker_init_fn=_live_as_long_as_the_parent
+    with _signals_blocked():
+        iterator = iter(
+            batches.to_iter_dataset(read).mp_prefetch(
+                options, worker_init_fn=_live_as_long_as_the_parent
+            )
         )
-    )
+        iterator.start_prefetch()
+    return iterator
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    # Processes and threads inherit it: a Ctrl-C that meets a worker in its imports, before it comes
+    # to ignore it, ended the worker and with it the run.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:

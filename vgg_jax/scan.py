@@ -118,12 +118,12 @@ def scan(
 ) -> Scan:
     """Decodes every image once, or takes what an earlier scan of the same index found.
 
-    The index knows names and sizes alone. What was undecodable is therefore tried again each time:
-    where an image was repaired since, or made readable, all are scanned anew.
+    What was undecodable is tried again each time: where an image was made readable since, or
+    repaired without a trace, all are scanned anew.
 
     Args:
       source: What to scan.
-      cache_dir: Where the result is kept, under the source's fingerprint.
+      cache_dir: Where the result is kept, under the source's contents_key.
       name: What the progress bar calls the images.
       num_workers: Processes that decode; 0 decodes in threads of this process.
       progress: Whether to show the progress bar.
@@ -132,7 +132,7 @@ def scan(
       UserError: The cache_dir can't be written to.
     """
     path = cache_path(source, cache_dir)
-    known = _load(path) if path.exists() else None
+    known = _load(path)
     if known and not known.undecodable:
         return known
     found = known and _still(source, known)
@@ -146,7 +146,7 @@ def scan(
 
 def cache_path(source: Source, cache_dir: str) -> pathlib.Path:
     """Returns the file that keeps a source's scan."""
-    return pathlib.Path(cache_dir).expanduser() / "scans" / f"{source.fingerprint}.json"
+    return pathlib.Path(cache_dir).expanduser() / "scans" / f"{source.contents_key}.json"
 
 
 def _pass(source: Source, description: str, num_workers: int, progress: bool) -> Scan:
@@ -236,13 +236,17 @@ def _make_folder(folder: pathlib.Path) -> None:
         )
 
 
-def _load(path: pathlib.Path) -> Scan:
-    saved = json.loads(path.read_text())
-    return Scan(
-        mean_rgb=saved["mean_rgb"] and tuple(saved["mean_rgb"]),
-        class_counts=tuple(saved["class_counts"]),
-        undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
-    )
+def _load(path: pathlib.Path) -> Scan | None:
+    try:
+        saved = json.loads(path.read_text())
+        return Scan(
+            mean_rgb=saved["mean_rgb"] and tuple(saved["mean_rgb"]),
+            class_counts=tuple(saved["class_counts"]),
+            undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
+        )
+    # Absent, cut short by the machine's end, or of another version.
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _save(found: Scan, path: pathlib.Path) -> None:

@@ -14,7 +14,10 @@ from jaxtyping import Int
 
 from vgg_jax.errors import UndecodableError, UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
+)
 
 
 class Example(NamedTuple):
@@ -38,10 +41,13 @@ class Source(Protocol):
     Attributes:
       class_names: By label.
       fingerprint: Hash of the index. Runs that resume on another index are refused.
+      contents_key: As the fingerprint, and with when the files were last written to, which tells
+        images of equal names and sizes apart: for what is kept of their contents.
     """
 
     class_names: tuple[str, ...]
     fingerprint: str
+    contents_key: str
 
     def __len__(self) -> int: ...
 
@@ -129,11 +135,11 @@ class FolderSource:
             sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
         )
         digest = hashlib.sha256()
-        names, labels = [], []
+        names, labels, newest_ns = [], [], 0
         for label, class_name in enumerate(self.class_names):
             with os.scandir(self._root / class_name) as entries:
                 files = sorted(
-                    (entry.name, entry.stat().st_size)
+                    (entry.name, entry.stat())
                     for entry in entries
                     if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
                 )
@@ -142,8 +148,10 @@ class FolderSource:
                     f"The class folder {self._root / class_name} holds no images "
                     f"({', '.join(IMAGE_SUFFIXES)}). Fill it or remove it from every split."
                 )
-            for name, size in files:
-                digest.update(f"{class_name}/{name}:{size}\n".encode("utf-8", "surrogateescape"))
+            for name, stat in files:
+                line = f"{class_name}/{name}:{stat.st_size}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+                newest_ns = max(newest_ns, stat.st_mtime_ns)
                 names.append(os.fsencode(name))
                 labels.append(label)
         if not names:
@@ -151,6 +159,7 @@ class FolderSource:
         # Arrays, since a worker process receives a copy: 1.3 million strings pickle to 100 MB.
         self._names, self._labels = np.array(names), np.array(labels, np.int32)
         self.fingerprint = digest.hexdigest()
+        self.contents_key = _hashed(self.fingerprint, split, newest_ns)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -162,8 +171,10 @@ class FolderSource:
         key = os.fsencode(path).decode("utf-8", "backslashreplace")
         try:
             data = path.read_bytes()
-        except OSError as error:
-            raise UndecodableError(key, error.strerror or str(error)) from error
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise UndecodableError(key, error.strerror) from error
+        except OSError as error:  # As of a server that doesn't answer: the image may be good.
+            raise UserError(f"{key} can't be read at present: {error.strerror}.") from error
         return Example(data, label, key)
 
     def label(self, index: int) -> int:
@@ -193,7 +204,9 @@ class TfdsSource:
             raise UserError(f"{builder.info.full_name}: {error}") from error
         self._name = f"{builder.info.full_name}/{split}"
         shards = [(s.name, s.shard_lengths) for s in builder.info.splits.values()]
-        self.fingerprint = hashlib.sha256(f"{self._name} {shards}".encode()).hexdigest()
+        self.fingerprint = _hashed(self._name, shards)
+        info = pathlib.Path(builder.data_path) / "dataset_info.json"
+        self.contents_key = _hashed(self.fingerprint, info.stat().st_mtime_ns)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -225,8 +238,16 @@ class Subset:
     @property
     def fingerprint(self) -> str:
         """Hash of the source's and of the choice."""
-        chosen = self.indices.astype(np.int64).tobytes()
-        return hashlib.sha256(self.source.fingerprint.encode() + chosen).hexdigest()
+        return _hashed(self.source.fingerprint, self._chosen)
+
+    @property
+    def contents_key(self) -> str:
+        """Likewise."""
+        return _hashed(self.source.contents_key, self._chosen)
+
+    @property
+    def _chosen(self) -> str:
+        return hashlib.sha256(self.indices.astype(np.int64).tobytes()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -237,6 +258,10 @@ class Subset:
     def label(self, index: int) -> int:
         """See `Source`."""
         return self.source.label(int(self.indices[index]))
+
+
+def _hashed(*parts: object) -> str:
+    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
 def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSource]:

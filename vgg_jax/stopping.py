@@ -21,13 +21,14 @@ class StoppedError(BaseException):
 
 def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     """Handles a signal where there is nothing to save."""
+    signal.signal(number, signal.SIG_IGN)  # Launchers send SIGTERM twice, to group and process.
     raise StoppedError(number, "Stopped. The same command goes on from the last checkpoint.")
 
 
 class StopRequest:
     """While entered, a first signal is noted, for the loop to act upon between two steps.
 
-    True once there was one. A second ends the run at once.
+    True once there was one. Of Ctrl-C a second one ends the run at once.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,5 @@ class StopRequest:
         return StoppedError(self._number, what)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
-        self._number = number
-        for each in EXIT_STATUS:
-            signal.signal(each, stop_at_once)
+        self._number = self._number or number
+        signal.signal(signal.SIGINT, stop_at_once)

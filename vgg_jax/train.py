@@ -120,7 +120,7 @@ def train(
 
         def validate(state: TrainState) -> evaluate.ValResult | None:
             epoch = int(state.step) // steps_per_epoch
-            at_chance = chance.warning(
+            at_chance = is_writer and chance.warning(
                 workdir, c, epoch=epoch, steps_per_epoch=steps_per_epoch, num_classes=num_classes
             )
             if at_chance:
@@ -162,6 +162,8 @@ def train(
         if stop:
             raise stop.error(
                 f"Stopped and saved at step {last_step:,}; the same command goes on from there."
+                if checkpoints.last_step is not None
+                else "Stopped before the first step; the same command starts anew."
             )
     return _finish(c, workdir) if is_writer else {}
 
