@@ -189,7 +189,7 @@ def test_killed_at_random_moments(folder, whole, tmp_path, seed):
 
 
 def catch(folder, workdir, condition, number):
-    """Ends runs by a signal at a moment until the condition outlives one, and returns its stderr."""
+    """Ends runs by a signal until the condition outlives one; returns that one's stderr."""
     while True:
         process = start(folder, workdir)
         wait_for_training(process)

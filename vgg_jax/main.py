@@ -144,7 +144,7 @@ def run() -> None:
         )
         sys.exit(2)
     except stopping.StoppedError as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
+        print(f"\n{stopped}", file=sys.stderr, flush=True)
         sys.exit(stopping.EXIT_STATUS[stopped.signal])
 
 

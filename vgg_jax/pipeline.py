@@ -4,13 +4,14 @@ What a batch holds depends on (source, seed, step) alone, so that runs agree for
 worker processes and any number of hosts, and a run resumes at any step.
 """
 
-import contextlib
+import concurrent.futures
 import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain.python as grain
@@ -125,25 +126,40 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
         flags.FLAGS.mark_as_parsed()  # Grain hands them to its workers; a notebook has none.
     read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-    with _signals_blocked():
-        iterator = iter(
-            batches.to_iter_dataset(read).mp_prefetch(
-                options, worker_init_fn=_live_as_long_as_the_parent
-            )
-        )
-        iterator.start_prefetch()
-    return iterator
+    dataset = batches.to_iter_dataset(read).mp_prefetch(
+        options, worker_init_fn=_live_as_long_as_the_parent
+    )
+    return _Started(lambda: iter(dataset))
 
 
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    # Processes and threads inherit it: a Ctrl-C that meets a worker in its imports, before it comes
-    # to ignore it, ended the worker and with it the run.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class _Started(Iterator[Any]):
+    """An iterator whose workers start now, in a thread that signals don't reach.
+
+    Processes and threads inherit that. A Ctrl-C, which a terminal sends to all of them, otherwise
+    ended a worker that was in its imports and had not come to ignore it, and with it the run.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        def begin() -> Iterator[Any]:
+            resource_tracker.ensure_running()  # It would unblock them when it starts.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            iterator = make()
+            self._first.append(next(iterator))
+            return iterator
+
+        self._first: list[Any] = []
+        thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._begun = thread.submit(begin)
+        thread.shutdown(wait=False)
+
+    def __next__(self) -> Any:
+        iterator = self._begun.result()
+        return self._first.pop() if self._first else next(iterator)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self._begun.exception() is None:
+            self._begun.result().close()
 
 
 def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:

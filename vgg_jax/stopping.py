@@ -1,6 +1,8 @@
 """What SIGTERM and Ctrl-C do: a run that is under way saves, then ends."""
 
+import os
 import signal
+import sys
 import threading
 import types
 
@@ -20,9 +22,15 @@ class StoppedError(BaseException):
 
 
 def stop_at_once(number: int, frame: types.FrameType | None) -> None:
-    """Handles a signal where there is nothing to save."""
-    signal.signal(number, signal.SIG_IGN)  # Launchers send SIGTERM twice, to group and process.
-    raise StoppedError(number, "Stopped. The same command goes on from the last checkpoint.")
+    """Handles a signal where there is nothing to save.
+
+    Without an exception, which a callback of the garbage collector may swallow, and without
+    Python's own end, which was seen to crash over threads that were about to start workers.
+    """
+    print(
+        "\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True
+    )
+    os._exit(EXIT_STATUS[number])
 
 
 class StopRequest:
