@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 import types
 
@@ -27,9 +26,8 @@ def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     Without an exception, which a callback of the garbage collector may swallow, and without
     Python's own end, which was seen to crash over threads that were about to start workers.
     """
-    print(
-        "\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True
-    )
+    # Not print, which raises where the signal met another print.
+    os.write(2, b"\nStopped. The same command goes on from the last checkpoint.\n")
     os._exit(EXIT_STATUS[number])
 
 
