@@ -2,18 +2,13 @@
 
 import io
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_runs import arguments, fill, run_process
 
 from vgg_jax import scan, sources
-
-ROOT = pathlib.Path(__file__).parents[1]
 
 
 def _encoded(image, file_format, **options):
@@ -62,35 +57,13 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("images")
     files = GOOD | {name: data for name, (data, _) in BAD.items()}
     for split in ("train", "val"):
-        for index, (name, data) in enumerate(files.items()):
-            path = root / split / "ab"[index % 2] / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        fill(root / split, {f"{'ab'[i % 2]}/{name}": files[name] for i, name in enumerate(files)})
     return root
 
 
 def _main(folder, workdir, *more, **environment):
-    arguments = [
-        "--config=configs/mini.py:a_256",
-        f"--workdir={workdir}",
-        "--config.data.name=folder",
-        f"--config.data.dir={folder}",
-        f"--config.data.cache_dir={folder}-cache",
-        "--config.width=0.03125",
-        "--config.batch_size=4",
-        "--config.eval.batch_size=8",
-        "--config.num_epochs=1",
-        *more,
-    ]
-    kept = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
-    return subprocess.run(
-        [sys.executable, "-m", "vgg_jax.main", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=kept | environment,
-    )
+    small = ("--config.batch_size=4", "--config.eval.batch_size=8", "--config.num_epochs=1")
+    return run_process(*arguments(folder, workdir, "a_256", *small, *more), **environment)
 
 
 def test_what_cannot_be_decoded_is_named_before_a_device_is_touched(folder, tmp_path):

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
@@ -14,8 +13,10 @@ import time
 import jax
 import numpy as np
 import pytest
+import small_runs
 from absl import flags
 from PIL import Image
+from small_runs import ROOT, run_process
 
 from configs import e_256
 from vgg_jax import chain, initial, main, metrics
@@ -24,7 +25,6 @@ from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
 from vgg_jax.model import init_params
 
-ROOT = pathlib.Path(__file__).parents[1]
 RUNS = sorted(
     path.stem
     for path in (ROOT / "configs").glob("*.py")
@@ -48,19 +48,9 @@ def folder(tmp_path_factory):
 
 
 def arguments(folder, workdir, name, *more):
-    return [
-        f"--config=configs/mini.py:{name}",
-        f"--workdir={workdir}",
-        "--config.data.name=folder",
-        f"--config.data.dir={folder}",
-        f"--config.data.cache_dir={folder}-cache",
-        "--config.width=0.03125",
-        "--config.batch_size=8",
-        "--config.eval.batch_size=8",
-        "--config.num_epochs=1",
-        "--config.log_every_steps=1",
-        *more,
-    ]
+    small = ("--config.batch_size=8", "--config.eval.batch_size=8", "--config.num_epochs=1")
+    small += ("--config.log_every_steps=1",)
+    return small_runs.arguments(folder, workdir, name, *small, *more)
 
 
 @pytest.fixture
@@ -77,18 +67,6 @@ def run_main(monkeypatch):
         main.main(flags.FLAGS(argv))
 
     return call
-
-
-def run_process(*args, **kwargs):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    return subprocess.run(
-        [sys.executable, "-m", "vgg_jax.main", *map(str, args)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment | kwargs,
-    )
 
 
 def last_params(workdir, num_classes=3):

@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from vgg_jax import images, pipeline, sources
@@ -17,14 +16,7 @@ NUM_IMAGES = 12
 CROP_PX = 32
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _flags():
-    """Grain's worker processes want absl's flags parsed, as `main` has them."""
-    was_parsed = flags.FLAGS.is_parsed()
-    flags.FLAGS.mark_as_parsed()
-    yield
-    if not was_parsed:
-        flags.FLAGS.unparse_flags()
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,19 @@
 import contextlib
 import json
 import os
-import pathlib
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import small_runs
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).parents[1]
 STEPS_PER_EPOCH, NUM_EPOCHS = 11, 12
 
 
@@ -38,18 +36,10 @@ def folder(tmp_path_factory):
 
 def start(folder, workdir, *more, prefix=(), process_group=None):
     """Starts a run: dropout, colour shift, jitter, a rate that drops, many checkpoints."""
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= {
-        "JAX_COMPILATION_CACHE_DIR": f"{folder}-compiled",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    arguments = [
-        "--config=configs/mini.py:a_256",
-        f"--workdir={workdir}",
-        "--config.data.name=folder",
-        f"--config.data.dir={folder}",
-        f"--config.data.cache_dir={folder}-cache",
-        "--config.width=0.03125",
+    arguments = small_runs.arguments(
+        folder,
+        workdir,
+        "a_256",
         "--config.crop_px=32",
         "--config.train_scale=33,48",
         "--config.val_scale=36",
@@ -62,14 +52,17 @@ def start(folder, workdir, *more, prefix=(), process_group=None):
         "--config.log_every_steps=4",
         "--config.checkpoint_every_steps=3",
         *more,
-    ]
+    )
     return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "vgg_jax.main", *arguments],
-        cwd=ROOT,
+        [*prefix, *small_runs.COMMAND, *arguments],
+        cwd=small_runs.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
+        env=small_runs.environment(
+            JAX_COMPILATION_CACHE_DIR=f"{folder}-compiled",
+            JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+        ),
         process_group=process_group,
     )
 

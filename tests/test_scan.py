@@ -12,21 +12,13 @@ import threading
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
+from small_runs import fill
 
 from vgg_jax import images, scan, sources
 from vgg_jax.errors import UserError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _flags():
-    """Grain's worker processes want absl's flags parsed, as `main` has them."""
-    was_parsed = flags.FLAGS.is_parsed()
-    flags.FLAGS.mark_as_parsed()
-    yield
-    if not was_parsed:
-        flags.FLAGS.unparse_flags()
+pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
 def _png(pixels):
@@ -39,21 +31,13 @@ def _noise(height, width, below=256, seed=0):
     return np.random.default_rng(seed).integers(0, below, (height, width, 3)).astype(np.uint8)
 
 
-def _fill(root, files):
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return root
-
-
 @pytest.fixture
 def source(tmp_path):
     """Images of several sizes, lossless, grey among them; brightness differs with the size."""
     sizes = [(3, 5), (40, 31), (120, 90), (1, 1)]
     files = {f"train/a/{i}.png": _png(_noise(*size, 60 * (i + 1))) for i, size in enumerate(sizes)}
     files["train/a/grey.png"] = _png(_noise(20, 30)[..., 0])
-    return sources.FolderSource(_fill(tmp_path / "data", files), "train")
+    return sources.FolderSource(fill(tmp_path / "data", files), "train")
 
 
 @pytest.fixture
@@ -66,7 +50,7 @@ def damaged(tmp_path):
     for name, data in bad.items():
         files[f"train/a/{name}.jpg"] = files[f"val/b/{name}.JPEG"] = data
     files |= {"val/a/1.png": good, "val/b/1.png": good}
-    return _fill(tmp_path / "data", files)
+    return fill(tmp_path / "data", files)
 
 
 def _by_numpy(source, indices=None):
@@ -218,7 +202,7 @@ def test_the_paths_are_those_of_now(damaged, tmp_path):
 
 
 def test_a_killed_scan_leaves_no_cache(tmp_path):
-    _fill(tmp_path, {"photo.png": _png(_noise(800, 800)), "train/a/0.png": _png(_noise(2, 2))})
+    fill(tmp_path, {"photo.png": _png(_noise(800, 800)), "train/a/0.png": _png(_noise(2, 2))})
     for i in range(1, 400):
         (tmp_path / f"train/a/{i}.png").symlink_to(tmp_path / "photo.png")
     code = (
@@ -270,7 +254,7 @@ def test_both_splits_are_refused_at_once(damaged, tmp_path):
 
 
 def test_of_many_five_are_named_and_the_file_has_all(damaged, tmp_path):
-    _fill(damaged, {f"train/b/bad{i}.jpg": b"bad" for i in range(1200)})
+    fill(damaged, {f"train/b/bad{i}.jpg": b"bad" for i in range(1200)})
     message = _message(damaged, tmp_path, "refuse")
     assert "1,203 of the 1,253 training images" in message
     assert "bad0.jpg" in message
@@ -314,7 +298,7 @@ def test_a_split_of_nothing_decodable_is_refused(damaged, tmp_path, split):
 
 
 def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
-    _fill(damaged, {"train/cat/1.jpg": b"x", "train/cat/2.jpg": b"", "val/cat/1.png": b"x"})
+    fill(damaged, {"train/cat/1.jpg": b"x", "train/cat/2.jpg": b"", "val/cat/1.png": b"x"})
     message = _message(damaged, tmp_path, "leave_out")
     assert message.startswith("Of these classes no training image can be decoded: cat.\n")
     assert f"{damaged}/train/a/cut.jpg" in message

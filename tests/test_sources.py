@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from small_runs import fill
 
 from vgg_jax import shapes, sources
 from vgg_jax.errors import UndecodableError, UserError
@@ -18,18 +19,10 @@ from vgg_jax.errors import UndecodableError, UserError
 FEW = {"train": 30, "validation": 20}
 
 
-def _fill(root, files):
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return root
-
-
 @pytest.fixture
 def folder(tmp_path):
     """Three classes; what isn't an image lies among them."""
-    return _fill(
+    return fill(
         tmp_path / "data",
         {
             "train/zebra/1.jpg": b"z1",
@@ -155,14 +148,14 @@ def test_a_missing_folder_is_named(folder, tmp_path):
 
 
 def test_a_folder_without_classes_is_named(folder, tmp_path):
-    _fill(folder, {"flat/1.jpg": b"no class"})
+    fill(folder, {"flat/1.jpg": b"no class"})
     assert f"{folder / 'flat'} holds no class folders" in _message(
         "folder", folder, tmp_path, train_split="flat"
     )
 
 
 def test_an_empty_class_is_named(folder, tmp_path):
-    _fill(folder, {"train/bee/notes.txt": b"no image"})
+    fill(folder, {"train/bee/notes.txt": b"no image"})
     message = _message("folder", folder, tmp_path)
     assert str(folder / "train" / "bee") in message
     assert "Fill it or remove it" in message
@@ -170,14 +163,14 @@ def test_an_empty_class_is_named(folder, tmp_path):
 
 
 def test_differing_classes_are_named(folder, tmp_path):
-    _fill(folder, {"val/bee/1.jpg": b"b", "train/cow/1.jpg": b"c"})
+    fill(folder, {"val/bee/1.jpg": b"b", "train/cow/1.jpg": b"c"})
     message = _message("folder", folder, tmp_path)
     assert "train and val differ: bee, cow." in message
     assert "same class folders" in message
 
 
 def test_of_many_differing_classes_five_are_named(folder, tmp_path):
-    _fill(folder, {f"val/new{i}/1.jpg": b"b" for i in range(7)})
+    fill(folder, {f"val/new{i}/1.jpg": b"b" for i in range(7)})
     message = _message("folder", folder, tmp_path)
     assert "new0, new1, new2, new3, new4 and more" in message
     assert "new5" not in message
@@ -189,7 +182,7 @@ def test_of_many_differing_classes_five_are_named(folder, tmp_path):
 @pytest.fixture
 def many(tmp_path):
     files = {f"train/{'ab'[i % 2]}/{i:02d}.jpg": b"%02d" % i for i in range(20)}
-    return _fill(tmp_path / "many", files | {"val/a/v.jpg": b"v", "val/b/v.jpg": b"v"})
+    return fill(tmp_path / "many", files | {"val/a/v.jpg": b"v", "val/b/v.jpg": b"v"})
 
 
 def _images(source):

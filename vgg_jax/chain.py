@@ -11,6 +11,9 @@ import configs
 from vgg_jax import config
 from vgg_jax.errors import UserError
 
+# Of a workdir: where a checkpoint waits while the one that replaces it is written.
+REPLACED = "checkpoint_before_validation"
+
 MINI = "mini_"  # configs/mini.py:NAME is the run mini_NAME.
 
 
@@ -46,8 +49,8 @@ def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Tells whether a workdir holds a complete checkpoint."""
-    # Orbax writes into STEP.orbax-checkpoint-tmp and renames. The other folder: see `checkpoint`.
-    folders = (workdir / "checkpoints", workdir / "checkpoint_before_validation")
+    # Orbax writes into STEP.orbax-checkpoint-tmp and renames.
+    folders = (workdir / "checkpoints", workdir / REPLACED)
     return any(path.name.isdigit() for folder in folders for path in folder.glob("*"))
 
 

@@ -15,11 +15,9 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
+from vgg_jax import chain
 from vgg_jax.errors import UserError
 from vgg_jax.step import TrainState
-
-# Where a checkpoint waits while the one that replaces it is written.
-UNVALIDATED = "checkpoint_before_validation"
 
 
 class Checkpoints:
@@ -40,7 +38,7 @@ class Checkpoints:
           UserError: The file that holds a checkpoint's error is damaged.
         """
         self.directory = workdir.absolute() / "checkpoints"
-        self._aside = workdir.absolute() / UNVALIDATED
+        self._aside = workdir.absolute() / chain.REPLACED
         if not read_only:
             self._bring_back()
         self._refuse_damaged_metrics()
@@ -88,7 +86,7 @@ class Checkpoints:
         with self._refuse_unwritten():
             replaces = step == self.last_step
             if replaces:  # Saved before its validation, by a run that was stopped there.
-                self.wait()
+                self._manager.wait_until_finished()
                 self._aside.mkdir(exist_ok=True)
                 (self.directory / str(step)).rename(self._aside / str(step))
                 self._manager.reload()
@@ -102,7 +100,7 @@ class Checkpoints:
                 metrics=None if top1_error is None else {"top1_error": top1_error},
             )
             if replaces:
-                self.wait()
+                self._manager.wait_until_finished()
                 shutil.rmtree(self._aside)
 
     def restore_run(self) -> dict[str, Any]:

@@ -154,6 +154,9 @@ class Window:
     def restart_clock(self) -> None:
         """Leaves out of the rates what has passed, which was not training."""
         self._in_flight.clear()
+        self._reset_rates()
+
+    def _reset_rates(self) -> None:
         self._waited_s = 0.0
         self._timed_steps = 0
         self._started = time.perf_counter()
@@ -186,9 +189,7 @@ class Window:
             rates["input_wait_share"] = self._waited_s / elapsed
         self._full = (step, self._values, rates)
         self._values = []
-        in_flight = self._in_flight.copy()
-        self.restart_clock()
-        self._in_flight = in_flight
+        self._reset_rates()
 
     def flush(self) -> None:
         """Logs the window that is closed but not logged yet, waiting for its values.

@@ -1,0 +1,48 @@
+"""What tests share that start real runs of miniatures on small folders."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[1]
+COMMAND = (sys.executable, "-m", "vgg_jax.main")
+
+
+def arguments(folder, workdir, name, *more):
+    """Flags of a narrow miniature of configs/NAME.py on a folder of images."""
+    return [
+        f"--config=configs/mini.py:{name}",
+        f"--workdir={workdir}",
+        "--config.data.name=folder",
+        f"--config.data.dir={folder}",
+        f"--config.data.cache_dir={folder}-cache",
+        "--config.width=0.03125",
+        *more,
+    ]
+
+
+def environment(**more):
+    """This process's, without its eight virtual devices."""
+    return {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | more
+
+
+def run_process(*args, **more):
+    """Runs the command to its end; `more` joins its environment."""
+    return subprocess.run(
+        [*COMMAND, *map(str, args)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(**more),
+    )
+
+
+def fill(root, files):
+    """Writes {name: bytes} below a folder and returns it."""
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return root
