@@ -1,10 +1,10 @@
-"""The operations between a net's kernels: convolution, max-pooling, LRN, dropout."""
+"""The operations between a net's kernels: convolution, max-pooling, masks, LRN, dropout."""
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 
 def conv(
@@ -64,6 +64,28 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """
     (a, b), (c, d) = _windows(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
+
+
+def pad_odd(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Pads an odd last row or column with -inf, so that `max_pool` keeps it: ceil pooling."""
+    return jnp.pad(
+        x, [(0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)], constant_values=-jnp.inf
+    )
+
+
+def mask(
+    x: Float[Array, "b h w c"], sizes: Int[Array, "b 2"], outside: float = 0.0
+) -> Float[Array, "b h w c"]:
+    """Replaces what lies right of or below each example's valid part (see `VGG.__call__`).
+
+    Args:
+      x: Activations.
+      sizes: Height and width of the valid parts, which begin in the upper left corner.
+      outside: What it is replaced by.
+    """
+    rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]
+    columns = jnp.arange(x.shape[2])[None, :] < sizes[:, 1:]
+    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, outside)
 
 
 def _windows(x: Array) -> list[list[Array]]:

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vgg_jax import metrics, optim
-from vgg_jax.evaluate import ValResult
 from vgg_jax.optim import PlateauRule, PlateauState
 from vgg_jax.pipeline import Batch
 from vgg_jax.step import Metrics, TrainState
 from vgg_jax.stopping import StopRequest
+from vgg_jax.validation import ValResult
 
 
 @dataclasses.dataclass(frozen=True)

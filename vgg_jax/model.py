@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from vgg_jax import architectures, layers
 
 Params = Mapping[str, Mapping[str, Array]]
 Initialiser = Callable[[Key[Array, ""], tuple[int, ...], Any], Array]
 Init = Literal["normal", "glorot", "he"]
+Pooling = Literal["floor", "ceil"]
 
 
 def kernel_initialiser(init: Init, sigma: float = 0.1) -> Initialiser:
@@ -88,6 +89,8 @@ class VGG(nn.Module):
       dtype: Of the arithmetic, bfloat16 or float32. Parameters and scores are float32.
       remat: Compute each block's activations again on the way back instead of keeping them: a
         little less memory (see `vgg_jax.memory`), a third more arithmetic, the same values.
+      pooling: Whether an odd last row or column is left out, or pooled alone as Caffe does: the
+        paper leaves it open. On crops there is none.
     """
 
     net: str
@@ -99,6 +102,7 @@ class VGG(nn.Module):
     sigma: float = 0.1
     dtype: DTypeLike = jnp.float32
     remat: bool = False
+    pooling: Pooling = "floor"
 
     @property
     def architecture(self) -> tuple[architectures.Layer, ...]:
@@ -109,17 +113,26 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "b h w 3"], dropout_keys: Key[Array, " b"] | None = None
+        self,
+        images: Float[Array, "b h w 3"],
+        dropout_keys: Key[Array, " b"] | None = None,
+        sizes: Int[Array, "b 2"] | None = None,
     ) -> Float[Array, "b h2 w2 k"]:
         """Computes class score maps.
+
+        Images of different sizes make one batch where each lies in the upper left corner of its
+        place, and `sizes` says how large it is: what lies outside is zeroed before each
+        convolution, as if the image ended there. The `score_cells` of each map are then those of
+        the image alone.
 
         Args:
           images: Mean-subtracted RGB times the input scale (`augment.normalise`), at least
             crop_px on both sides.
           dropout_keys: One key an example to train; None to evaluate, without dropout.
+          sizes: Height and width of each image, at least crop_px; None where all fill their places.
 
         Returns:
-          Unnormalised class scores, (h // 32 - crop_px // 32 + 1) x (the same of w) cells.
+          Unnormalised class scores, `score_cells` of (h, w).
           With `mutable=["activations"]` every layer's values besides: see `activations`.
 
         Raises:
@@ -135,15 +148,30 @@ class VGG(nn.Module):
             block.append(layer)
             if layer.kind == "pool":
                 apply = functools.partial(VGG._apply, block=tuple(block))
-                x, bias = (nn.remat(apply) if self.remat else apply)(self, x, bias)
+                x, bias = (nn.remat(apply) if self.remat else apply)(self, x, bias, sizes)
+                sizes = None if sizes is None else self._pooled(sizes, 2)
                 block = []
-        x, bias = self._apply(x, bias, block, dropout_keys)
+        x, bias = self._apply(x, bias, sizes, block, dropout_keys)
         return x + bias
+
+    def score_cells(self, sizes: Int[Array, "*b 2"]) -> Int[Array, "*b 2"]:
+        """Returns the height and width in cells of images' class score maps (§3.2).
+
+        Args:
+          sizes: Heights and widths of the images, px; NumPy or JAX.
+        """
+        return (
+            self._pooled(sizes, architectures.CELL_PX) - self.crop_px // architectures.CELL_PX + 1
+        )
+
+    def _pooled(self, sizes: Int[Array, "*b 2"], factor: int) -> Int[Array, "*b 2"]:
+        return sizes // factor if self.pooling == "floor" else -(-sizes // factor)
 
     def _apply(
         self,
         x: Float[Array, "b h w c"],
         bias: Float[Array, "1 1 1 c"] | None,
+        sizes: Int[Array, "b 2"] | None,
         block: Sequence[architectures.Layer],
         dropout_keys: Key[Array, " b"] | None = None,
     ) -> tuple[Float[Array, "b h2 w2 c2"], Float[Array, "1 1 1 c2"] | None]:
@@ -152,6 +180,8 @@ class VGG(nn.Module):
             if layer.kind == "pool":
                 # A maximum commutes with adding a bias and with ReLU, so both wait for it and
                 # then touch a quarter of the values.
+                if self.pooling == "ceil":
+                    x = layers.pad_odd(x if sizes is None else layers.mask(x, sizes, -jnp.inf))
                 x = layers.max_pool(x)
                 continue
             if bias is not None:
@@ -162,6 +192,8 @@ class VGG(nn.Module):
             if layer.name in ("fc7", "fc8") and dropout_keys is not None and self.dropout:
                 keys = jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, int(layer.name[2:]))
                 x = layers.dropout(x, keys, self.dropout)
+            if layer.kind == "conv" and sizes is not None:
+                x = layers.mask(x, sizes)
             x, bias = Conv(
                 features=layer.features,
                 kernel_px=layer.kernel_px,

@@ -36,11 +36,6 @@ def init_state(params: Params, optimiser: optax.GradientTransformation) -> Train
     return TrainState(jnp.zeros((), jnp.int32), params, optimiser.init(params))
 
 
-def pool_score_map(scores: Float[Array, "b h w k"]) -> Float[Array, "b k"]:
-    """Averages a class score map over its cells (§3.2); on a training crop there is only one."""
-    return scores.mean(axis=(1, 2))
-
-
 def make_train_step(
     model: VGG,
     optimiser: optax.GradientTransformationExtraArgs,
@@ -80,7 +75,7 @@ def make_train_step(
             name: layer if optim.is_trained(name, trained_layers) else jax.lax.stop_gradient(layer)
             for name, layer in params.items()
         }
-        logits = pool_score_map(model.apply({"params": params}, images, _keys_for(part["key"], 1)))
+        logits = model.apply({"params": params}, images, _keys_for(part["key"], 1))[:, 0, 0]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])
         return losses.sum(), (logits.argmax(-1) != part["label"]).sum().astype(jnp.float32)
 
@@ -136,7 +131,7 @@ def make_val_step(
 
     def val_step(params: Params, batch: Batch) -> Metrics:
         images = augment.normalise(batch["image"], mean_rgb, input_scale)
-        logits = pool_score_map(model.apply({"params": params}, images))
+        logits = model.apply({"params": params}, images)[:, 0, 0]
         label, weight = batch["label"], batch["weight"]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         rank = label_rank(logits, label)

@@ -16,13 +16,13 @@ from vgg_jax import (
     chance,
     config,
     curves,
-    evaluate,
     initial,
     metrics,
     optim,
     pipeline,
     sharding,
     step,
+    validation,
 )
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
@@ -118,14 +118,14 @@ def train(
         )
         train_step, val_step = _compiled_steps(c, model, optimiser, mesh, mean_rgb)
 
-        def validate(state: TrainState) -> evaluate.ValResult | None:
+        def validate(state: TrainState) -> validation.ValResult | None:
             epoch = int(state.step) // steps_per_epoch
             at_chance = is_writer and chance.warning(
                 workdir, c, epoch=epoch, steps_per_epoch=steps_per_epoch, num_classes=num_classes
             )
             if at_chance:
                 log.note(at_chance)
-            return evaluate.validate(
+            return validation.validate(
                 lambda batch: val_step(state.params, batch),
                 val_batches,
                 num_batches=pipeline.num_val_batches(len(val_source), c.eval.batch_size),

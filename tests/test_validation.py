@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import evaluate
+from vgg_jax import validation
 
 
 def batch_metrics(batch):
@@ -20,18 +20,18 @@ def batches(*sizes):
 
 
 def test_errors_are_of_the_images_alone():
-    result = evaluate.validate(batch_metrics, batches(4, 4, 1), num_batches=3, num_images=9)
-    assert result == evaluate.ValResult(
+    result = validation.validate(batch_metrics, batches(4, 4, 1), num_batches=3, num_images=9)
+    assert result == validation.ValResult(
         top1_error=100 * 5 / 9, top5_error=100 * 3 / 9, loss=2.0, num_images=9
     )
 
 
 def test_more_batches_than_may_be_in_flight():
-    result = evaluate.validate(batch_metrics, batches(*[4] * 20), num_batches=20, num_images=80)
+    result = validation.validate(batch_metrics, batches(*[4] * 20), num_batches=20, num_images=80)
     assert result.num_images == 80
 
 
 @pytest.mark.parametrize("num_images", [8, 10])
 def test_an_image_too_many_or_too_few_is_noticed(num_images):
     with pytest.raises(RuntimeError, match=f"counted 9 images of {num_images}"):
-        evaluate.validate(batch_metrics, batches(4, 4, 1), num_batches=3, num_images=num_images)
+        validation.validate(batch_metrics, batches(4, 4, 1), num_batches=3, num_images=num_images)
