@@ -67,8 +67,17 @@ def get_config() -> ConfigDict:
 
     # Validation after each epoch, on the centre crop.
     c.val_scale = 256  # Q, px: S, or the mean of its range (§4.1).
+
+    # Evaluation (§3.2), after training and with --mode=eval.
     c.eval = ConfigDict()
-    c.eval.batch_size = 256  # Images, over all devices.
+    c.eval.method = "dense"  # dense, multicrop, both; none: no evaluation after training.
+    c.eval.scales = ()  # Q, px, whose posteriors are averaged; (): val_scale alone.
+    c.eval.checkpoint = "last"  # Or best: of the least validation error.
+    c.eval.pooling = "floor"  # Or ceil, as Caffe pools.
+    c.eval.dtype = "float32"  # At highest precision; or bfloat16, faster on accelerators.
+    c.eval.batch_px = 2**22  # Pixels of a batch on a device, flips, crops and padding included.
+    c.eval.save_every_s = 30.0  # Seconds between saves of what is computed; a stop loses no more.
+    c.eval.batch_size = 256  # Images of the validation after each epoch, over all devices.
 
     # What changes the memory, the time and the rounding of a step, and nothing else.
     c.micro_batches = 1  # Parts of a device's batch that follow one another.
@@ -76,7 +85,7 @@ def get_config() -> ConfigDict:
     # For runs on GPUs that resume to the bit; slower. CPUs and TPUs need nothing.
     c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
-    # Neither these nor micro_batches, remat and eval make another run, nor do data.dir,
+    # Neither these nor micro_batches, remat and all of eval make another run, nor do data.dir,
     # .undecodable, .num_workers and .cache_dir.
     c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
     c.checkpoint_every_steps = 1000  # Besides one after each epoch.

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from small_runs import fill
 
-from vgg_jax import images, scan, sources
+from vgg_jax import examples, images, scan, sources
 from vgg_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -152,7 +152,7 @@ def test_another_index_is_scanned_anew(source, tmp_path):
     second = _scan(grown, tmp_path / "cache")
     assert second.mean_rgb != first.mean_rgb
     np.testing.assert_allclose(second.mean_rgb, _by_numpy(grown), rtol=1e-12)
-    half = sources.Subset(source, np.array([0, 2]))
+    half = examples.Subset(source, np.array([0, 2]))
     np.testing.assert_allclose(
         _scan(half, tmp_path / "cache").mean_rgb, _by_numpy(half), rtol=1e-12
     )
@@ -312,7 +312,7 @@ def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
 
 def test_a_class_that_a_subset_lacks_is_not_to_blame(damaged, tmp_path):
     train, val = (sources.FolderSource(damaged, split) for split in ("train", "val"))
-    only_a = sources.Subset(train, np.arange(28))
+    only_a = examples.Subset(train, np.arange(28))
     assert {only_a.label(i) for i in range(28)} == {0}
     left, *_ = scan.check(
         only_a, val, undecodable="leave_out", cache_dir=str(tmp_path), progress=False

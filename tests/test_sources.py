@@ -13,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax import shapes, sources
+from vgg_jax import examples, shapes, sources
 from vgg_jax.errors import UndecodableError, UserError
 
 FEW = {"train": 30, "validation": 20}
@@ -283,7 +283,7 @@ def test_tfds_sources_survive_pickling(embedded):
 
 
 def test_labels_are_the_examples(embedded):
-    subset = sources.Subset(embedded[0], np.array([4, 7, 29]))
+    subset = examples.Subset(embedded[0], np.array([4, 7, 29]))
     assert [subset.label(i) for i in range(3)] == [subset[i].label for i in range(3)]
 
 

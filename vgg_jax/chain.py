@@ -87,20 +87,47 @@ def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> Non
     )
 
 
+def check_evaluated(c: ConfigDict, workdir: pathlib.Path) -> None:
+    """Checks that a workdir has a checkpoint of the net that a config describes.
+
+    Raises:
+      UserError: It has none, or one of another net.
+    """
+    saved = config.load(workdir)
+    if saved is None or not has_checkpoint(workdir):
+        raise UserError(
+            f"There is no checkpoint in {workdir} to evaluate. The same command without "
+            "--mode=eval trains the net; or choose another --workdir."
+        )
+    differing = _differing(c, saved, ("net", "width", "crop_px"))
+    if differing:
+        raise UserError(
+            f"The checkpoint in {workdir} is of another net than this config's: {differing}. "
+            "Choose the run's own --config (and its overrides), or another --workdir."
+        )
+
+
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: pathlib.Path) -> None:
     keys = ["width", "crop_px", *(["net"] if c.init_layers != "preinit" else [])]
+    differing = _differing(c, other, keys)
+    if differing:
+        only_net = differing.startswith("net ") and "," not in differing
+        raise UserError(
+            f"This run cannot start from {source}: {differing}. Make them agree"
+            + (", or set --config.init_layers=preinit." if only_net else ".")
+        )
+
+
+def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
     ours, theirs = (
         {key: run[key] for key in keys} | {"input_scale": config.input_scale(run)}
         for run in (c, other)
     )
-    differing = [key for key in ours if ours[key] != theirs[key]]
-    if differing:
-        raise UserError(
-            f"This run cannot start from {source}: "
-            + ", ".join(f"{key} is {theirs[key]} there and {ours[key]} here" for key in differing)
-            + ". Make them agree"
-            + (", or set --config.init_layers=preinit." if differing == ["net"] else ".")
-        )
+    return ", ".join(
+        f"{key} is {theirs[key]} there and {ours[key]} here"
+        for key in ours
+        if ours[key] != theirs[key]
+    )
 
 
 def _commands(name: str, root: pathlib.Path, overrides: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import orbax.checkpoint as ocp
@@ -47,6 +47,8 @@ class Checkpoints:
             item_names=("params", "opt_state", "run"),
             options=ocp.CheckpointManagerOptions(
                 read_only=read_only,
+                create=not read_only,
+                save_interval_steps=0 if read_only else 1,
                 cleanup_tmp_directories=not read_only,
                 # The policy below decides what is kept, but only with a best_fn does Orbax write
                 # the errors to disk, and know after a resume which checkpoint was the best.
@@ -103,26 +105,39 @@ class Checkpoints:
                 self._manager.wait_until_finished()
                 shutil.rmtree(self._aside)
 
-    def restore_run(self) -> dict[str, Any]:
-        """Reads the plain values of the last checkpoint.
+    def step_of(self, which: Literal["last", "best"]) -> int:
+        """Returns the step of the last or the best complete checkpoint.
+
+        Raises:
+          UserError: There is none, or for the best none that was validated.
+        """
+        step = self.last_step if which == "last" else self._manager.best_step()
+        if step is None:
+            validated = "" if which == "last" else "validated "
+            raise UserError(f"There is no {validated}checkpoint in {self.directory}.")
+        return step
+
+    def restore_run(self, step: int | None = None) -> dict[str, Any]:
+        """Reads the plain values of a checkpoint, by default the last.
 
         Raises:
           UserError: There is no checkpoint, or it is damaged; so too of the other reads.
         """
-        return self._read(run=ocp.args.JsonRestore()).run
+        return self._read(step, run=ocp.args.JsonRestore()).run
 
     def restore(self, like: TrainState) -> TrainState:
         """Reads the state of the last checkpoint, placed as `like` is."""
         restored = self._read(
+            None,
             params=ocp.args.StandardRestore(_abstract(like.params)),
             opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
         )
         counter = jax.device_put(jax.numpy.int32(self.last_step), like.step.sharding)
         return TrainState(counter, restored.params, restored.opt_state)
 
-    def restore_params(self, like: Any) -> Any:
-        """Reads the parameters of the last checkpoint, placed as `like` is."""
-        return self._read(params=ocp.args.StandardRestore(_abstract(like))).params
+    def restore_params(self, like: Any, step: int | None = None) -> Any:
+        """Reads the parameters of a checkpoint, by default the last, placed as `like` is."""
+        return self._read(step, params=ocp.args.StandardRestore(_abstract(like))).params
 
     def wait(self) -> None:
         """Returns when what was given to `save` is on disk.
@@ -144,10 +159,8 @@ class Checkpoints:
                 old.rename(self.directory / old.name)
         shutil.rmtree(self._aside, ignore_errors=True)
 
-    def _read(self, **items: Any) -> Any:
-        step = self.last_step
-        if step is None:
-            raise UserError(f"There is no checkpoint in {self.directory}.")
+    def _read(self, step: int | None, **items: Any) -> Any:
+        step = self.step_of("last") if step is None else step
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
         except (MemoryError, jax.errors.JaxRuntimeError):  # A full device is no damage.

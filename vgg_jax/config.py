@@ -3,27 +3,33 @@
 import json
 import math
 import pathlib
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from vgg_jax import architectures
+from configs import base
+from vgg_jax import architectures, files
 from vgg_jax.errors import UserError
 
 # What may change between a run and its resumption: it doesn't change the result, or, as the number
 # of devices does, its rounding alone. The data may have moved; the fingerprint of its index says
 # whether it is the same.
 HOUSEKEEPING = (
+    "eval.",
     "name",
     "data.dir",
     "data.undecodable",
     "data.num_workers",
     "data.cache_dir",
-    "eval.batch_size",
     "micro_batches",
     "remat",
     "log_every_steps",
     "checkpoint_every_steps",
 )
+
+
+# The single methods whose posteriors a method averages (§3.2).
+METHODS = {"dense": ("dense",), "multicrop": ("multicrop",), "both": ("dense", "multicrop")}
 
 
 def validate(c: ConfigDict) -> None:
@@ -93,6 +99,13 @@ def validate(c: ConfigDict) -> None:
         f"val_scale={c.val_scale} is below the crop of {c.crop_px} px. "
         f"Raise val_scale to {c.crop_px} or more, or lower crop_px.",
     )
+    _require_choice("eval.method", c.eval.method, (*METHODS, "none"))
+    _require_choice("eval.checkpoint", c.eval.checkpoint, ("last", "best"))
+    _require_choice("eval.pooling", c.eval.pooling, ("floor", "ceil"))
+    _require_choice("eval.dtype", c.eval.dtype, ("bfloat16", "float32"))
+    for key in ("batch_px", "save_every_s"):
+        _require(c.eval[key] >= 0, f"eval.{key}={c.eval[key]} must be 0 or above.")
+    check_scales(test_scales(c), c.crop_px)
     plateau = c.plateau
     _require(plateau.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
     _require(plateau.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
@@ -101,6 +114,37 @@ def validate(c: ConfigDict) -> None:
         0 < plateau.last_rate <= c.learning_rate,
         f"plateau.last_rate={plateau.last_rate} must lie between 0 and "
         f"learning_rate={c.learning_rate}.",
+    )
+
+
+def test_scales(c: ConfigDict) -> tuple[int, ...]:
+    """Returns Q: eval.scales, or val_scale where these are empty."""
+    return tuple(c.eval.scales) or (c.val_scale,)
+
+
+def split(c: ConfigDict) -> str:
+    """Returns what the images are called that a config validates on and evaluates."""
+    if c.data.held_out:
+        return "held_out"
+    return c.data.val_split or ("val" if c.data.name == "folder" else "validation")
+
+
+def check_scales(scales: Sequence[int], crop_px: int) -> None:
+    """Checks test scales (§3.2).
+
+    Raises:
+      UserError: One is below the crop, no whole number of px, or given twice.
+    """
+    _require(
+        all(isinstance(scale, int) for scale in scales) and len(set(scales)) == len(scales),
+        f"eval.scales={tuple(scales)} must be whole numbers, each once: "
+        "--config.eval.scales=256,384,512.",
+    )
+    below = [str(scale) for scale in scales if scale < crop_px]
+    _require(
+        not below,
+        f"The test scale Q={', '.join(below)} is below the net's crop of {crop_px} px (§3.2). "
+        f"Choose scales of {crop_px} or more: --config.eval.scales.",
     )
 
 
@@ -160,12 +204,20 @@ def load(workdir: pathlib.Path) -> ConfigDict | None:
     return ConfigDict(json.loads(path.read_text())) if path.exists() else None
 
 
+def load_complete(workdir: pathlib.Path) -> ConfigDict | None:
+    """Reads the config of the run in a workdir, with today's defaults for keys that came since."""
+    saved = load(workdir)
+    if saved is None:
+        return None
+    c = ConfigDict(base.get_config().to_dict(), type_safe=False)
+    c.update(saved.to_dict())
+    return c
+
+
 def save(c: ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the config into a workdir."""
     workdir.mkdir(parents=True, exist_ok=True)
-    partial = workdir / "config.json.partial"
-    partial.write_text(json.dumps(c.to_dict(), indent=2) + "\n")
-    partial.replace(workdir / "config.json")
+    files.write_text(workdir / "config.json", json.dumps(c.to_dict(), indent=2) + "\n")
 
 
 def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
@@ -181,7 +233,7 @@ def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
     differing = [
         f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key) and key not in HOUSEKEEPING
+        if ours.get(key) != theirs.get(key) and not key.startswith(HOUSEKEEPING)
     ]
     if differing:
         raise UserError(

@@ -12,7 +12,7 @@ class UndecodableError(UserError):
     """An image can't be read or decoded.
 
     Attributes:
-      key: What names the image: see `sources.Example`.
+      key: What names the image: see `examples.Example`.
       reason: What is wrong with it, in a few words.
     """
 

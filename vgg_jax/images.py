@@ -95,6 +95,12 @@ def rescaled_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
     return width, height
 
 
+def rescale(image: Image.Image, scale: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Rescales a whole image, any size, so that the shorter side becomes `scale` px."""
+    size = rescaled_size(image.size, scale)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+
+
 def crop_rescaled(image: Image.Image, scale: int, left: int, top: int, crop_px: int) -> Crop:
     """Cuts a square out of the image rescaled to `scale`.
 

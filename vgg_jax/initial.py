@@ -55,11 +55,7 @@ def first_params(
         return drawn
     with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
         their_names = checkpoints.restore_run()["class_names"]
-        their_model = model_from_config(
-            # A run of an earlier version lacks the keys that came since.
-            ConfigDict({**c.to_dict(), **config.load(source).to_dict()}),
-            len(their_names),
-        )
+        their_model = model_from_config(config.load_complete(source), len(their_names))
         theirs = checkpoints.restore_params(zeros(their_model, mesh))
     if c.init_layers == "all_but_fc8":
         return {**theirs, "fc8": drawn["fc8"]}

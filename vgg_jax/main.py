@@ -1,25 +1,26 @@
-"""Trains a net: `python -m vgg_jax.main --config=configs/e_multiscale.py [--workdir=DIR]`.
+"""Trains a net and evaluates it: `python -m vgg_jax.main --config=configs/e_multiscale.py`.
 
-The same command on the same workdir goes on where it stopped. JAX is imported only once the
+The same command on the same workdir goes on where it stopped. With --mode=eval it evaluates what is
+there, as --config.eval says. JAX is imported only once the
 config has passed its checks; the worker processes, which import this module anew, touch no device.
 """
 
-import errno
 import json
 import os
 import pathlib
-import signal
-import sys
 from typing import Any
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import chain, config, scan, sources, stopping
+from vgg_jax import chain, commands, config, scan, sources, summary
 from vgg_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
+)
+_MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", "eval"], "Train and then evaluate, or evaluate a checkpoint alone."
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run keeps everything. Default: runs/<the config's name>."
@@ -27,54 +28,85 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Trains, or says what the finished run gave."""
+    """Trains and evaluates, or says what the finished run gave."""
     if len(argv) > 1:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
-    # Orbax and TFDS log routine facts to stderr, over the progress bar.
-    if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.FATAL)
     c = _CONFIG.value
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{c.name}").expanduser()
     config.validate(c)
     _refuse_unusable(workdir)
+    if c.deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if _MODE.value == "eval":
+        if c.eval.method == "none":
+            raise UserError("eval.method=none leaves nothing to do with --mode=eval.")
+        chain.check_evaluated(c, workdir)
+        print("\n".join(_evaluate(c, workdir)))
+    else:
+        _train(c, workdir)
+
+
+def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
     result_file = workdir / "result.json"
     resumes = chain.has_checkpoint(workdir)
     if resumes or result_file.exists():  # What ended before its first checkpoint may be replaced.
         config.refuse_other_run(c, workdir)
+    val = None
     if result_file.exists():
         print("This run is finished.")
-        _print_result(c.name, workdir, json.loads(result_file.read_text()))
-        return
-    if not resumes:
-        overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
-    train_source, val_source = sources.open_sources(
-        c.data.name,
-        c.data.dir,
-        train_split=c.data.train_split,
-        val_split=c.data.val_split,
-        cache_dir=c.data.cache_dir,
-        held_out=c.data.held_out,
-        seed=c.seed,
-    )
-    config.resolve_num_classes(c.num_classes, train_source.class_names)
-    data = scan.check(
-        train_source,
-        val_source,
-        undecodable=c.data.undecodable,
-        cache_dir=c.data.cache_dir,
-        num_workers=c.data.num_workers,
-    )
+        result = json.loads(result_file.read_text())
+    else:
+        if not resumes:
+            overrides = config_flags.get_override_values(flags.FLAGS["config"])
+            chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
+        train_source, val_source = sources.open_sources(**_data(c))
+        config.resolve_num_classes(c.num_classes, train_source.class_names)
+        data = scan.check(train_source, val_source, **_scanning(c))
+        val = data.val
 
-    if c.deterministic:
-        flag = "--xla_gpu_deterministic_ops=true"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-    from vgg_jax import train
+        from vgg_jax import train
 
-    mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
-    result = train.train(c, workdir, data.train_source, data.val_source, mean_rgb)
+        mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
+        result = train.train(c, workdir, data.train_source, val.source, mean_rgb)
     if result:
         _print_result(c.name, workdir, result)
+    if c.eval.method != "none":
+        evaluated = summary.path(workdir, config.split(c), c.eval.method, config.test_scales(c))
+        known = val is None and evaluated.exists()
+        lines = [summary.line(evaluated)] if known else _evaluate(c, workdir, val)
+        print("\n".join(lines))
+    if result:
+        _print_next_steps(workdir)
+
+
+def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = None) -> list[str]:
+    """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
+    source = val.source if val else sources.open_val_source(**_data(c))
+
+    from vgg_jax import compilation, evaluate
+
+    compilation.keep(c.data.cache_dir)
+    net = evaluate.load_net(c, workdir, source)
+    val = val or scan.check_one(source, name=config.split(c), **_scanning(c))
+    return evaluate.evaluate(c, workdir, net, config.split(c), val)
+
+
+def _data(c: ConfigDict) -> dict[str, Any]:
+    return {
+        "name": c.data.name,
+        "directory": c.data.dir,
+        "train_split": c.data.train_split,
+        "val_split": c.data.val_split,
+        "cache_dir": c.data.cache_dir,
+        "held_out": c.data.held_out,
+        "seed": c.seed,
+    }
+
+
+def _scanning(c: ConfigDict) -> dict[str, Any]:
+    keys = ("undecodable", "cache_dir", "num_workers")
+    return {key: c.data[key] for key in keys}
 
 
 def _refuse_unusable(workdir: pathlib.Path) -> None:
@@ -96,8 +128,15 @@ def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> N
         f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
         f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
         f"(top-1 error {best['top1_error']:.2f}%)\n"
-        f"  curves      {workdir / 'curves.png'}\n"
+        f"  curves      {workdir / 'curves.png'}\n",
+        flush=True,
+    )
+
+
+def _print_next_steps(workdir: pathlib.Path) -> None:
+    print(
         "\nNext:\n"
+        f"  python -m vgg_jax.predict PHOTO.jpg --workdir={workdir} --map=where.png\n"
         f"  pip install tensorboard && tensorboard --logdir={workdir.parent}\n"
         "  python -m vgg_jax.describe --net=all\n"
         "  python -m vgg_jax.main --config=configs/mini.py:a_256   # any run of Table 3, shrunk\n"
@@ -124,29 +163,6 @@ def _parse_flags(argv: list[str]) -> list[str]:
         raise UserError(f"--config names no config: {error}") from error
 
 
-def run() -> None:
-    """Runs `main` with the flags; prints a UserError's message alone and exits with status 2."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    flags.mark_flag_as_required("config")
-    for number in stopping.EXIT_STATUS:
-        signal.signal(number, stopping.stop_at_once)
-    try:
-        app.run(main, flags_parser=_parse_flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        print(
-            f"error: {error}. Make room; the same command then goes on from the last checkpoint.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except stopping.StoppedError as stopped:
-        print(f"\n{stopped}", file=sys.stderr, flush=True)
-        sys.exit(stopping.EXIT_STATUS[stopped.signal])
-
-
 if __name__ == "__main__":
-    run()
+    flags.mark_flag_as_required("config")
+    commands.run(main, _parse_flags)

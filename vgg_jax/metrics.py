@@ -15,6 +15,7 @@ import numpy as np
 import tensorboardX
 from tqdm import tqdm
 
+from vgg_jax import files
 from vgg_jax.errors import UserError
 
 # Steps that may wait on the device. Without a bound a fast host runs ahead without end, and
@@ -226,9 +227,7 @@ def _truncate(path: pathlib.Path, step: int, validation_due: bool) -> None:
         return record["step"] <= step
 
     kept = [line for line in _whole_lines(path) if is_kept(json.loads(line))]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(kept))
-    partial.replace(path)
+    files.write_text(path, "".join(kept))
 
 
 def _whole_lines(path: pathlib.Path) -> list[str]:

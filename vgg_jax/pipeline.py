@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -18,13 +18,17 @@ import grain.python as grain
 import numpy as np
 from absl import flags
 from jaxtyping import Float32, Int32, UInt8
+from PIL import Image
 
-from vgg_jax import images
-from vgg_jax.sources import Example, Source
+from vgg_jax import buckets, images
+from vgg_jax.examples import Example, Source
 
 Batch = dict[
     str,
-    UInt8[np.ndarray, "b crop_px crop_px 3"] | Int32[np.ndarray, " b"] | Float32[np.ndarray, " b"],
+    UInt8[np.ndarray, "b h w 3"]
+    | Int32[np.ndarray, "b 2"]
+    | Int32[np.ndarray, " b"]
+    | Float32[np.ndarray, " b"],
 ]
 Element = dict[str, UInt8[np.ndarray, "crop_px crop_px 3"] | np.int32 | np.float32]
 
@@ -109,6 +113,33 @@ def val_batches(
     crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, crop_px))
     batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
     return prefetched(batches.repeat(ENDLESS_EPOCHS), num_workers)
+
+
+def image_batches(
+    load_image: Callable[[int], Image.Image],
+    batches: Sequence[buckets.Batch],
+    *,
+    scale: int,
+    shard: Shard = Shard(),
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """Yields whole images, rescaled, in the batches of a plan (§3.2).
+
+    Args:
+      load_image: From an image's index to the image; picklable where there are workers.
+      batches: See `buckets.plan`.
+      scale: Q, px.
+      shard: Which part of each batch is wanted here.
+      num_workers: Processes that decode; 0 decodes in threads of this process.
+
+    Yields:
+      {"image": uint8 RGB, padded on the right and below with zeros, "size": int32 height and
+      width}. Empty places hold blank images of full size.
+    """
+    filled = grain.MapDataset.range(len(batches)).map(
+        _Fill(load_image, tuple(batches), scale, shard)
+    )
+    return prefetched(filled, num_workers)
 
 
 def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
@@ -203,3 +234,24 @@ class _CentreCrop(grain.MapTransform):
             images.decode(example.image, example.key), self.val_scale, self.crop_px
         )
         return {"image": crop, "label": np.int32(example.label), "weight": np.float32(1)}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fill(grain.MapTransform):
+    load_image: Callable[[int], Image.Image]
+    batches: tuple[buckets.Batch, ...]
+    scale: int
+    shard: Shard
+
+    def map(self, element: int) -> Batch:
+        batch = self.batches[element]
+        places = len(batch.indices) // self.shard.count
+        indices = batch.indices[self.shard.index * places :][:places]
+        image = np.zeros((places, batch.height, batch.width, 3), np.uint8)
+        size = np.tile(np.int32([batch.height, batch.width]), (places, 1))
+        for place, index in enumerate(indices):
+            if index >= 0:
+                pixels = images.rescale(self.load_image(int(index)), self.scale)
+                size[place] = pixels.shape[:2]
+                image[place, : pixels.shape[0], : pixels.shape[1]] = pixels
+        return {"image": image, "size": size}

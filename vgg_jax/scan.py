@@ -1,20 +1,23 @@
-"""One pass over a source: its mean RGB (§2.1), and what in it can't be decoded. Cached."""
+"""One pass over a source: mean RGB (§2.1), sizes, and what in it can't be decoded. Cached."""
 
+import base64
 import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
+from jaxtyping import Int32
 from tqdm import tqdm
 
-from vgg_jax import images, pipeline
+from vgg_jax import files, images, pipeline
 from vgg_jax.errors import UndecodableError, UserError
-from vgg_jax.sources import Source, Subset
+from vgg_jax.examples import Source, Subset
 
 Rgb = tuple[float, float, float]
 
@@ -37,20 +40,29 @@ class Scan:
     Attributes:
       mean_rgb: 0-255, over each decodable image, then over these images: every one weighs the same
         whatever its size, as it does in training. None where no image is decodable.
-      class_counts: Decodable images of each class.
+      class_counts: Decodable images of each class; unlabelled ones are in none.
       undecodable: The other images.
+      sizes: Height and width of every image, upright, px; 0 of what is undecodable.
     """
 
     mean_rgb: Rgb | None
     class_counts: tuple[int, ...]
     undecodable: tuple[Undecodable, ...]
+    sizes: Int32[np.ndarray, "n 2"] = dataclasses.field(compare=False)
+
+
+class Images(NamedTuple):
+    """A source of decodable images alone, and the height and width of each, px."""
+
+    source: Source
+    sizes: Int32[np.ndarray, "n 2"]
 
 
 class Checked(NamedTuple):
     """What training takes: only decodable images, and the mean RGB of those to train on."""
 
     train_source: Source
-    val_source: Source
+    val: Images
     mean_rgb: Rgb
 
 
@@ -74,43 +86,91 @@ def check(
 
     Raises:
       UserError: Images can't be decoded, and the choice is "refuse", or what remains is no split
-        to train or validate on. The message names them.
+        to train or validate on, or some have no label. The message names them.
     """
     splits = {"training": train_source, "validation": val_source}
+    scans = _scans(splits, undecodable, cache_dir, num_workers, progress)
+    for name, found in scans.items():
+        unlabelled = len(found.sizes) - len(found.undecodable) - sum(found.class_counts)
+        if unlabelled:
+            raise UserError(
+                f"{unlabelled:,} of the {len(found.sizes):,} {name} images have no label. Choose "
+                "another split; unlabelled images can be evaluated: --mode=eval."
+            )
+    lost = _lost_classes(train_source, scans["training"])
+    if lost:
+        raise UserError(
+            f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
+            f"{_list(train_source, 'training', scans['training'], cache_dir)}"
+            "Repair them, or remove the classes from every split."
+        )
+    _tell(splits, scans, cache_dir)
+    train, val = (_decodable(source, scans[name]) for name, source in splits.items())
+    return Checked(train.source, val, scans["training"].mean_rgb)
+
+
+def check_one(
+    source: Source,
+    *,
+    name: str,
+    undecodable: str,
+    cache_dir: str,
+    num_workers: int = 0,
+    progress: bool = True,
+) -> Images:
+    """Scans one split, labelled or not, and refuses or leaves out what can't be decoded.
+
+    Args:
+      source: The split.
+      name: What messages call its images.
+      undecodable, cache_dir, num_workers, progress: See `check`.
+
+    Raises:
+      UserError: Images can't be decoded, and the choice is "refuse" or none is left.
+    """
+    scans = _scans({name: source}, undecodable, cache_dir, num_workers, progress)
+    _tell({name: source}, scans, cache_dir)
+    return _decodable(source, scans[name])
+
+
+def _scans(
+    splits: Mapping[str, Source], undecodable: str, cache_dir: str, num_workers: int, progress: bool
+) -> dict[str, Scan]:
     scans = {
         name: scan(source, cache_dir, name=name, num_workers=num_workers, progress=progress)
         for name, source in splits.items()
     }
     lists = {
-        name: f"{len(found.undecodable):,} of the {len(splits[name]):,} {name} images can't be "
-        f"decoded (all in {cache_path(splits[name], cache_dir)}):\n{_named(found.undecodable)}"
+        name: _list(splits[name], name, found, cache_dir)
         for name, found in scans.items()
         if found.undecodable
     }
     if lists and undecodable == "refuse":
         raise UserError(
             "".join(lists.values())
-            + "Repair or remove them, or train without them: --config.data.undecodable=leave_out."
+            + "Repair or remove them, or go on without them: --config.data.undecodable=leave_out."
         )
     for name, found in scans.items():
         if found.mean_rgb is None:
             raise UserError(f"{lists[name]}None is left. Look at what data.dir holds.")
-    lost = _lost_classes(train_source, scans["training"])
-    if lost:
-        raise UserError(
-            f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
-            f"{lists['training']}Repair them, or remove the classes from every split."
-        )
-    for name in lists:
-        keys = _and_more([image.key for image in scans[name].undecodable])
-        print(
-            f"{len(scans[name].undecodable):,} of the {len(splits[name]):,} {name} images can't be "
-            f"decoded and are left out: {keys} (all in {cache_path(splits[name], cache_dir)})."
-        )
-    return Checked(
-        *(_decodable(source, scans[name]) for name, source in splits.items()),
-        scans["training"].mean_rgb,
+    return scans
+
+
+def _list(source: Source, name: str, found: Scan, cache_dir: str) -> str:
+    return (
+        f"{len(found.undecodable):,} of the {len(source):,} {name} images can't be "
+        f"decoded (all in {cache_path(source, cache_dir)}):\n{_named(found.undecodable)}"
     )
+
+
+def _tell(splits: Mapping[str, Source], scans: Mapping[str, Scan], cache_dir: str) -> None:
+    for name, found in scans.items():
+        if found.undecodable:
+            keys = _and_more([image.key for image in found.undecodable])
+            print(
+                f"{len(found.undecodable):,} of the {len(splits[name]):,} {name} images can't be "
+                f"decoded and are left out: {keys} (all in {cache_path(splits[name], cache_dir)})."
+            )
 
 
 def scan(
@@ -153,6 +213,7 @@ def _pass(source: Source, description: str, num_workers: int, progress: bool) ->
     examined = grain.MapDataset.range(len(source)).map(_Examine(source))
     chunks = examined.batch(IMAGES_A_MESSAGE, batch_fn=list)
     total, counts, undecodable = np.zeros(3), np.zeros(len(source.class_names), int), []
+    sizes = []
     with (
         contextlib.closing(pipeline.prefetched(chunks, num_workers)) as results,
         tqdm(total=len(source), desc=description, unit=" images", disable=not progress) as bar,
@@ -161,17 +222,22 @@ def _pass(source: Source, description: str, num_workers: int, progress: bool) ->
             for result in chunk:
                 if isinstance(result, Undecodable):
                     undecodable.append(result)
+                    sizes.append((0, 0))
                 else:
                     total += result.mean_rgb
-                    counts[result.label] += 1
+                    if result.label >= 0:
+                        counts[result.label] += 1
+                    sizes.append(result.size)
             bar.update(len(chunk))
-    mean = tuple((total / counts.sum()).tolist()) if counts.any() else None
-    return Scan(mean, tuple(counts.tolist()), tuple(undecodable))
+    num_decodable = len(source) - len(undecodable)
+    mean = tuple((total / num_decodable).tolist()) if num_decodable else None
+    return Scan(mean, tuple(counts.tolist()), tuple(undecodable), np.array(sizes, np.int32))
 
 
 class _Decodable(NamedTuple):
     label: int
     mean_rgb: list[float]  # No array: Grain would put each into shared memory of its own.
+    size: tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +252,7 @@ class _Examine(grain.MapTransform):
             return Undecodable(int(element), error.key, error.reason)
         levels = np.reshape(image.histogram(), (3, 256))
         mean = levels @ np.arange(256) / (image.width * image.height)
-        return _Decodable(example.label, mean.tolist())
+        return _Decodable(example.label, mean.tolist(), (image.height, image.width))
 
 
 def _still(source: Source, known: Scan) -> Scan | None:
@@ -208,11 +274,12 @@ def _lost_classes(source: Source, found: Scan) -> list[str]:
     return [source.class_names[label] for label in labels if not found.class_counts[label]]
 
 
-def _decodable(source: Source, found: Scan) -> Source:
+def _decodable(source: Source, found: Scan) -> Images:
     if not found.undecodable:
-        return source
+        return Images(source, found.sizes)
     left_out = [image.index for image in found.undecodable]
-    return Subset(source, np.setdiff1d(np.arange(len(source)), left_out))
+    left = np.setdiff1d(np.arange(len(source)), left_out)
+    return Images(Subset(source, left), found.sizes[left])
 
 
 def _named(undecodable: Sequence[Undecodable]) -> str:
@@ -243,16 +310,26 @@ def _load(path: pathlib.Path) -> Scan | None:
             mean_rgb=saved["mean_rgb"] and tuple(saved["mean_rgb"]),
             class_counts=tuple(saved["class_counts"]),
             undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
+            sizes=_unpacked(saved["sizes"]),
         )
     # Absent, cut short by the machine's end, or of another version.
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return None
 
 
 def _save(found: Scan, path: pathlib.Path) -> None:
-    saved = dataclasses.asdict(found) | {
-        "undecodable": [image._asdict() for image in found.undecodable]
+    saved = vars(found) | {
+        "undecodable": [image._asdict() for image in found.undecodable],
+        "sizes": _packed(found.sizes),
     }
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(saved, indent=1) + "\n")
-    partial.replace(path)
+    files.write_text(path, json.dumps(saved, indent=1) + "\n")
+
+
+def _packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
+    # Of ImageNet's training images 2 MB; as numbers in text 30.
+    return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes())).decode()
+
+
+def _unpacked(text: str) -> Int32[np.ndarray, "n 2"]:
+    data = zlib.decompress(base64.b64decode(text))
+    return np.frombuffer(data, "<i4").astype(np.int32).reshape(-1, 2)

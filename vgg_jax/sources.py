@@ -1,61 +1,15 @@
 """Images and labels by index: any TFDS data set, a folder of class folders, the embedded set."""
 
 import contextlib
-import dataclasses
-import hashlib
 import io
-import os
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
 
-from vgg_jax.errors import UndecodableError, UserError
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
-)
-
-
-class Example(NamedTuple):
-    """One undecoded image.
-
-    Attributes:
-      image: The bytes of the image file.
-      label: Index into the source's class names.
-      key: What names it to a person: a path, or a number in its split.
-    """
-
-    image: bytes
-    label: int
-    key: str
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Random access to the examples of one split; picklable, for the worker processes.
-
-    Attributes:
-      class_names: By label.
-      fingerprint: Hash of the index. Runs that resume on another index are refused.
-      contents_key: As the fingerprint, and with when the files were last written to, which tells
-        images of equal names and sizes apart: for what is kept of their contents.
-    """
-
-    class_names: tuple[str, ...]
-    fingerprint: str
-    contents_key: str
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Example: ...
-
-    def label(self, index: int) -> int:
-        """Returns the label alone, of an image that may not be readable."""
-        ...
+from vgg_jax.errors import UserError
+from vgg_jax.examples import Example, Source, Subset, hashed
+from vgg_jax.folder import FolderSource
 
 
 def open_sources(
@@ -86,13 +40,14 @@ def open_sources(
     """
     splits = [train_split]
     if not held_out:
-        splits.append(val_split or ("val" if name == "folder" else "validation"))
-    if name == "folder":
-        opened = [FolderSource(directory, split) for split in splits]
-    elif name == "shapes":
-        opened = _open_shapes(pathlib.Path(cache_dir).expanduser(), splits)
-    else:
-        opened = _open_tfds(name, directory, splits)
+        splits.append(val_split or default_val_split(name))
+    opened = _open(name, directory, splits, cache_dir)
+    for split, source in zip(splits, opened, strict=True):
+        if not source.class_names:
+            raise UserError(
+                f"{split!r} of {directory} holds no class folders: its images have no labels to "
+                "train on or validate with. Unlabelled images can be evaluated: --mode=eval."
+            )
     if held_out:
         return _hold_out(opened[0], held_out, seed)
     train, val = opened
@@ -105,6 +60,35 @@ def open_sources(
     return train, val
 
 
+def open_val_source(
+    name: str,
+    directory: str,
+    *,
+    train_split: str,
+    val_split: str,
+    cache_dir: str,
+    held_out: int = 0,
+    seed: int = 0,
+) -> Source:
+    """Opens what `open_sources` validates on, alone; it may be unlabelled."""
+    splits = [train_split if held_out else val_split or default_val_split(name)]
+    (source,) = _open(name, directory, splits, cache_dir)
+    return _hold_out(source, held_out, seed)[1] if held_out else source
+
+
+def default_val_split(name: str) -> str:
+    """Returns the split that an empty val_split means."""
+    return "val" if name == "folder" else "validation"
+
+
+def _open(name: str, directory: str, splits: Sequence[str], cache_dir: str) -> list[Source]:
+    if name == "folder":
+        return [FolderSource(directory, split) for split in splits]
+    if name == "shapes":
+        return _open_shapes(pathlib.Path(cache_dir).expanduser(), splits)
+    return _open_tfds(name, directory, splits)
+
+
 def _hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
     if not 0 < count < len(source):
         raise UserError(
@@ -113,73 +97,6 @@ def _hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
         )
     order = np.random.default_rng(seed).permutation(len(source))
     return Subset(source, np.sort(order[count:])), Subset(source, np.sort(order[:count]))
-
-
-class FolderSource:
-    """A folder of class folders: directory/split/CLASS/image.jpg, labelled in sorted order."""
-
-    def __init__(self, directory: str | os.PathLike[str], split: str) -> None:
-        if not str(directory):
-            raise UserError(
-                "data.name is 'folder' but data.dir is empty. Set --config.data.dir to the folder "
-                f"that holds {split}/CLASS/image.jpg."
-            )
-        self._root = pathlib.Path(directory).expanduser() / split
-        if not self._root.is_dir():
-            raise UserError(
-                f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
-                f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to what its "
-                "folders are called."
-            )
-        self.class_names = tuple(
-            sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir())
-        )
-        digest = hashlib.sha256()
-        names, labels, newest_ns = [], [], 0
-        for label, class_name in enumerate(self.class_names):
-            with os.scandir(self._root / class_name) as entries:
-                files = sorted(
-                    (entry.name, entry.stat())
-                    for entry in entries
-                    if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
-                )
-            if not files:
-                raise UserError(
-                    f"The class folder {self._root / class_name} holds no images "
-                    f"({', '.join(IMAGE_SUFFIXES)}). Fill it or remove it from every split."
-                )
-            for name, stat in files:
-                line = f"{class_name}/{name}:{stat.st_size}\n"
-                digest.update(line.encode("utf-8", "surrogateescape"))
-                newest_ns = max(newest_ns, stat.st_mtime_ns)
-                names.append(os.fsencode(name))
-                labels.append(label)
-        if not names:
-            raise UserError(f"{self._root} holds no class folders.")
-        # Arrays, since a worker process receives a copy: 1.3 million strings pickle to 100 MB.
-        self._names, self._labels = np.array(names), np.array(labels, np.int32)
-        self.fingerprint = digest.hexdigest()
-        self.contents_key = _hashed(self.fingerprint, split, newest_ns)
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, index: int) -> Example:
-        label = self.label(index)
-        path = self._root / self.class_names[label] / os.fsdecode(bytes(self._names[index]))
-        # Names needn't be UTF-8, and are printed.
-        key = os.fsencode(path).decode("utf-8", "backslashreplace")
-        try:
-            data = path.read_bytes()
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            raise UndecodableError(key, error.strerror) from error
-        except OSError as error:  # As of a server that doesn't answer: the image may be good.
-            raise UserError(f"{key} can't be read at present: {error.strerror}.") from error
-        return Example(data, label, key)
-
-    def label(self, index: int) -> int:
-        """See `Source`."""
-        return int(self._labels[index])
 
 
 class TfdsSource:
@@ -202,11 +119,12 @@ class TfdsSource:
             )
         except ValueError as error:  # An unknown split; TFDS lists the known ones.
             raise UserError(f"{builder.info.full_name}: {error}") from error
+        self._split = split
         self._name = f"{builder.info.full_name}/{split}"
         shards = [(s.name, s.shard_lengths) for s in builder.info.splits.values()]
-        self.fingerprint = _hashed(self._name, shards)
+        self.fingerprint = hashed(self._name, shards)
         info = pathlib.Path(builder.data_path) / "dataset_info.json"
-        self.contents_key = _hashed(self.fingerprint, info.stat().st_mtime_ns)
+        self.contents_key = hashed(self.fingerprint, info.stat().st_mtime_ns)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -222,46 +140,10 @@ class TfdsSource:
         """See `Source`."""
         return int(self._records[index]["label"])
 
-
-@dataclasses.dataclass(frozen=True)
-class Subset:
-    """Some of a source's examples."""
-
-    source: Source
-    indices: Int[np.ndarray, " n"]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The whole source's: labels don't change."""
-        return self.source.class_names
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the source's and of the choice."""
-        return _hashed(self.source.fingerprint, self._chosen)
-
-    @property
-    def contents_key(self) -> str:
-        """Likewise."""
-        return _hashed(self.source.contents_key, self._chosen)
-
-    @property
-    def _chosen(self) -> str:
-        return hashlib.sha256(self.indices.astype(np.int64).tobytes()).hexdigest()
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.source[int(self.indices[index])]
-
-    def label(self, index: int) -> int:
-        """See `Source`."""
-        return self.source.label(int(self.indices[index]))
-
-
-def _hashed(*parts: object) -> str:
-    return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
+    def name(self, index: int) -> str:
+        """See `Source`: the file's name, where TFDS has kept it."""
+        file_name = self._records[index].get("file_name", b"")
+        return file_name.decode() or f"{self._split}[{index}]"
 
 
 def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSource]:

@@ -16,6 +16,7 @@ from vgg_jax import (
     chance,
     config,
     curves,
+    files,
     initial,
     metrics,
     optim,
@@ -26,10 +27,10 @@ from vgg_jax import (
 )
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
+from vgg_jax.examples import Source
 from vgg_jax.loop import Loop, Progress
 from vgg_jax.model import VGG, Params
 from vgg_jax.optim import PlateauState
-from vgg_jax.sources import Source
 from vgg_jax.step import TrainState
 from vgg_jax.stopping import StopRequest
 
@@ -263,7 +264,5 @@ def _finish(c: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
     result = {"last": last, "best": best}
-    partial = workdir / "result.json.partial"
-    partial.write_text(json.dumps(result, indent=2) + "\n")
-    partial.replace(workdir / "result.json")
+    files.write_text(workdir / "result.json", json.dumps(result, indent=2) + "\n")
     return result

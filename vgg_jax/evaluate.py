@@ -1,0 +1,228 @@
+"""Evaluates a run's checkpoint: dense, multi-crop or both, at one or several Q (§3.2)."""
+
+import contextlib
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jaxtyping import Bool, Int32
+from ml_collections import ConfigDict
+from PIL import Image
+from tqdm import tqdm
+
+import vgg_jax
+from vgg_jax import config, images, summary, trained
+from vgg_jax.errors import UserError
+from vgg_jax.examples import Source
+from vgg_jax.passes import Pass, SingleMethod
+from vgg_jax.posteriors import Posteriors, Unfinished, combine, load
+from vgg_jax.scan import Images
+from vgg_jax.stopping import StopRequest
+from vgg_jax.trained import TrainedNet
+
+
+def load_net(c: ConfigDict, workdir: pathlib.Path, source: Source) -> TrainedNet:
+    """Loads the checkpoint that a config's evaluation names, and checks that it suits the images.
+
+    Raises:
+      UserError: There is no checkpoint, it is of another net than the config's, or the images have
+        other classes.
+    """
+    net = trained.load(
+        workdir, checkpoint=c.eval.checkpoint, dtype=c.eval.dtype, pooling=c.eval.pooling
+    )
+    names = source.class_names
+    if names and names != net.class_names:
+        differing = sorted({*names} ^ {*net.class_names}) or ["their order"]
+        raise UserError(
+            f"The {len(names)} classes of the images are not the {len(net.class_names)} that the "
+            f"net in {workdir} tells apart: they differ in {', '.join(differing[:5])}"
+            f"{' and more' if len(differing) > 5 else ''}. Choose the data set with "
+            "--config.data.name, .dir and .val_split, or another --workdir."
+        )
+    return net
+
+
+def evaluate(
+    c: ConfigDict, workdir: pathlib.Path, net: TrainedNet, split: str, data: Images
+) -> list[str]:
+    """Computes the posteriors that are missing, and writes a JSON file for each result.
+
+    Args:
+      c: A config that `config.validate` has passed; its eval says what to do.
+      workdir: Of the run.
+      net: See `load_net`.
+      split: What the files are called after.
+      data: The images.
+
+    Returns:
+      A line for each result: of "both" the two methods, then their average. On other processes
+      than the first none.
+
+    Raises:
+      UserError: Files of other images lie there, or posteriors are not finite.
+      StoppedError: A signal asked it to stop, and it has saved.
+    """
+    scales, singles = config.test_scales(c), config.METHODS[c.eval.method]
+    with StopRequest() as stop:
+        job = _Job(c, workdir, net, net.digest(), split, data, stop)
+        parts = {method: {q: job.posteriors(method, q) for q in scales} for method in singles}
+    if jax.process_index():
+        return []
+    return [
+        summary.write(
+            summary.path(workdir, split, method, scales),
+            combine({single: parts[single] for single in config.METHODS[method]}),
+            f"{method}, Q = {', '.join(map(str, scales))}",
+            {
+                "run": c.name,
+                "split": split,
+                "method": method,
+                "scales": list(scales),
+                "checkpoint_step": net.step,
+            },
+        )
+        for method in dict.fromkeys([*singles, c.eval.method])
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    c: ConfigDict
+    workdir: pathlib.Path
+    net: TrainedNet
+    digest: str
+    split: str
+    data: Images
+    stop: StopRequest
+
+    def posteriors(self, method: SingleMethod, scale: int) -> Posteriors:
+        """Computes or reads one file; on other processes than the first values alone."""
+        path = summary.path(self.workdir, self.split, method, [scale], ".npz")
+        identity = self._identity(method, scale)
+        is_writer = jax.process_index() == 0
+        known = self._known(path, identity) if is_writer else None
+        unfinished = Unfinished(
+            path.with_suffix(".unfinished") if is_writer and known is None else None,
+            identity,
+            len(self.data.source),
+            len(self.net.class_names),
+            save_every_s=self.c.eval.save_every_s,
+        )
+        done = unfinished.done | (known is not None)
+        if jax.process_count() > 1:
+            done = multihost_utils.broadcast_one_to_all(done)
+        if known is not None or done.all():
+            return known
+        made_by = {"identity": identity, **self._compute(method, scale, unfinished, done)}
+        names, labels = self._names_and_labels() if is_writer else ((), np.zeros(0, np.int32))
+        result = Posteriors(names, labels, self.net.class_names, unfinished.values, made_by)
+        if is_writer:
+            result.save(path)
+            unfinished.remove()
+        return result
+
+    def _identity(self, method: SingleMethod, scale: int) -> dict[str, Any]:
+        net = self.net
+        return {
+            "parameters": self.digest,
+            "net": net.model.net,
+            "crop_px": net.model.crop_px,
+            "mean_rgb": list(net.mean_rgb),
+            "input_scale": net.input_scale,
+            "pooling": net.model.pooling,
+            "dtype": str(net.model.dtype),
+            "images": self.data.source.fingerprint,
+            "method": method,
+            "scale": scale,
+        }
+
+    def _known(self, path: pathlib.Path, identity: dict[str, Any]) -> Posteriors | None:
+        if not path.exists():
+            return None
+        known = load(path)
+        theirs = known.made_by["identity"]
+        if theirs["images"] != identity["images"]:
+            raise UserError(
+                f"{path} holds the posteriors of other images. Move it away, or call these images "
+                "another split: --config.data.val_split."
+            )
+        if theirs == identity:
+            return known
+        differing = [key for key in identity if theirs.get(key) != identity[key]]
+        print(f"{path} was made with other {', '.join(differing)}; it is made again.")
+        return None
+
+    def _compute(
+        self,
+        method: SingleMethod,
+        scale: int,
+        unfinished: Unfinished,
+        done: Bool[np.ndarray, " n"],
+    ) -> dict[str, Any]:
+        begin_s, num_images = time.monotonic(), len(self.data.source)
+        single = Pass(
+            self.net,
+            _Decoded(self.data.source),
+            self.data.sizes,
+            method=method,
+            scale=scale,
+            batch_px=self.c.eval.batch_px,
+            num_workers=self.c.data.num_workers,
+        )
+        with (
+            contextlib.closing(single.run(done)) as results,
+            tqdm(
+                desc=f"{method} Q={scale}",
+                total=num_images,
+                initial=int(unfinished.done.sum()),
+                unit=" images",
+                disable=jax.process_index() != 0,
+            ) as bar,
+        ):
+            for indices, values in results:
+                if self.stop:
+                    unfinished.save()
+                    raise self.stop.error(
+                        "Stopped; what was computed is kept, and the same command goes on from it."
+                    )
+                bar.update(int((~unfinished.done[indices]).sum()))
+                unfinished.add(indices, values)
+        if jax.process_index() == 0 and not unfinished.done.all():
+            raise RuntimeError(
+                f"The pass computed {unfinished.done.sum():,} images of {num_images:,}. This is a "
+                "bug; please report it."
+            )
+        seconds = time.monotonic() - begin_s - single.compile_s
+        return {
+            "run": self.c.name,
+            "checkpoint_step": self.net.step,
+            "num_images": num_images,
+            "images_computed": int(num_images - done.sum()),  # The others were kept from before.
+            "seconds": round(seconds, 3),
+            "compile_s": round(single.compile_s, 3),
+            "shapes": len(single.plan.shapes),
+            "waste": round(single.plan.waste, 4),
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "jax": jax.__version__,
+            "vgg_jax": vgg_jax.__version__,
+        }
+
+    def _names_and_labels(self) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
+        source = self.data.source
+        indices = range(len(source))
+        labels = np.array([source.label(i) for i in indices], np.int32)
+        return tuple(source.name(i) for i in indices), labels
+
+
+@dataclasses.dataclass(frozen=True)
+class _Decoded:
+    source: Source
+
+    def __call__(self, index: int) -> Image.Image:
+        example = self.source[index]
+        return images.decode(example.image, example.key)

@@ -1,0 +1,26 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a path beside `path` to write to; at the end it takes its place.
+
+    After an error, or killed on the way, `path` is what it was.
+    """
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a text file."""
+    with written_aside(path) as aside:
+        aside.write_text(text)
