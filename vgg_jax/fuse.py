@@ -82,7 +82,7 @@ def fuse(
         )
     if missing:
         raise UserError(
-            f"These evaluations of {split!r} are missing. With each run's own config and overrides:\n"
+            f"Evaluations of {split!r} are missing. With each run's own config and overrides:\n"
             + "".join(missing)
         )
     names = [pathlib.Path(workdir).resolve().name for workdir in runs]
