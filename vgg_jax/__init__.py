@@ -1,3 +1,14 @@
 """VGG in JAX: the nets, the recipe and the protocol of Simonyan & Zisserman 2015."""
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # `vgg_jax.load`. Commands and worker processes import the package without JAX.
+    if name == "load":
+        from vgg_jax.trained import load
+
+        return load
+    raise AttributeError(f"module 'vgg_jax' has no attribute {name!r}")

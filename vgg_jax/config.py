@@ -148,6 +148,18 @@ def check_scales(scales: Sequence[int], crop_px: int) -> None:
     )
 
 
+def parse_scales(scales: Sequence[str] | None) -> tuple[int, ...]:
+    """Returns a command's --scales as numbers; none where it isn't given.
+
+    Raises:
+      UserError: They are no numbers.
+    """
+    try:
+        return tuple(int(scale) for scale in scales or ())
+    except ValueError as error:
+        raise UserError("--scales takes whole numbers: --scales=256,384,512.") from error
+
+
 def input_scale(c: ConfigDict) -> float:
     """Returns what the mean-subtracted input is multiplied by.
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and their names in print."""
 
 import contextlib
 import os
@@ -24,3 +24,8 @@ def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a text file."""
     with written_aside(path) as aside:
         aside.write_text(text)
+
+
+def printable(path: str | pathlib.Path) -> str:
+    """Returns a path as text that can be printed: names needn't be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

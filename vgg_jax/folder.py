@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from vgg_jax import files
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.examples import Example, hashed
 
@@ -13,6 +14,11 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
 )
+
+
+def is_image(name: str) -> bool:
+    """Tells whether a file is taken for an image, by its suffix."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 class FolderSource:
@@ -41,17 +47,17 @@ class FolderSource:
         names, labels, newest_ns = [], [], 0
         for label, class_name in enumerate(self.class_names) if self.class_names else [(-1, "")]:
             with os.scandir(self._root / class_name) as entries:
-                files = sorted(
+                found = sorted(
                     (entry.name, entry.stat())
                     for entry in entries
-                    if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file()
+                    if is_image(entry.name) and entry.is_file()
                 )
-            if not files and class_name:
+            if not found and class_name:
                 raise UserError(
                     f"The class folder {self._root / class_name} holds no images "
                     f"({', '.join(IMAGE_SUFFIXES)}). Fill it or remove it from every split."
                 )
-            for name, stat in files:
+            for name, stat in found:
                 line = f"{class_name}/{name}:{stat.st_size}\n"
                 digest.update(line.encode("utf-8", "surrogateescape"))
                 newest_ns = max(newest_ns, stat.st_mtime_ns)
@@ -69,7 +75,7 @@ class FolderSource:
 
     def __getitem__(self, index: int) -> Example:
         path = self._root / self._relative(index)
-        key = _printable(path)
+        key = files.printable(path)
         try:
             data = path.read_bytes()
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
@@ -84,13 +90,8 @@ class FolderSource:
 
     def name(self, index: int) -> str:
         """See `Source`: CLASS/image.jpg."""
-        return _printable(self._relative(index))
+        return files.printable(self._relative(index))
 
     def _relative(self, index: int) -> pathlib.Path:
         folder = self.class_names[self.label(index)] if self.class_names else ""
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
-
-
-def _printable(path: pathlib.Path) -> str:
-    # Names needn't be UTF-8, and are printed.
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

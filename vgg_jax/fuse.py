@@ -25,7 +25,7 @@ def main(argv: list[str]) -> None:
     if len(workdirs) < 2 or len({path.resolve() for path in workdirs}) < len(workdirs):
         raise UserError("Give the workdirs of two runs or more, each once.")
     out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else workdirs[0].parent / "fused"
-    print(fuse(workdirs, _METHOD.value, _parsed(_SCALES.value), _SPLIT.value, out))
+    print(fuse(workdirs, _METHOD.value, config.parse_scales(_SCALES.value), _SPLIT.value, out))
 
 
 def fuse(
@@ -93,13 +93,6 @@ def fuse(
         f"{' + '.join(names)}, {method}, Q = {', '.join(map(str, of_scales))}",
         {"runs": list(runs), "split": split, "method": method, "scales": of_scales},
     )
-
-
-def _parsed(scales: Sequence[str] | None) -> tuple[int, ...]:
-    try:
-        return tuple(int(scale) for scale in scales or ())
-    except ValueError as error:
-        raise UserError("--scales takes whole numbers: --scales=256,384,512.") from error
 
 
 if __name__ == "__main__":

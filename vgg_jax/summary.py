@@ -87,9 +87,7 @@ def line(file: pathlib.Path) -> str:
 def top_classes(posteriors: Posteriors, index: int, top: int = TOP) -> list[tuple[str, float]]:
     """Returns an image's most probable classes, with their probabilities."""
     values = posteriors.values[index]
-    # Stable: of equal posteriors the lower class comes first, as `topk.wrong` has it.
-    order = np.argsort(-values, kind="stable")[:top]
-    return [(posteriors.class_names[i], float(values[i])) for i in order]
+    return [(posteriors.class_names[k], float(values[k])) for k in topk.best(values, top)]
 
 
 def _write_csv(path: pathlib.Path, posteriors: Posteriors) -> None:

@@ -27,6 +27,11 @@ def wrong(
     return rank >= k
 
 
+def best(posteriors: Float[np.ndarray, " c"], k: int) -> Int[np.ndarray, " k"]:
+    """Returns an image's k most probable classes, or all where there are fewer, the best first."""
+    return np.argsort(-posteriors, kind="stable")[:k]  # Stable: ties as in `wrong`.
+
+
 def interval(num_wrong: int, num_images: int) -> tuple[float, float]:
     """Returns the 95% interval of an error in percent (Wilson 1927).
 

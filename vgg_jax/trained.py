@@ -11,11 +11,13 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
+from tqdm import tqdm
 
 from vgg_jax import augment, chain, config, images, initial, protocol, sharding
+from vgg_jax.architectures import CELL_PX
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
 from vgg_jax.model import VGG, Params, Pooling, activations
@@ -73,20 +75,45 @@ class TrainedNet:
         Raises:
           UserError: A scale is below the net's crop, or an image is none.
         """
-        scales = scales or config.test_scales(self.config)
-        config.check_scales(scales, self.model.crop_px)
         opened = [_to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
-        total = np.zeros((len(opened), len(self.class_names)))
-        methods = config.METHODS[method]
-        for one in methods:
-            for scale in scales:
-                single = Pass(
-                    self, opened.__getitem__, sizes, method=one, scale=scale, batch_px=batch_px
-                )
+        return self.posteriors_of(
+            opened.__getitem__,
+            sizes.reshape(-1, 2),
+            method=method,
+            scales=scales,
+            batch_px=batch_px,
+        )
+
+    def posteriors_of(
+        self,
+        load_image: Callable[[int], Image.Image],
+        sizes: Int32[np.ndarray, "n 2"],
+        *,
+        method: Method = "dense",
+        scales: Sequence[int] = (),
+        batch_px: int = 2**22,
+        progress: bool = False,
+    ) -> Float32[np.ndarray, "n c"]:
+        """As `posteriors`, of images that needn't all be in memory.
+
+        Args:
+          load_image: From an image's index to the image, RGB; called from several threads.
+          sizes: Height and width of each image, px.
+          method, scales, batch_px: See `posteriors`.
+          progress: Whether to show a progress bar.
+        """
+        scales = scales or config.test_scales(self.config)
+        config.check_scales(scales, self.model.crop_px)
+        total = np.zeros((len(sizes), len(self.class_names)))
+        passes = [(one, scale) for one in config.METHODS[method] for scale in scales]
+        with tqdm(total=len(passes) * len(sizes), unit=" images", disable=not progress) as bar:
+            for one, scale in passes:
+                single = Pass(self, load_image, sizes, method=one, scale=scale, batch_px=batch_px)
                 for indices, values in single.run():
                     total[indices] += values
-        return (total / (len(methods) * len(scales))).astype(np.float32)
+                    bar.update(len(indices))
+        return (total / len(passes)).astype(np.float32)
 
     def score_map(
         self, image: RgbImage, *, scale: int | None = None, stride_px: int = 32
@@ -112,6 +139,8 @@ class TrainedNet:
             raise UserError(f"stride_px={stride_px} must be 32, 16, 8, 4, 2 or 1.")
         pixels = self._rescaled(image, scale)
         size = np.array(pixels.shape[:2])
+        # Padded, so that images of about one size share a program.
+        pixels = np.pad(pixels, [*((0, -n % CELL_PX) for n in size), (0, 0)])
         offsets = range(0, 32, stride_px)
         crop_px = self.model.crop_px
         result = np.zeros((*((size - crop_px) // stride_px + 1), len(self.class_names)), np.float32)
