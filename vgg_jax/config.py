@@ -4,11 +4,12 @@ import json
 import math
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from configs import base
-from vgg_jax import architectures, files
+from vgg_jax import architectures, files, sources
 from vgg_jax.errors import UserError
 
 # What may change between a run and its resumption: it doesn't change the result, or, as the number
@@ -126,7 +127,25 @@ def split(c: ConfigDict) -> str:
     """Returns what the images are called that a config validates on and evaluates."""
     if c.data.held_out:
         return "held_out"
-    return c.data.val_split or ("val" if c.data.name == "folder" else "validation")
+    return c.data.val_split or sources.default_val_split(c.data.name)
+
+
+def source_arguments(c: ConfigDict) -> dict[str, Any]:
+    """Returns what `sources.open_sources` and `.open_val_source` are called with."""
+    return {
+        "name": c.data.name,
+        "directory": c.data.dir,
+        "train_split": c.data.train_split,
+        "val_split": c.data.val_split,
+        "cache_dir": c.data.cache_dir,
+        "held_out": c.data.held_out,
+        "seed": c.seed,
+    }
+
+
+def scan_arguments(c: ConfigDict) -> dict[str, Any]:
+    """Returns what `scan.check` and `.check_one` are called with, but for the splits."""
+    return {key: c.data[key] for key in ("undecodable", "cache_dir", "num_workers")}
 
 
 def check_scales(scales: Sequence[int], crop_px: int) -> None:

@@ -60,9 +60,9 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
         if not resumes:
             overrides = config_flags.get_override_values(flags.FLAGS["config"])
             chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
-        train_source, val_source = sources.open_sources(**_data(c))
+        train_source, val_source = sources.open_sources(**config.source_arguments(c))
         config.resolve_num_classes(c.num_classes, train_source.class_names)
-        data = scan.check(train_source, val_source, **_scanning(c))
+        data = scan.check(train_source, val_source, **config.scan_arguments(c))
         val = data.val
 
         from vgg_jax import train
@@ -82,31 +82,14 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
 
 def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = None) -> list[str]:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
-    source = val.source if val else sources.open_val_source(**_data(c))
+    source = val.source if val else sources.open_val_source(**config.source_arguments(c))
 
     from vgg_jax import compilation, evaluate
 
     compilation.keep(c.data.cache_dir)
     net = evaluate.load_net(c, workdir, source)
-    val = val or scan.check_one(source, name=config.split(c), **_scanning(c))
+    val = val or scan.check_one(source, name=config.split(c), **config.scan_arguments(c))
     return evaluate.evaluate(c, workdir, net, config.split(c), val)
-
-
-def _data(c: ConfigDict) -> dict[str, Any]:
-    return {
-        "name": c.data.name,
-        "directory": c.data.dir,
-        "train_split": c.data.train_split,
-        "val_split": c.data.val_split,
-        "cache_dir": c.data.cache_dir,
-        "held_out": c.data.held_out,
-        "seed": c.seed,
-    }
-
-
-def _scanning(c: ConfigDict) -> dict[str, Any]:
-    keys = ("undecodable", "cache_dir", "num_workers")
-    return {key: c.data[key] for key in keys}
 
 
 def _refuse_unusable(workdir: pathlib.Path) -> None:

@@ -1,0 +1,161 @@
+"""Measures the evaluation of a trained net: `python -m launch.benchmark --workdir=runs/caltech`.
+
+Prints Markdown. The methods beside one another, as Table 5 has them, with their times; and dense
+evaluation in batches of mixed sizes beside the same net applied to one image after the other. All
+images are decoded beforehand, and all times are of this one run.
+"""
+
+import pathlib
+import statistics
+import time
+
+import jax
+import numpy as np
+from absl import flags
+from jaxtyping import Float32, Int32
+from PIL import Image
+
+from vgg_jax import commands, config, images, scan, sources, topk, trained
+from vgg_jax.passes import Pass
+from vgg_jax.trained import TrainedNet
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Of the run.", required=True)
+_SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: the run's.")
+_IMAGES = flags.DEFINE_integer("images", None, "How many, drawn at random. Default: all.", 1)
+_REPEATS = flags.DEFINE_integer("repeats", 3, "Of the times, of which the median is taken.", 1)
+
+
+def main(argv: list[str]) -> None:
+    """Prints both comparisons for one run."""
+    del argv
+    net = trained.load(_WORKDIR.value)
+    c = net.config
+    source = sources.open_val_source(**config.source_arguments(c))
+    checked = scan.check_one(source, name=config.split(c), **config.scan_arguments(c)).source
+    chosen = np.random.default_rng(0).permutation(len(checked))[: _IMAGES.value]
+    photos = [images.decode(checked[int(i)].image) for i in chosen]
+    labels = np.array([checked.label(int(i)) for i in chosen], np.int32)
+    scales = config.parse_scales(_SCALES.value) or config.test_scales(c)
+    config.check_scales(scales, net.model.crop_px)
+    print(
+        f"Net {net.model.net}, width {net.model.width}, crop {net.model.crop_px} px, "
+        f"{len(photos):,} images of {config.split(c)} ({pathlib.Path(_WORKDIR.value).name}), "
+        f"float32, {jax.device_count()} x {jax.devices()[0].device_kind}, JAX {jax.__version__}\n"
+    )
+    print_methods(net, photos, labels, scales)
+    print_batched(net, photos, scales[len(scales) // 2])
+
+
+def print_methods(
+    net: TrainedNet,
+    photos: list[Image.Image],
+    labels: Int32[np.ndarray, " n"],
+    scales: tuple[int, ...],
+) -> None:
+    """Prints the errors of dense, multi-crop and both, their differences, and the times."""
+    posteriors, seconds = {}, {}
+    for method in config.METHODS["both"]:
+        passes = [_pass(net, photos, method, scale) for scale in scales]
+        results = [_timed(each, len(photos)) for each in passes]
+        posteriors[method] = np.mean([values for values, _ in results], axis=0)
+        seconds[method] = sum(s for _, s in results)
+    posteriors["both"] = np.mean(list(posteriors.values()), axis=0)
+    seconds["both"] = sum(seconds.values())
+    print(f"Q = {', '.join(map(str, scales))}\n")
+    print(
+        "| method | top-1 error, % | top-5 error, % | seconds | images/s |\n|---|---|---|---|---|"
+    )
+    wrong = {}
+    for method, values in posteriors.items():
+        cells = []
+        for k in (1, 5):
+            wrong[method, k] = topk.wrong(values, labels, k)
+            low, high = topk.interval(int(wrong[method, k].sum()), len(labels))
+            cells.append(f"{100 * wrong[method, k].mean():.2f} ({low:.2f} to {high:.2f})")
+        rate = len(photos) / seconds[method]
+        print(f"| {method} | {' | '.join(cells)} | {seconds[method]:.1f} | {rate:.1f} |")
+    print("\n| less | top-1 | top-5 |\n|---|---|---|")
+    for a, b in (("multicrop", "dense"), ("both", "dense"), ("both", "multicrop")):
+        cells = []
+        for k in (1, 5):
+            low, high = topk.difference_interval(wrong[a, k], wrong[b, k])
+            less = 100 * (wrong[a, k].mean() - wrong[b, k].mean())
+            cells.append(f"{less:+.2f} ({low:+.2f} to {high:+.2f})")
+        print(f"| {a} - {b} | {' | '.join(cells)} |")
+
+
+def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
+    """Prints images/s of dense evaluation in batches, and of one image after the other."""
+    batched, single = _pass(net, photos, "dense", scale), _OneByOne(net, photos, scale)
+    times = {"in batches": [], "one by one": []}
+    for _ in range(_REPEATS.value):
+        together, s = _timed(batched, len(photos))
+        times["in batches"].append(s)
+        alone, s = single.timed()
+        times["one by one"].append(s)
+    rates = {name: len(photos) / statistics.median(s) for name, s in times.items()}
+    print(f"\nDense, Q = {scale}, medians of {_REPEATS.value}\n")
+    print("| | images/s | shapes | compilation, s |\n|---|---|---|---|")
+    for name, shapes, compile_s in (
+        ("in batches", len(batched.plan.shapes), batched.compile_s),
+        ("one by one", single.shapes, single.compile_s),
+    ):
+        print(f"| {name} | {rates[name]:.1f} | {shapes} | {compile_s:.1f} |")
+    print(
+        f"\nRatio {rates['in batches'] / rates['one by one']:.2f}; "
+        f"padding {batched.plan.waste:.1%}; largest difference of a posterior {np.abs(together - alone).max():.1e}"
+    )
+
+
+def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -> Pass:
+    sizes = np.array([(photo.height, photo.width) for photo in photos], np.int32)
+    batch_px = net.config.eval.batch_px
+    return Pass(net, photos.__getitem__, sizes, method=method, scale=scale, batch_px=batch_px)
+
+
+def _timed(each: Pass, count: int) -> tuple[Float32[np.ndarray, "n c"], float]:
+    compiled_s, begin_s = each.compile_s, time.monotonic()
+    parts = list(each.run())
+    seconds = time.monotonic() - begin_s - (each.compile_s - compiled_s)
+    values = np.concatenate([values for _, values in parts])
+    order = np.argsort(np.concatenate([indices for indices, _ in parts]))
+    assert len(order) == count
+    return values[order], seconds
+
+
+class _OneByOne:
+    """The plain way: the net on each image and its flip, unpadded, a program for each size."""
+
+    def __init__(self, net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
+        self._net, self._photos, self._scale = net, photos, scale
+        self._programs = {}
+        self.compile_s = 0.0
+
+    @property
+    def shapes(self) -> int:
+        return len(self._programs)
+
+    def timed(self) -> tuple[Float32[np.ndarray, "n c"], float]:
+        compiled_s, begin_s = self.compile_s, time.monotonic()
+        values = np.stack([self._compute(photo) for photo in self._photos])
+        return values, time.monotonic() - begin_s - (self.compile_s - compiled_s)
+
+    def _compute(self, photo: Image.Image) -> Float32[np.ndarray, " c"]:
+        pixels = images.rescale(photo, self._scale)
+        both = np.stack([pixels, pixels[:, ::-1]])
+        if both.shape not in self._programs:
+            begin_s = time.monotonic()
+            with jax.default_matmul_precision(self._net.precision):
+                lowered = jax.jit(self._posteriors).lower(self._net.params, both)
+            self._programs[both.shape] = lowered.compile()
+            self.compile_s += time.monotonic() - begin_s
+        return np.asarray(self._programs[both.shape](self._net.params, both))
+
+    def _posteriors(self, params: dict, both: jax.Array) -> jax.Array:
+        net = self._net
+        scores = net.model.apply({"params": params}, net.normalise(both))
+        return jax.nn.softmax(scores.mean(axis=(1, 2))).mean(axis=0)
+
+
+if __name__ == "__main__":
+    commands.run(main)
