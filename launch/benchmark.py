@@ -15,7 +15,7 @@ from absl import flags
 from jaxtyping import Float32, Int32
 from PIL import Image
 
-from vgg_jax import commands, config, images, scan, sources, topk, trained
+from vgg_jax import commands, config, images, pipeline, scan, sources, topk, trained
 from vgg_jax.passes import Pass
 from vgg_jax.trained import TrainedNet
 
@@ -33,7 +33,8 @@ def main(argv: list[str]) -> None:
     source = sources.open_val_source(**config.source_arguments(c))
     checked = scan.check_one(source, name=config.split(c), **config.scan_arguments(c)).source
     chosen = np.random.default_rng(0).permutation(len(checked))[: _IMAGES.value]
-    photos = [images.decode(checked[int(i)].image) for i in chosen]
+    decoded = pipeline.Decoded(checked)
+    photos = [decoded(int(i)) for i in chosen]
     labels = np.array([checked.label(int(i)) for i in chosen], np.int32)
     scales = config.parse_scales(_SCALES.value) or config.test_scales(c)
     config.check_scales(scales, net.model.crop_px)
@@ -103,7 +104,8 @@ def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> Non
         print(f"| {name} | {rates[name]:.1f} | {shapes} | {compile_s:.1f} |")
     print(
         f"\nRatio {rates['in batches'] / rates['one by one']:.2f}; "
-        f"padding {batched.plan.waste:.1%}; largest difference of a posterior {np.abs(together - alone).max():.1e}"
+        f"padding {batched.plan.waste:.1%}; "
+        f"largest difference of a posterior {np.abs(together - alone).max():.1e}"
     )
 
 

@@ -241,6 +241,8 @@ def test_the_same_run_goes_on(c, tmp_path):
         ("data.num_workers", 3),
         ("data.cache_dir", "/cache"),
         ("eval.batch_size", 8),
+        ("eval.method", "both"),
+        ("eval.scales", (256, 384)),
         ("micro_batches", 2),
         ("remat", True),
         ("log_every_steps", 7),
@@ -263,9 +265,9 @@ def _leaves(c, prefix=""):
 
 MATTERS = [
     key for key, _ in _leaves(base.get_config())
-    if key not in {
+    if not key.startswith("eval.") and key not in {
         "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
-        "eval.batch_size", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
+        "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

@@ -162,7 +162,16 @@ def test_every_key_is_read():
     # The checks of config.py are no use of a key.
     code = "\n".join(
         path.read_text() for path in (ROOT / "vgg_jax").glob("*.py") if path.name != "config.py"
-    ) + inspect.getsource(config.input_scale)
+    ) + "\n".join(
+        inspect.getsource(function)
+        for function in (
+            config.input_scale,
+            config.test_scales,
+            config.split,
+            config.source_arguments,
+            config.scan_arguments,
+        )
+    )
     c = base.get_config()
     assert "PlateauRule(**c.plateau)" in code
     assert set(c.plateau) == {field.name for field in dataclasses.fields(optim.PlateauRule)}

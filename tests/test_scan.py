@@ -231,7 +231,7 @@ def test_decodable_splits_are_passed_on(damaged, tmp_path, capsys):
     for path in [*damaged.rglob("*.jpg"), *damaged.rglob("*.JPEG")]:
         path.unlink()
     train, val, mean_rgb = _check(damaged, tmp_path, "refuse")
-    assert (type(train), type(val)) == (sources.FolderSource, sources.FolderSource)
+    assert (type(train), type(val.source)) == (sources.FolderSource, sources.FolderSource)
     np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)
     assert capsys.readouterr() == ("", "")
 
@@ -249,7 +249,7 @@ def test_both_splits_are_refused_at_once(damaged, tmp_path):
     assert lines[4] == f"3 of the 5 validation images can't be decoded (all in {val}):"
     assert lines[5].startswith(f"    {damaged}/val/b/cut.JPEG: ")
     assert lines[8] == (
-        "Repair or remove them, or train without them: --config.data.undecodable=leave_out."
+        "Repair or remove them, or go on without them: --config.data.undecodable=leave_out."
     )
 
 
@@ -306,7 +306,7 @@ def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
     # A validation split may lack a class.
     (damaged / "train/cat/1.jpg").write_bytes(_png(_noise(3, 3)))
     train, val, _ = _check(damaged, tmp_path, "leave_out")
-    assert {val[i].label for i in range(len(val))} == {0, 1}
+    assert {val.source[i].label for i in range(len(val.source))} == {0, 1}
     assert {train[i].label for i in range(len(train))} == {0, 1, 2}
 
 

@@ -149,9 +149,9 @@ def test_a_missing_folder_is_named(folder, tmp_path):
 
 def test_a_folder_without_classes_is_named(folder, tmp_path):
     fill(folder, {"flat/1.jpg": b"no class"})
-    assert f"{folder / 'flat'} holds no class folders" in _message(
-        "folder", folder, tmp_path, train_split="flat"
-    )
+    message = _message("folder", folder, tmp_path, train_split="flat")
+    assert f"'flat' of {folder} holds no class folders" in message
+    assert "--mode=eval" in message
 
 
 def test_an_empty_class_is_named(folder, tmp_path):

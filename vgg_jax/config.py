@@ -145,7 +145,11 @@ def source_arguments(c: ConfigDict) -> dict[str, Any]:
 
 def scan_arguments(c: ConfigDict) -> dict[str, Any]:
     """Returns what `scan.check` and `.check_one` are called with, but for the splits."""
-    return {key: c.data[key] for key in ("undecodable", "cache_dir", "num_workers")}
+    return {
+        "undecodable": c.data.undecodable,
+        "cache_dir": c.data.cache_dir,
+        "num_workers": c.data.num_workers,
+    }
 
 
 def check_scales(scales: Sequence[int], crop_px: int) -> None:

@@ -11,11 +11,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
-from PIL import Image
 from tqdm import tqdm
 
 import vgg_jax
-from vgg_jax import config, images, summary, trained
+from vgg_jax import config, pipeline, summary, trained
 from vgg_jax.errors import UserError
 from vgg_jax.examples import Source
 from vgg_jax.passes import Pass, SingleMethod
@@ -167,7 +166,7 @@ class _Job:
         begin_s, num_images = time.monotonic(), len(self.data.source)
         single = Pass(
             self.net,
-            _Decoded(self.data.source),
+            pipeline.Decoded(self.data.source),
             self.data.sizes,
             method=method,
             scale=scale,
@@ -217,12 +216,3 @@ class _Job:
         indices = range(len(source))
         labels = np.array([source.label(i) for i in indices], np.int32)
         return tuple(source.name(i) for i in indices), labels
-
-
-@dataclasses.dataclass(frozen=True)
-class _Decoded:
-    source: Source
-
-    def __call__(self, index: int) -> Image.Image:
-        example = self.source[index]
-        return images.decode(example.image, example.key)

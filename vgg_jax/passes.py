@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import gc
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,15 +93,21 @@ class Pass:
             num_workers=self._num_workers if plan.batches else 0,
         )
         waiting: collections.deque[tuple[buckets.Batch, jax.Array]] = collections.deque()
-        with contextlib.closing(batches):
-            for batch in plan.batches:
-                waiting.append(
-                    (batch, self._compute(sharding.put_batch(next(batches), self._split)))
-                )
-                if len(waiting) > STEPS_IN_FLIGHT:
-                    yield _values(*waiting.popleft())
-        while waiting:
-            yield _values(*waiting.popleft())
+        try:
+            with contextlib.closing(batches):
+                for batch in plan.batches:
+                    waiting.append(
+                        (batch, self._compute(sharding.put_batch(next(batches), self._split)))
+                    )
+                    if len(waiting) > STEPS_IN_FLIGHT:
+                        yield _values(*waiting.popleft())
+            while waiting:
+                yield _values(*waiting.popleft())
+        finally:
+            # On CPUs JAX reads the workers' shared memory in place, and lets go of it when Python
+            # collects garbage: at exit it would be reported as leaked.
+            waiting.clear()
+            gc.collect()
 
     def _compute(self, batch: dict[str, jax.Array]) -> jax.Array:
         net, crop_px = self._net, self._net.model.crop_px

@@ -115,6 +115,18 @@ def val_batches(
     return prefetched(batches.repeat(ENDLESS_EPOCHS), num_workers)
 
 
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A source's images by index, decoded."""
+
+    source: Source
+
+    def __call__(self, index: int) -> Image.Image:
+        """Decodes an image."""
+        example = self.source[index]
+        return images.decode(example.image, example.key)
+
+
 def image_batches(
     load_image: Callable[[int], Image.Image],
     batches: Sequence[buckets.Batch],
