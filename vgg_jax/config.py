@@ -175,12 +175,12 @@ def parse_scales(scales: Sequence[str] | None) -> tuple[int, ...]:
     """Returns a command's --scales as numbers; none where it isn't given.
 
     Raises:
-      UserError: They are no numbers.
+      UserError: They are no whole numbers, or one is given twice.
     """
-    try:
-        return tuple(int(scale) for scale in scales or ())
-    except ValueError as error:
-        raise UserError("--scales takes whole numbers: --scales=256,384,512.") from error
+    parsed = [int(scale) if scale.isdecimal() else 0 for scale in scales or ()]
+    if 0 in parsed or len(set(parsed)) < len(parsed):
+        raise UserError("--scales takes whole numbers, each once: --scales=256,384,512.")
+    return tuple(parsed)
 
 
 def input_scale(c: ConfigDict) -> float:

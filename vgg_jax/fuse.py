@@ -6,9 +6,11 @@ Arithmetic on the files that evaluations left; no device is needed.
 """
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from vgg_jax import commands, config, posteriors, summary
 from vgg_jax.errors import UserError
@@ -68,11 +70,7 @@ def fuse(
         absent = [path for of_single in files.values() for path in of_single.values()]
         absent = [path for path in absent if not path.exists()]
         if absent:
-            qs = ",".join(str(q) for q in next(iter(files.values())))
-            missing.append(
-                f"    python -m vgg_jax.main --mode=eval --workdir={workdir} --config=CONFIG "
-                f"--config.eval.method={method} --config.eval.scales={qs}\n"
-            )
+            missing.append(_command(workdir, c, split, method, scales or config.test_scales(c)))
             continue
         parts[workdir] = posteriors.combine(
             {
@@ -83,7 +81,7 @@ def fuse(
     if missing:
         raise UserError(
             f"Evaluations of {split!r} are missing. With each run's own config and overrides:\n"
-            + "".join(missing)
+            + "".join(f"    {command}\n" for command in missing)
         )
     names = [pathlib.Path(workdir).resolve().name for workdir in runs]
     of_scales = list(scales) or sorted({q for c in runs.values() for q in config.test_scales(c)})
@@ -93,6 +91,14 @@ def fuse(
         f"{' + '.join(names)}, {method}, Q = {', '.join(map(str, of_scales))}",
         {"runs": list(runs), "split": split, "method": method, "scales": of_scales},
     )
+
+
+def _command(workdir: str, c: ConfigDict, split: str, method: str, scales: Sequence[int]) -> str:
+    overrides = [f"eval.method={method}", f"eval.scales={','.join(map(str, scales))}"]
+    if split != config.split(c):
+        overrides += [f"data.val_split={split}", *(["data.held_out=0"] if c.data.held_out else [])]
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
+    return shlex.join([*command, "--config=CONFIG", *(f"--config.{o}" for o in overrides)])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import json
 import pathlib
 import shutil
 import time
+import uuid
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from vgg_jax import files
 from vgg_jax.errors import UserError
+
+# What NumPy and zipfile raise at a damaged archive, or at another kind of file.
+_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,7 @@ def load(path: pathlib.Path) -> Posteriors:
       UserError: It is damaged, or another kind of file.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return Posteriors(
                 tuple(archive["names"].tolist()),
                 archive["labels"],
@@ -72,7 +76,7 @@ def load(path: pathlib.Path) -> Posteriors:
                 archive["values"],
                 json.loads(archive["made_by"].item()),
             )
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"{path} is no whole file of posteriors ({type(error).__name__}). Remove it; the "
             "evaluation then makes it again."
@@ -123,7 +127,9 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
     for name, other in others:
         ours, theirs = (dict(part.made_by["identity"]) for part in (first, other))
         differing = [
-            key for key in ours if ours[key] != theirs.get(key) and key not in ("method", "scale")
+            key
+            for key in {**ours, **theirs}
+            if ours.get(key) != theirs.get(key) and key not in ("method", "scale")
         ]
         if differing:
             raise UserError(
@@ -184,8 +190,11 @@ class Unfinished:
             folder.mkdir(parents=True)
             files.write_text(whose, text)
         for path in folder.glob("*.npz"):
-            with np.load(path) as part:
-                self._take(part["indices"], part["values"])
+            try:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
+                    self._take(part["indices"], part["values"])
+            except _UNREADABLE:  # A crash of the machine cut it short; it is computed again.
+                path.unlink()
 
     def add(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
         """Takes a batch; saves what has come since the last part, when it is time to."""
@@ -198,7 +207,7 @@ class Unfinished:
         """Saves what has come since the last part."""
         if self._folder is not None and self._unsaved:
             indices = np.concatenate(self._unsaved)
-            path = self._folder / f"{int(self.done.sum())}.npz"
+            path = self._folder / f"{uuid.uuid4().hex}.npz"
             with files.written_aside(path) as aside, aside.open("wb") as file:
                 np.savez(file, indices=indices, values=self.values[indices])
         self._unsaved, self._saved_at_s = [], time.monotonic()

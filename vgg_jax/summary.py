@@ -91,7 +91,7 @@ def top_classes(posteriors: Posteriors, index: int, top: int = TOP) -> list[tupl
 
 
 def _write_csv(path: pathlib.Path, posteriors: Posteriors) -> None:
-    with files.written_aside(path) as aside, aside.open("w", newline="") as file:
+    with files.written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         top = min(TOP, len(posteriors.class_names))
         columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")]

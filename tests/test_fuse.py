@@ -1,0 +1,236 @@
+"""Runs fused: the average of what their evaluations left."""
+
+import csv
+import json
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from small_runs import ROOT, environment
+
+from configs import mini
+from vgg_jax import config, fuse, summary
+from vgg_jax.errors import UserError
+from vgg_jax.posteriors import Posteriors
+
+CLASSES = ("ant", "größe", "zebra, plains")
+NAMES = ("a photo.jpg", "ünï 日本.jpg", "c.jpg", "d.jpg", "e.jpg")
+LABELS = (0, 1, 2, 2, 0)
+UNLABELLED = (-1,) * 5
+
+
+def _values(run, method, q):
+    seed = [*run.encode(), len(method), q]
+    return np.random.default_rng(seed).dirichlet(np.ones(3), 5).astype(np.float32)
+
+
+def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NAMES):
+    values = _values(workdir.name, method, q)
+    made_by = {"identity": {"parameters": workdir.name, "method": method, "scale": q}}
+    posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
+    posteriors.save(summary.path(workdir, split, method, [q], ".npz"))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Run d is tested at 73 px, run e at three scales."""
+    workdirs = [tmp_path / "runs" / name for name in ("d", "e")]
+    for workdir, scales in zip(workdirs, ((), (64, 73, 110)), strict=True):
+        c = mini.get_config(f"{workdir.name}_256")
+        c.eval.scales = scales
+        config.save(c, workdir)
+    return workdirs
+
+
+def _evaluate_all(runs, **options):
+    for workdir in runs:
+        for method in ("dense", "multicrop"):
+            for q in (64, 73, 110):
+                _evaluate(workdir, method, q, **options)
+
+
+def _mean(*values):
+    return sum(np.asarray(value, np.float64) for value in values) / len(values)
+
+
+@pytest.mark.parametrize("scales", [(), (73,), (110, 64)])
+@pytest.mark.parametrize("method", ["dense", "multicrop", "both"])
+def test_runs_weigh_the_same(runs, tmp_path, method, scales):
+    _evaluate_all(runs, labels=UNLABELLED)
+    line = fuse.fuse(runs, method, scales, None, tmp_path / "out")
+    of_runs = {"d": scales or (73,), "e": scales or (64, 73, 110)}
+    expected = _mean(
+        *(
+            _mean(
+                *(
+                    _mean(*(_values(run, single, q) for q in qs))
+                    for single in config.METHODS[method]
+                )
+            )
+            for run, qs in of_runs.items()
+        )
+    )
+    qs = scales or (64, 73, 110)
+    table = tmp_path / "out" / f"d+e-validation-{method}-{'_'.join(map(str, qs))}.csv"
+    title = f"d + e, {method}, Q = {', '.join(map(str, qs))}"
+    assert line == f"{title}: 5 images without labels; their top 5 classes are in {table}"
+    assert json.loads(table.with_suffix(".json").read_text()) == {
+        "title": title,
+        "runs": [str(workdir) for workdir in runs],
+        "split": "validation",
+        "method": method,
+        "scales": list(qs),
+        "num_images": 5,
+    }
+    with table.open(newline="", encoding="utf-8") as lines:
+        _, *rows = csv.reader(lines)
+    for row, name, values in zip(rows, NAMES, expected, strict=True):
+        assert row[0] == name
+        probabilities = {row[i]: float(row[i + 1]) for i in (1, 3, 5)}
+        assert probabilities == pytest.approx(dict(zip(CLASSES, values, strict=True)), rel=1e-5)
+
+
+def test_the_errors_are_of_the_average(runs, tmp_path):
+    _evaluate_all(runs)
+    fuse.fuse(runs, "dense", (73,), None, tmp_path)
+    result = json.loads((tmp_path / "d+e-validation-dense-73.json").read_text())
+    means = _mean(*(_values(run, "dense", 73) for run in ("d", "e")))
+    wrong = means.argmax(axis=1) != LABELS
+    assert 0 < wrong.sum() < 5  # Else it would tell little.
+    assert result["top1_error"] == pytest.approx(100 * wrong.mean())
+    assert result["top5_error"] == 0
+
+
+def test_another_split_is_named(runs, tmp_path):
+    _evaluate_all(runs, split="test[:5]")
+    line = fuse.fuse(runs, "dense", (73,), "test[:5]", tmp_path)
+    assert "on 5 images" in line
+    assert (tmp_path / "d+e-test__5_-dense-73.json").exists()
+
+
+# What is missing, and what doesn't belong together.
+
+
+def _refusal(*args):
+    with pytest.raises(UserError) as caught:
+        fuse.fuse(*args)
+    return str(caught.value)
+
+
+def _command(workdir, *overrides):
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
+    return [*command, "--config=CONFIG", *(f"--config.{o}" for o in overrides)]
+
+
+def _commands(message):
+    return [shlex.split(line) for line in message.splitlines() if line.startswith(" ")]
+
+
+def test_what_is_missing_comes_with_the_commands_that_make_it(runs, tmp_path):
+    d, e = runs
+    _evaluate(e, "dense", 73)
+    message = _refusal(runs, "both", (), None, tmp_path / "out")
+    assert message.startswith("Evaluations of 'validation' are missing")
+    assert _commands(message) == [
+        _command(d, "eval.method=both", "eval.scales=73"),
+        _command(e, "eval.method=both", "eval.scales=64,73,110"),
+    ]
+    _evaluate(d, "dense", 73)
+    assert _commands(_refusal(runs, "dense", (), None, tmp_path / "out")) == [
+        _command(e, "eval.method=dense", "eval.scales=64,73,110")
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
+    c = mini.get_config("d_256")
+    c.data.held_out = 9
+    spaced = tmp_path / "runs" / "held out"
+    config.save(c, spaced)
+    split = "validation[:10%]"
+    message = _refusal([runs[0], spaced], "dense", (110, 64), split, tmp_path)
+    overrides = ("eval.method=dense", "eval.scales=110,64", f"data.val_split={split}")
+    assert _commands(message) == [
+        _command(runs[0], *overrides),
+        _command(spaced, *overrides, "data.held_out=0"),
+    ]
+    # By default the split is the first run's.
+    message = _refusal([spaced, runs[0]], "dense", (110, 64), None, tmp_path)
+    assert "Evaluations of 'held_out' are missing" in message
+    assert _commands(message)[0] == _command(spaced, *overrides[:2])
+
+
+def test_a_workdir_without_a_run_is_named(runs, tmp_path):
+    message = _refusal([*runs, tmp_path / "empty"], "dense", (), None, tmp_path)
+    assert message == f"There is no run in {tmp_path / 'empty'}."
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"names": ("other.jpg", *NAMES[1:])}, "images"),
+        ({"labels": (1, *LABELS[1:])}, "labels"),
+        ({"labels": UNLABELLED}, "labels"),
+    ],
+)
+def test_runs_evaluated_on_other_images_are_refused(runs, tmp_path, options, what):
+    d, e = runs
+    _evaluate(d, "dense", 73)
+    _evaluate(e, "dense", 73, **options)
+    message = _refusal(runs, "dense", (73,), None, tmp_path / "out")
+    assert f"{d} and {e} can't be averaged: their {what} differ (the first at 0: " in message
+    assert not (tmp_path / "out").exists()
+
+
+# The command.
+
+
+def _fuse(*args):
+    # Where Python's encoding is ASCII, as under a bare cron or container.
+    ascii_alone = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    return subprocess.run(
+        [sys.executable, "-m", "vgg_jax.fuse", *map(str, args)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(**ascii_alone),
+    )
+
+
+def test_the_command_fuses(runs):
+    _evaluate_all(runs, labels=UNLABELLED)
+    done = _fuse(*runs, "--method=both", "--scales=64,110")
+    out = runs[0].parent / "fused" / "d+e-validation-both-64_110"
+    assert done.stdout == (
+        f"d + e, both, Q = 64, 110: 5 images without labels; their top 5 classes are in {out}.csv\n"
+    ), done.stderr
+    assert "größe" in out.with_suffix(".csv").read_text(encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("again", "flag", "says"),
+    [
+        ("runs/../runs/d", "--scales=73", "two runs or more, each once"),
+        ("runs/e", "--scales=73,large", "--scales takes whole numbers, each once"),
+        ("runs/e", "--scales=73,73", "--scales takes whole numbers, each once"),
+        ("runs/e", "--scales=-73", "--scales takes whole numbers, each once"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(runs, tmp_path, again, flag, says):
+    _evaluate_all(runs)
+    refused = _fuse(runs[0], tmp_path / again, flag)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: ")
+    assert says in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not (tmp_path / "runs" / "fused").exists()
+
+
+def test_no_jax_is_needed():
+    code = "import sys; import vgg_jax.fuse; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["False"], done.stderr

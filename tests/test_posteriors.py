@@ -1,0 +1,290 @@
+"""Files of posteriors: what is kept, what is averaged, and what is refused."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from vgg_jax import posteriors
+from vgg_jax.errors import UserError
+from vgg_jax.posteriors import Posteriors, Unfinished
+
+NAMES = ("ant/a photo.jpg", "größe/ünï 日本.jpg", 'zebra/"0, 1".PNG', r"zebra/\xff.jpg")
+CLASSES = ("ant", "größe", "zebra, plains")
+IDENTITY = {"parameters": "abc", "images": "def", "dtype": "float32", "mean_rgb": [1.5, 2.0, 0.1]}
+
+
+def _made(seed=0, method="dense", scale=256, **changes):
+    values = np.random.default_rng(seed).dirichlet(np.ones(3), 4).astype(np.float32)
+    identity = IDENTITY | {"method": method, "scale": scale}
+    made = Posteriors(
+        NAMES, np.array([0, 1, 2, -1], np.int32), CLASSES, values, {"identity": identity}
+    )
+    return dataclasses.replace(made, **changes)
+
+
+# Files.
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    made = _made()
+    path = tmp_path / "run" / "eval" / "it.npz"
+    made.save(path)
+    loaded = posteriors.load(path)
+    assert (loaded.names, loaded.class_names) == (NAMES, CLASSES)
+    assert loaded.made_by == made.made_by
+    for ours, theirs in ((made.labels, loaded.labels), (made.values, loaded.values)):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    assert [file.name for file in path.parent.iterdir()] == ["it.npz"]
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "it.npz"
+    _made().save(path)
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match="JSON"):
+        _made(made_by={"identity": object()}).save(path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["it.npz"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "labelled"), [([0, 1, 2, 0], True), ([0, 1, 2, -1], False), ([-1] * 4, False)]
+)
+def test_labelled_means_every_image(labels, labelled):
+    assert _made(labels=np.array(labels, np.int32)).is_labelled == labelled
+
+
+def _cut(path, part):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(part * len(data))])
+
+
+def _without_a_key(path):
+    np.savez(path, names=np.array(NAMES), labels=np.zeros(4, np.int32))
+
+
+def _an_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def _with_bytes_changed(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "empty": lambda path: _cut(path, 0),
+    "cut early": lambda path: _cut(path, 0.1),
+    "cut late": lambda path: _cut(path, 0.99),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "changed": _with_bytes_changed,
+    "text": lambda path: path.write_text('{"top1_error": 3}'),
+    "an array": _an_array,
+    "other arrays": _without_a_key,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_named(tmp_path, damage):
+    path = tmp_path / "it.npz"
+    _made().save(path)
+    damage(path)
+    with pytest.raises(UserError) as caught:
+        posteriors.load(path)
+    assert str(caught.value).startswith(f"{path} is no whole file of posteriors")
+    assert "Remove it" in str(caught.value)
+
+
+# Averages.
+
+
+def test_an_average_is_the_mean_with_equal_weights():
+    parts = {f"run {seed}": _made(seed) for seed in range(3)}
+    average = posteriors.average(parts)
+    exact = sum(part.values.astype(np.float64) for part in parts.values()) / 3
+    assert average.values.dtype == np.float64
+    np.testing.assert_allclose(average.values, exact, rtol=1e-15)
+    assert (average.names, average.class_names) == (NAMES, CLASSES)
+    assert average.labels.tolist() == [0, 1, 2, -1]
+    assert list(average.made_by["average_of"]) == list(parts)
+
+
+def test_the_average_of_one_is_itself():
+    np.testing.assert_array_equal(posteriors.average({"it": _made()}).values, _made().values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"names": ("ant/a photo.jpg", "b.jpg", *NAMES[2:])},
+            "their images differ (the first at 1: größe/ünï 日本.jpg and b.jpg)",
+        ),
+        (
+            {
+                "names": NAMES[:2],
+                "labels": np.zeros(2, np.int32),
+                "values": np.full((2, 3), 1 / 3, np.float32),
+            },
+            "their images differ (4 and 2)",
+        ),
+        (
+            {"labels": np.array([0, 1, 0, 1], np.int32)},
+            "their labels differ (the first at 2: 2 and 0)",
+        ),
+        ({"class_names": ("ant", "bee", "cow")}, "classes differ (the first at 1: größe and bee)"),
+        (
+            {"class_names": ("ant", "bee"), "values": np.full((4, 2), 0.5, np.float32)},
+            "their classes differ (3 and 2)",
+        ),
+    ],
+)
+def test_an_average_of_what_differs_is_refused(changes, says):
+    with pytest.raises(UserError) as caught:
+        posteriors.average({"A": _made(0), "B": _made(1), "C": _made(2, **changes)})
+    assert str(caught.value).startswith("A and C can't be averaged")
+    assert says in str(caught.value)
+
+
+def test_methods_weigh_the_same_whatever_the_number_of_scales():
+    dense = {256: _made(0, scale=256)}
+    crops = {q: _made(q, "multicrop", q) for q in (256, 384, 512)}
+    both = posteriors.combine({"dense": dense, "multicrop": crops})
+    of_crops = np.mean([part.values.astype(np.float64) for part in crops.values()], axis=0)
+    np.testing.assert_allclose(both.values, (dense[256].values + of_crops) / 2, rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "differing"),
+    [
+        ({}, {"parameters": "other"}, "parameters"),
+        ({}, {"images": "other", "dtype": "bfloat16"}, "images, dtype"),
+        ({}, {"new": 1}, "new"),
+        ({"new": 1}, {}, "new"),
+    ],
+)
+def test_what_was_made_differently_is_not_combined(ours, theirs, differing):
+    first, second = (
+        _made(made_by={"identity": IDENTITY | more | {"scale": q}})
+        for q, more in ((256, ours), (384, theirs))
+    )
+    with pytest.raises(UserError) as caught:
+        posteriors.combine({"dense": {256: first, 384: second}})
+    assert (
+        "dense at Q = 256 and dense at Q = 384 can't be averaged: they were made with different "
+        f"{differing}. "
+    ) in str(caught.value)
+
+
+# Unfinished.
+
+VALUES = np.random.default_rng(0).random((12, 3), np.float32)
+
+
+@pytest.fixture
+def begin(tmp_path):
+    def begin(identity=IDENTITY, save_every_s=0.0):
+        return Unfinished(tmp_path / "it.unfinished", identity, 12, 3, save_every_s=save_every_s)
+
+    return begin
+
+
+def _add(unfinished, *indices):
+    unfinished.add(np.array(indices), VALUES[list(indices)])
+
+
+def _check_holds(unfinished, *indices):
+    assert np.flatnonzero(unfinished.done).tolist() == sorted(indices)
+    np.testing.assert_array_equal(unfinished.values[unfinished.done], VALUES[unfinished.done])
+
+
+def _parts(tmp_path):
+    return sorted((tmp_path / "it.unfinished").glob("*.npz"), key=lambda path: path.stat().st_size)
+
+
+def test_what_a_stopped_pass_had_saved_is_taken_up(begin, tmp_path):
+    _check_holds(begin())
+    stopped = begin()
+    _add(stopped, 3, 0, 7)
+    assert len(_parts(tmp_path)) == 1
+    _add(stopped, 11)
+    assert len(_parts(tmp_path)) == 2
+    resumed = begin()
+    _check_holds(resumed, 0, 3, 7, 11)
+    _add(resumed, 11, 5)  # A batch that is computed whole holds what was done.
+    _check_holds(begin(), 0, 3, 5, 7, 11)
+
+
+def test_between_saves_nothing_is_written(begin, tmp_path):
+    stopped = begin(save_every_s=1000.0)
+    _add(stopped, 1, 2)
+    _add(stopped, 4)
+    _check_holds(begin())
+    stopped.save()
+    stopped.save()
+    assert len(_parts(tmp_path)) == 1
+    _check_holds(begin(), 1, 2, 4)
+
+
+@pytest.mark.parametrize("identity", [IDENTITY | {"parameters": "other"}, {}])
+def test_parts_of_another_pass_are_removed(begin, tmp_path, identity):
+    _add(begin(), 1, 2)
+    _check_holds(begin(identity))
+    assert not _parts(tmp_path)
+    _add(begin(identity), 4)
+    _check_holds(begin(identity), 4)
+    _check_holds(begin())
+
+
+def test_parts_of_no_known_pass_are_removed(begin, tmp_path):
+    _add(begin(), 1, 2)
+    (tmp_path / "it.unfinished" / "identity.json").write_text(json.dumps(IDENTITY)[:20])
+    _check_holds(begin())
+    assert not _parts(tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_part_is_computed_again(begin, tmp_path, damage):
+    stopped = begin()
+    _add(stopped, 0)
+    _add(stopped, 1, 2, 3)
+    _add(stopped, *range(4, 12))
+    damaged = _parts(tmp_path)[1]
+    damage(damaged)
+    resumed = begin()
+    _check_holds(resumed, 0, *range(4, 12))
+    assert not damaged.exists()
+    _add(resumed, 1)
+    _add(resumed, 2, 3)  # No part takes the place of another.
+    _check_holds(begin(), *range(12))
+
+
+def test_a_part_that_was_being_written_is_no_part(begin, tmp_path):
+    _add(begin(), 0)
+    (part,) = _parts(tmp_path)
+    part.with_name(f"{part.name}.123.partial").write_bytes(b"PK")
+    _check_holds(begin(), 0)
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    unfinished = Unfinished(None, IDENTITY, 12, 3, save_every_s=0.0)
+    _add(unfinished, 2, 9)
+    unfinished.save()
+    _check_holds(unfinished, 2, 9)
+    unfinished.remove()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_parts_of_a_whole_are_removed(begin, tmp_path):
+    unfinished = begin()
+    _add(unfinished, 0)
+    unfinished.remove()
+    assert not list(tmp_path.iterdir())
+    unfinished.remove()
+    _check_holds(begin())
