@@ -75,7 +75,8 @@ def get_config() -> ConfigDict:
     c.eval.checkpoint = "last"  # Or best: of the least validation error.
     c.eval.pooling = "floor"  # Or ceil, as Caffe pools.
     c.eval.dtype = "float32"  # At highest precision; or bfloat16, faster on accelerators.
-    c.eval.batch_px = 2**22  # Pixels of a batch on a device, flips, crops and padding included.
+    # Pixels of a batch on a device, flips, crops and padding included.
+    c.eval.batch_px = 0  # 0: 2^22, but on CPUs, where caches make it faster, 2^19.
     c.eval.save_every_s = 30.0  # Seconds between saves of what is computed; a stop loses no more.
     c.eval.batch_size = 256  # Images of the validation after each epoch, over all devices.
 

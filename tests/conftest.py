@@ -1,15 +1,19 @@
 """Settings of all tests: 8 virtual CPU devices, checked shapes, strict promotion."""
 
 import os
+import sys
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 import jax
+import numpy as np
 import pytest
+import small_runs
 from absl import flags
 from jaxtyping import install_import_hook
+from PIL import Image
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -30,3 +34,36 @@ def parsed_flags():
     yield
     if not was_parsed:
         flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """17 training and 9 validation images of 3 classes: numbers that no batch divides."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 17), ("val", 9)):
+        for index in range(count):
+            directory = root / split / "abc"[index % 3]
+            directory.mkdir(parents=True, exist_ok=True)
+            height, width = rng.integers(40, 120, 2)
+            image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+            image.convert("L" if index % 5 == 0 else "RGB").save(directory / f"{index}.jpg")
+    return root
+
+
+@pytest.fixture
+def run_main(monkeypatch):
+    """Calls `main` with flags, as `python -m vgg_jax.main` does but in this process."""
+    from vgg_jax import main
+
+    monkeypatch.chdir(small_runs.ROOT)
+
+    def call(*args):
+        argv = ["main", *map(str, args)]
+        monkeypatch.setattr(sys, "argv", argv)
+        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
+            delattr(flags.FLAGS, name)  # Defined anew for each override.
+        flags.FLAGS.unparse_flags()
+        main.main(flags.FLAGS(argv))
+
+    return call

@@ -110,12 +110,18 @@ def test_sizes_that_differ_little_share_a_shape():
     assert 0 < plan.waste <= buckets.ENOUGH_WASTE
 
 
-def test_of_plans_with_equally_many_shapes_the_least_wasteful_is_chosen():
+def test_of_plans_with_equally_many_shapes_the_least_wasteful_is_chosen(monkeypatch):
+    monkeypatch.setattr(buckets, "FEW_PX", 0)
     # Two shapes waste 11.9%; a third wastes 7.7% if tall, 4.9% if wide.
     sizes = np.repeat([[100, 101], [100, 140], [101, 100], [125, 100]], 10, axis=0)
     plan = buckets.plan(sizes, lambda *_: 20)
     assert plan.shapes == ((10, 100, 140), (20, 125, 100), (10, 100, 101))
     assert plan.waste == pytest.approx(1 - 467 / 491)
+
+
+def test_few_pixels_may_waste_more_for_fewer_compilations():
+    sizes = np.repeat([[100, 101], [100, 140], [101, 100], [125, 100]], 10, axis=0)
+    assert buckets.plan(sizes, lambda *_: 20).shapes == ((20, 100, 140), (20, 125, 100))
 
 
 def test_images_of_a_shape_are_divided_evenly():
@@ -217,7 +223,9 @@ def _best(sizes, *how):
         min(pixels for count, pixels in least.items() if count <= most)
         for most in range(min(least), buckets.MAX_SHAPES + 1)
     ]
-    enough = [pixels for pixels in at_most if 1 - needed / pixels <= buckets.ENOUGH_WASTE]
+    is_little = needed <= buckets.FEW_PX
+    enough_waste = buckets.ENOUGH_WASTE_OF_FEW if is_little else buckets.ENOUGH_WASTE
+    enough = [pixels for pixels in at_most if 1 - needed / pixels <= enough_waste]
     return enough[0] if enough else at_most[-1]
 
 

@@ -14,12 +14,11 @@ import jax
 import numpy as np
 import pytest
 import small_runs
-from absl import flags
 from PIL import Image
 from small_runs import ROOT, run_process
 
 from configs import e_256
-from vgg_jax import chain, initial, main, metrics
+from vgg_jax import chain, initial, metrics
 from vgg_jax import config as config_lib
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
@@ -32,41 +31,10 @@ RUNS = sorted(
 )
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    """17 training and 9 validation images of 3 classes: numbers that no batch divides."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 17), ("val", 9)):
-        for index in range(count):
-            directory = root / split / "abc"[index % 3]
-            directory.mkdir(parents=True, exist_ok=True)
-            height, width = rng.integers(40, 120, 2)
-            image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
-            image.convert("L" if index % 5 == 0 else "RGB").save(directory / f"{index}.jpg")
-    return root
-
-
 def arguments(folder, workdir, name, *more):
     small = ("--config.batch_size=8", "--config.eval.batch_size=8", "--config.num_epochs=1")
-    small += ("--config.log_every_steps=1",)
+    small += ("--config.log_every_steps=1", "--config.eval.method=none")
     return small_runs.arguments(folder, workdir, name, *small, *more)
-
-
-@pytest.fixture
-def run_main(monkeypatch):
-    """Calls `main` with flags, as `python -m vgg_jax.main` does but in this process."""
-    monkeypatch.chdir(ROOT)
-
-    def call(*args):
-        argv = ["main", *map(str, args)]
-        monkeypatch.setattr(sys, "argv", argv)
-        for name in [name for name in flags.FLAGS if name.startswith("config.")]:
-            delattr(flags.FLAGS, name)  # Defined anew for each override.
-        flags.FLAGS.unparse_flags()
-        main.main(flags.FLAGS(argv))
-
-    return call
 
 
 def last_params(workdir, num_classes=3):

@@ -7,8 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 MAX_SHAPES = 8
-# Fewer shapes than MAX_SHAPES do, where they waste no more than this: each takes a compilation.
-ENOUGH_WASTE = 0.10
+# Fewer shapes than MAX_SHAPES do, where they waste no more than this: each takes a compilation,
+# which of FEW_PX or less takes longer than what it saves.
+ENOUGH_WASTE, ENOUGH_WASTE_OF_FEW = 0.10, 0.25
+FEW_PX = 2**26
 MAX_LENGTHS = 1000  # Told apart; where there are more, they are rounded up.
 
 
@@ -92,10 +94,11 @@ def plan(
         for total in range(len(lines), MAX_SHAPES + 1)
         for few in (range(1, total) if len(lines) == 2 else [total])
     ]
+    enough_waste = ENOUGH_WASTE_OF_FEW if needed <= FEW_PX else ENOUGH_WASTE
     best = None
     for choice in choices:
         cost = sum(line.cost(count) for line, count in zip(lines, choice, strict=True))
-        enough = best is not None and 1 - needed / best[0] <= ENOUGH_WASTE
+        enough = best is not None and 1 - needed / best[0] <= enough_waste
         if best is None or (cost < best[0] and not (enough and sum(choice) > sum(best[1]))):
             best = (cost, choice)
     cost, choice = best

@@ -65,8 +65,9 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
         data = scan.check(train_source, val_source, **config.scan_arguments(c))
         val = data.val
 
-        from vgg_jax import train
+        from vgg_jax import compilation, train
 
+        compilation.keep(c.data.cache_dir)
         mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
         result = train.train(c, workdir, data.train_source, val.source, mean_rgb)
     if result:

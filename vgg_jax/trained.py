@@ -59,7 +59,7 @@ class TrainedNet:
         *,
         method: Method = "dense",
         scales: Sequence[int] = (),
-        batch_px: int = 2**22,
+        batch_px: int = 0,
     ) -> Float32[np.ndarray, "n c"]:
         """Classifies images of any sizes as the paper tests nets (§3.2).
 
@@ -67,7 +67,7 @@ class TrainedNet:
           images: RGB, 0-255.
           method: "dense", "multicrop", or the average of "both".
           scales: Q, px; the posteriors of several are averaged. Empty for the config's.
-          batch_px: Pixels of a batch on each device, flips, crops and padding included.
+          batch_px: See `passes.Pass`.
 
         Returns:
           Of each image the probabilities of the classes.
@@ -92,7 +92,7 @@ class TrainedNet:
         *,
         method: Method = "dense",
         scales: Sequence[int] = (),
-        batch_px: int = 2**22,
+        batch_px: int = 0,
         progress: bool = False,
     ) -> Float32[np.ndarray, "n c"]:
         """As `posteriors`, of images that needn't all be in memory.
