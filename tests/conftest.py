@@ -51,6 +51,18 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def trained(folder, tmp_path_factory):
+    """A run that ended with the evaluation of both methods, in a process of its own."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    done = small_runs.run_process(
+        *small_runs.one_epoch(folder, workdir, "--config.eval.method=both")
+    )
+    assert done.returncode == 0, done.stderr
+    (workdir / "output").write_text(done.stdout)
+    return workdir
+
+
 @pytest.fixture
 def run_main(monkeypatch):
     """Calls `main` with flags, as `python -m vgg_jax.main` does but in this process."""

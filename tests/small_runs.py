@@ -22,6 +22,12 @@ def arguments(folder, workdir, name, *more):
     ]
 
 
+def one_epoch(folder, workdir, *more):
+    """Flags of net A, trained for an epoch of two steps on `folder` of conftest.py."""
+    small = ("--config.batch_size=8", "--config.eval.batch_size=8", "--config.num_epochs=1")
+    return arguments(folder, workdir, "a_256", *small, *more)
+
+
 def environment(**more):
     """This process's, without its eight virtual devices."""
     return {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"} | more

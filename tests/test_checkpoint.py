@@ -45,6 +45,23 @@ def test_of_equal_errors_the_last_is_the_best(tmp_path, state):
     assert kept(tmp_path) == [2, 3, 4]
 
 
+def test_the_last_or_the_best_is_chosen(tmp_path, state):
+    save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0), (4, None))
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        assert checkpoints.step_of("last") == 4
+        assert checkpoints.step_of("best") == 2
+        assert checkpoints.restore_run(2) == {"at": 2}
+
+
+def test_there_is_no_best_before_a_validation(tmp_path, state):
+    save(tmp_path, state, (1, None))
+    with (
+        contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints,
+        pytest.raises(UserError, match="no validated checkpoint"),
+    ):
+        checkpoints.step_of("best")
+
+
 def test_a_state_comes_back_as_it_was_and_where_it_was(tmp_path, state):
     save(tmp_path, state, (7, 50.0))
     with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:

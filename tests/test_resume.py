@@ -51,6 +51,7 @@ def start(folder, workdir, *more, prefix=(), process_group=None):
         "--config.plateau.last_rate=1e-6",
         "--config.log_every_steps=4",
         "--config.checkpoint_every_steps=3",
+        "--config.eval.method=none",
         *more,
     )
     return subprocess.Popen(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
@@ -154,7 +155,9 @@ class VGG(nn.Module):
         x, bias = self._apply(x, bias, sizes, block, dropout_keys)
         return x + bias
 
-    def score_cells(self, sizes: Int[Array, "*b 2"]) -> Int[Array, "*b 2"]:
+    def score_cells(
+        self, sizes: Int[Array | np.ndarray, "*b 2"]
+    ) -> Int[Array | np.ndarray, "*b 2"]:
         """Returns the height and width in cells of images' class score maps (§3.2).
 
         Args:
@@ -164,7 +167,9 @@ class VGG(nn.Module):
             self._pooled(sizes, architectures.CELL_PX) - self.crop_px // architectures.CELL_PX + 1
         )
 
-    def _pooled(self, sizes: Int[Array, "*b 2"], factor: int) -> Int[Array, "*b 2"]:
+    def _pooled(
+        self, sizes: Int[Array | np.ndarray, "*b 2"], factor: int
+    ) -> Int[Array | np.ndarray, "*b 2"]:
         return sizes // factor if self.pooling == "floor" else -(-sizes // factor)
 
     def _apply(

@@ -83,7 +83,7 @@ class Photos:
 def main(argv: list[str]) -> None:
     """Prints the most probable classes of each image, and draws maps where they are wanted."""
     photos = find(argv[1:])
-    out = _map_files(photos.paths)
+    maps = _map_files(photos.paths)
     scales = config.parse_scales(_SCALES.value)
 
     from vgg_jax import overlay, trained
@@ -91,6 +91,8 @@ def main(argv: list[str]) -> None:
     net = trained.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     map_scale = _MAP_SCALE.value or 2 * net.model.crop_px
     config.check_scales((map_scale,), net.model.crop_px)
+    if maps:
+        maps[0].parent.mkdir(parents=True, exist_ok=True)
     posteriors = net.posteriors_of(
         photos, photos.sizes(), method=_METHOD.value, scales=scales, progress=len(photos.paths) > 1
     )
@@ -98,10 +100,10 @@ def main(argv: list[str]) -> None:
         print(photos.name(index))
         for k in topk.best(posteriors[index], _TOP.value):
             print(f"  {posteriors[index, k]:7.2%}  {net.class_names[k]}")
-        if out:
+        if maps:
             image = np.asarray(photos(index))
-            overlay.draw(net, image, posteriors[index], out[index], scale=map_scale)
-            print(f"  map: {out[index]}")
+            overlay.draw(net, image, posteriors[index], maps[index], scale=map_scale)
+            print(f"  map: {maps[index]}")
 
 
 def find(arguments: list[str]) -> Photos:
@@ -137,14 +139,12 @@ def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:
     out = pathlib.Path(_MAP.value).expanduser()
     is_file = out.suffix.lower() in MAP_SUFFIXES and not out.is_dir()
     if len(paths) == 1 and is_file:
-        out.parent.mkdir(parents=True, exist_ok=True)
         return [out]
     if is_file or (out.exists() and not out.is_dir()):
         raise UserError(
             f"--map={out} must be a folder for {len(paths):,} images, or for a single one a file "
             f"({', '.join(MAP_SUFFIXES)})."
         )
-    out.mkdir(parents=True, exist_ok=True)
     width = len(str(len(paths)))
     return [
         out / f"{number:0{width}}-{'stdin' if path == '-' else pathlib.Path(path).name}.png"

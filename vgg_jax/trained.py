@@ -23,7 +23,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.model import VGG, Params, Pooling, activations
 from vgg_jax.passes import Pass
 
-RgbImage = UInt8[np.ndarray, "h w 3"]
+RgbImage = UInt8[np.ndarray, "_ _ 3"]
 Method = Literal["dense", "multicrop", "both"]
 
 
@@ -51,7 +51,7 @@ class TrainedNet:
     config: ConfigDict
     step: int
     mesh: jax.sharding.Mesh
-    programs: dict[Any, Any] = dataclasses.field(default_factory=dict, repr=False)
+    programs: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
 
     def posteriors(
         self,
@@ -75,7 +75,7 @@ class TrainedNet:
         Raises:
           UserError: A scale is below the net's crop, or an image is none.
         """
-        opened = [_to_pillow(image, index) for index, image in enumerate(images)]
+        opened = [to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
         return self.posteriors_of(
             opened.__getitem__,
@@ -121,7 +121,7 @@ class TrainedNet:
         """Computes the class score map of a whole image (§3.2).
 
         Cell (i, j) is of the window of crop_px that begins (i, j) * stride_px from the corner of
-        the rescaled image.
+        the rescaled image. Ceil pooling's cells of windows that leave the image are left out.
 
         Args:
           image: RGB, 0-255.
@@ -150,9 +150,9 @@ class TrainedNet:
                 left_px = size - (top, left)
                 if left_px.min() < crop_px:
                     continue
-                scores = np.asarray(
-                    self._score_maps(self.params, shifted[None], left_px[None].astype(np.int32))[0]
-                )
+                sizes = left_px[None].astype(np.int32)
+                with jax.default_matmul_precision(self.precision):
+                    (scores,) = np.asarray(self._score_maps(self.params, shifted[None], sizes))
                 rows, columns = self.model.score_cells(left_px)
                 place = result[top // stride_px :: len(offsets), left // stride_px :: len(offsets)]
                 # Ceil pooling can have a cell more, whose window leaves the image.
@@ -223,7 +223,7 @@ class TrainedNet:
         scales = config.test_scales(self.config)
         scale = round(sum(scales) / len(scales)) if scale is None else scale
         config.check_scales((scale,), self.model.crop_px)
-        return images.rescale(_to_pillow(image, 0), scale)
+        return images.rescale(to_pillow(image, 0), scale)
 
 
 def load(
@@ -272,7 +272,12 @@ def load(
     )
 
 
-def _to_pillow(image: RgbImage, index: int) -> Image.Image:
+def to_pillow(image: np.ndarray, index: int) -> Image.Image:
+    """Takes an RgbImage from outside.
+
+    Raises:
+      UserError: It is another array; the message calls it by the index.
+    """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise UserError(

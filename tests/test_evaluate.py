@@ -1,0 +1,341 @@
+"""The real entry point with --mode=eval: posteriors kept, each image once, stopped and gone on."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import small_runs
+from PIL import Image
+
+from vgg_jax import config, posteriors
+from vgg_jax.errors import UserError
+
+SCALES = "--config.eval.scales=64,73,96"
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    """A copy of it, not evaluated."""
+    shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/eval")
+    return tmp_path / "run"
+
+
+def values(workdir, name):
+    return posteriors.load(workdir / "eval" / f"{name}.npz").values
+
+
+def result(workdir, name):
+    return json.loads((workdir / "eval" / f"{name}.json").read_text())
+
+
+def test_training_ends_with_the_evaluation_that_its_config_names(trained):
+    output = (trained / "output").read_text()
+    for method in ("dense", "multicrop", "both"):
+        (line,) = (line for line in output.splitlines() if line.startswith(f"{method}, Q = 73: "))
+        assert line.endswith("on 9 images")
+        found = result(trained, f"val-{method}-73")
+        assert f"top-1 error {found['top1_error']:.2f}%" in line
+        assert f"top-5 error {found['top5_error']:.2f}%" in line
+        assert found["num_images"] == 9
+        assert found["checkpoint_step"] == 2
+        low, high = found["top1_interval"]
+        assert 0 <= low <= found["top1_error"] <= high <= 100
+    assert sorted(path.name for path in (trained / "eval").iterdir()) == [
+        *("val-both-73.json", "val-dense-73.json", "val-dense-73.npz"),
+        *("val-multicrop-73.json", "val-multicrop-73.npz"),
+    ]
+
+
+def test_a_file_says_of_what_it_is(trained, folder):
+    found = posteriors.load(trained / "eval/val-dense-73.npz")
+    names = [f"{'abc'[i % 3]}/{i}.jpg" for i in range(9)]
+    assert list(found.names) == sorted(names)
+    assert [found.class_names[label] for label in found.labels] == [n[0] for n in sorted(names)]
+    np.testing.assert_allclose(found.values.sum(axis=1), 1, atol=1e-6)
+    assert found.made_by["identity"]["method"] == "dense"
+    assert found.made_by["identity"]["scale"] == 73
+    assert found.made_by["images_computed"] == 9
+    assert found.made_by["shapes"] <= 8
+    assert {"seconds", "compile_s", "waste", "devices", "jax", "vgg_jax"} <= set(found.made_by)
+
+
+def test_scales_and_methods_are_averages_of_what_is_computed_once(
+    folder, workdir, run_main, capsys
+):
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES))
+    files = {path: path.stat().st_mtime_ns for path in (workdir / "eval").glob("*.npz")}
+    assert sorted(path.stem for path in files) == ["val-dense-64", "val-dense-73", "val-dense-96"]
+    run_main(
+        *small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES, "--config.eval.method=both")
+    )
+    output = capsys.readouterr().out
+    for path, written_ns in files.items():
+        assert path.stat().st_mtime_ns == written_ns
+    dense, multicrop = (
+        np.mean([values(workdir, f"val-{method}-{q}") for q in (64, 73, 96)], axis=0)
+        for method in ("dense", "multicrop")
+    )
+    labels = posteriors.load(workdir / "eval/val-dense-64.npz").labels
+    for name, mean in {"dense": dense, "both": (dense + multicrop) / 2}.items():
+        error = 100 * (mean.argmax(axis=1) != labels).mean()
+        assert result(workdir, f"val-{name}-64_73_96")["top1_error"] == pytest.approx(error)
+        assert f"{name}, Q = 64, 73, 96: top-1 error {error:.2f}%" in output
+
+
+def test_one_scale_needs_no_comma(folder, workdir, run_main):
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.scales=64"))
+    assert result(workdir, "val-dense-64")["scales"] == [64]
+
+
+def test_another_setting_is_computed_again(folder, workdir, run_main, capsys):
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    floor = values(workdir, "val-dense-73")
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.pooling=ceil"))
+    assert "was made with other pooling; it is made again" in capsys.readouterr().out
+    assert np.abs(values(workdir, "val-dense-73") - floor).max() > 1e-6
+
+
+def test_bfloat16_is_near(folder, workdir, run_main):
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    exact = values(workdir, "val-dense-73")
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.dtype=bfloat16"))
+    assert 0 < np.abs(values(workdir, "val-dense-73") - exact).max() < 0.02
+
+
+def test_unlabelled_images_give_posteriors_and_a_table(folder, workdir, tmp_path, run_main, capsys):
+    flat = tmp_path / "data" / "test"
+    flat.mkdir(parents=True)
+    for path in (folder / "val").rglob("*.jpg"):
+        shutil.copy(path, flat)
+    here = (f"--config.data.dir={flat.parent}", "--config.data.val_split=test")
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", *here))
+    output = capsys.readouterr().out
+    assert "9 images without labels" in output
+    assert "error" not in output
+    assert "top1_error" not in result(workdir, "test-dense-73")
+    with (workdir / "eval/test-dense-73.csv").open(newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head == ["image", *(f"{w}_{k}" for k in (1, 2, 3) for w in ("class", "probability"))]
+    found = posteriors.load(workdir / "eval/test-dense-73.npz")
+    assert [row[0] for row in rows] == sorted(f"{i}.jpg" for i in range(9))
+    assert [row[1] for row in rows] == ["abc"[k] for k in found.values.argmax(axis=1)]
+    assert set(found.labels.tolist()) == {-1}
+
+
+def test_an_undecodable_image_is_left_out_and_counted(folder, workdir, tmp_path, run_main):
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data/val/a/0.jpg").write_bytes(b"no image")
+    here = (f"--config.data.dir={tmp_path / 'data'}", "--mode=eval")
+    with pytest.raises(UserError, match="1 of the 9 val images can't be decoded"):
+        run_main(*small_runs.one_epoch(folder, workdir, *here))
+    run_main(*small_runs.one_epoch(folder, workdir, *here, "--config.data.undecodable=leave_out"))
+    assert result(workdir, "val-dense-73")["num_images"] == 8
+
+
+def refusal(run_main, *args):
+    with pytest.raises(UserError) as error:
+        run_main(*args)
+    return str(error.value)
+
+
+def test_no_checkpoint(folder, tmp_path, run_main):
+    message = refusal(run_main, *small_runs.one_epoch(folder, tmp_path / "none", "--mode=eval"))
+    assert f"There is no checkpoint in {tmp_path / 'none'}" in message
+    assert "--workdir" in message
+    assert not (tmp_path / "none").exists()
+
+
+def test_another_nets_checkpoint(folder, workdir, run_main):
+    message = refusal(
+        run_main,
+        *small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.net=B", "--config.width=1"),
+    )
+    assert "net is A there and B here" in message
+    assert "width is 0.03125 there and 1.0 here" in message
+
+
+def test_q_below_the_crop(folder, workdir, run_main):
+    message = refusal(
+        run_main,
+        *small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.scales=73,63"),
+    )
+    assert "Q=63 is below the net's crop of 64 px" in message
+    assert "--config.eval.scales" in message
+
+
+def test_classes_that_do_not_match(folder, workdir, tmp_path, run_main):
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data/val/b").rename(tmp_path / "data/val/bee")
+    message = refusal(
+        run_main,
+        *small_runs.one_epoch(
+            folder, workdir, "--mode=eval", f"--config.data.dir={tmp_path / 'data'}"
+        ),
+    )
+    assert "they differ in b, bee" in message
+
+
+def test_posteriors_of_other_images(folder, workdir, tmp_path, run_main):
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    before = (workdir / "eval/val-dense-73.npz").read_bytes()
+    shutil.copytree(folder, tmp_path / "data")
+    (tmp_path / "data/val/a/0.jpg").rename(tmp_path / "data/val/a/zero.jpg")
+    message = refusal(
+        run_main,
+        *small_runs.one_epoch(
+            folder, workdir, "--mode=eval", f"--config.data.dir={tmp_path / 'data'}"
+        ),
+    )
+    assert "holds the posteriors of other images" in message
+    assert (workdir / "eval/val-dense-73.npz").read_bytes() == before
+
+
+def test_bad_flags_touch_no_device(folder, workdir):
+    done = small_runs.run_process(
+        *small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.scales=32"),
+        JAX_PLATFORMS="nonsense",
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: The test scale Q=32 is below")
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    """120 images of the classes of `folder`, of three sizes: many batches of one."""
+    root = tmp_path_factory.mktemp("many")
+    rng = np.random.default_rng(1)
+    for index in range(120):
+        (root / "val" / "abc"[index % 3]).mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (*[(70, 90), (90, 70), (80, 80)][index % 3], 3), np.uint8)
+        Image.fromarray(pixels).save(root / f"val/{'abc'[index % 3]}/{index:03}.png")
+    return root
+
+
+def start_many(many, workdir):
+    return subprocess.Popen(
+        [
+            *small_runs.COMMAND,
+            *small_runs.one_epoch(
+                many,
+                workdir,
+                "--mode=eval",
+                "--config.eval.method=multicrop",
+                "--config.eval.batch_px=1",
+                "--config.eval.save_every_s=0",
+            ),
+        ],
+        cwd=small_runs.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=small_runs.environment(),
+    )
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(many, trained, tmp_path_factory):
+    """Its output, and the posteriors."""
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
+    process = start_many(many, workdir)
+    output, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    return output, values(workdir, "val-multicrop-73")
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_interrupted_it_goes_on(many, workdir, uninterrupted, how):
+    parts = workdir / "eval/val-multicrop-73.unfinished"
+    process = start_many(many, workdir)
+    deadline = time.monotonic() + 180
+    while len(list(parts.glob("*.npz"))) < 5:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.002)
+    process.send_signal(getattr(signal, how))
+    _, errors = process.communicate(timeout=60)
+    expected = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 0, "SIGINT": 130}
+    assert process.returncode == expected[how]
+    assert "Traceback" not in errors
+    if how != "SIGKILL":
+        assert "the same command goes on from it" in errors
+    kept = len(list(parts.glob("*.npz")))
+    assert not (workdir / "eval/val-multicrop-73.npz").exists()
+
+    output, expected_values = uninterrupted
+    again = start_many(many, workdir)
+    assert again.communicate(timeout=180)[0] == output
+    ours = posteriors.load(workdir / "eval/val-multicrop-73.npz")
+    np.testing.assert_array_equal(ours.values, expected_values)
+    assert ours.made_by["images_computed"] <= 120 - kept < 120
+    assert not parts.exists()
+
+
+TWO_PROCESSES = """
+import runpy, sys
+import jax
+address, index, count, *sys.argv = sys.argv[1:]
+jax.distributed.initialize(address, int(count), int(index))
+sys.argv.insert(0, "main")
+runpy.run_module("vgg_jax.main", run_name="__main__")
+"""
+
+
+def free_address():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{s.getsockname()[1]}"
+
+
+def run_processes(count, devices, *args):
+    address = free_address()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, address, str(i), str(count), *map(str, args)],
+            cwd=small_runs.ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+        )
+        for i in range(count)
+    ]
+    done = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * count, done
+    # Gloo, which connects them, says so on stdout.
+    return [[line for line in output.splitlines() if "Gloo" not in line] for output, _ in done]
+
+
+def test_two_processes_equal_one(folder, workdir, tmp_path):
+    """9 images on 2 processes of 2 devices: the shares are uneven, the steps equally many."""
+    shutil.copytree(workdir, tmp_path / "two")
+    more = ("--mode=eval", "--config.eval.method=both", "--config.eval.scales=64,73")
+    alone = small_runs.run_process(*small_runs.one_epoch(folder, workdir, *more))
+    first, second = run_processes(2, 2, *small_runs.one_epoch(folder, tmp_path / "two", *more))
+    assert "on 9 images" in first[0]
+    assert [line for line in first if line] == alone.stdout.splitlines()
+    assert not any(second)
+    for name in ("val-dense-64", "val-dense-73", "val-multicrop-64", "val-multicrop-73"):
+        np.testing.assert_allclose(
+            values(tmp_path / "two", name), values(workdir, name), rtol=0, atol=1e-6
+        )
+    ours, theirs = (
+        posteriors.load(w / "eval/val-dense-64.npz") for w in (tmp_path / "two", workdir)
+    )
+    assert (ours.names, ours.labels.tolist()) == (theirs.names, theirs.labels.tolist())
+    assert "4 x" in ours.made_by["devices"]
+
+
+def test_the_runs_config_is_not_changed(folder, workdir, run_main):
+    before = config.load(workdir)
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES))
+    assert config.load(workdir) == before

@@ -1,0 +1,101 @@
+"""The command that classifies photos, on a small run's net."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import small_runs
+from PIL import Image
+
+import vgg_jax
+from vgg_jax import images
+
+
+def predict(trained, *args, stdin=None):
+    return subprocess.run(
+        [sys.executable, "-m", "vgg_jax.predict", f"--workdir={trained}", *map(str, args)],
+        cwd=small_runs.ROOT,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env=small_runs.environment(),
+    )
+
+
+def test_files_folders_and_stdin(folder, trained, tmp_path):
+    """What a user sees agrees with what Python gives."""
+    first = next((folder / "val/a").iterdir())
+    done = predict(
+        *(trained, first, folder / "val/b", "-", "--top=2", "--scales=64,80", "--method=both"),
+        *(f"--map={tmp_path / 'maps'}", "--map_scale=70"),
+        stdin=first.read_bytes(),
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    lines = done.stdout.decode().splitlines()
+    paths = [str(first), *sorted(map(str, (folder / "val/b").iterdir())), "stdin"]
+    assert len(paths) == 5
+    assert lines[::4] == paths
+    net = vgg_jax.load(trained)
+    photos = [images.decode(first.read_bytes())]
+    photos += [Image.open(path).convert("RGB") for path in paths[1:4]] + photos
+    values = net.posteriors([np.asarray(p) for p in photos], method="both", scales=(64, 80))
+    for index, of_image in enumerate(values):
+        for place, k in enumerate(np.argsort(-of_image)[:2], 1):
+            probability, name = lines[4 * index + place].split()
+            assert name == net.class_names[k]
+            assert float(probability[:-1]) == pytest.approx(100 * of_image[k], abs=0.006)
+    drawn = sorted((tmp_path / "maps").iterdir())
+    assert lines[3::4] == [f"  map: {path}" for path in drawn]
+    assert drawn[0].name == f"1-{first.name}.png"
+    assert drawn[-1].name == "5-stdin.png"
+    for path in drawn:
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+
+
+def test_a_map_of_one_image_is_a_file(folder, trained, tmp_path):
+    first = next((folder / "val/a").iterdir())
+    done = predict(trained, first, f"--map={tmp_path / 'new/where.jpg'}")
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(done.stdout.decode().splitlines()) == 1 + 3 + 1  # There are three classes.
+    with Image.open(tmp_path / "new/where.jpg") as picture:
+        assert picture.format == "JPEG"
+
+
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bad")
+    (path / "empty.jpg").touch()
+    (path / "text.png").write_text("no image")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "Name the images"),
+        (["nowhere.jpg"], "There is no file nowhere.jpg."),
+        (["tests"], "tests holds no images."),
+        (["{bad}"], "{bad}/empty.jpg is not a readable image (an empty file)"),
+        (["{bad}"], "{bad}/text.png is not a readable image (of no known format)"),
+        (["-"], "stdin is not a readable image (an empty file)"),
+        (["-", "-"], "give - once"),
+        (["{val}", "--map=x.png"], "--map=x.png must be a folder for 9 images"),
+        (["{val}/a/0.jpg", "--map=README.md"], "--map=README.md must be a folder"),
+        (["{val}", "--scales=73,63"], "Q=63 is below the net's crop of 64 px"),
+        (["{val}", "--scales=a"], "--scales takes whole numbers"),
+        (["{val}", "--map_scale=63", "--map=x"], "Q=63 is below"),
+        (["{val}", "--workdir=none"], "no checkpoint of a run in none"),
+    ],
+)
+def test_bad_input_is_one_error(folder, trained, bad, args, message):
+    places = {"bad": bad, "val": folder / "val"}
+    done = predict(trained, *(arg.format(**places) for arg in args))
+    assert done.returncode == 2
+    errors = done.stderr.decode()
+    assert errors.startswith("error: ")
+    assert "Traceback" not in errors
+    assert message.format(**places) in errors
+    assert done.stdout == b""
+    assert not (small_runs.ROOT / "x").exists()

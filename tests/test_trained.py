@@ -1,0 +1,185 @@
+"""From Python: a run's net on NumPy arrays."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vgg_jax
+from configs import mini
+from vgg_jax import config, images, initial, model, overlay, sharding, trained
+from vgg_jax.errors import UserError
+
+CLASSES = ("cat", "dog", "emu", "fox")
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A narrow A of random weights and biases, that tells images apart."""
+    c = mini.get_config("a_256")
+    c.width = 1 / 32
+    c.eval.scales = (64, 100)
+    vgg = initial.model_from_config(c, len(CLASSES))
+    params = model.init_params(vgg, jax.random.key(0))
+    params = jax.tree.map(
+        lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params
+    )
+    mesh = sharding.make_mesh(jax.devices()[:1])
+    return trained.TrainedNet(
+        model=vgg,
+        params=sharding.put_replicated(params, mesh),
+        class_names=CLASSES,
+        mean_rgb=(120.0, 110.0, 100.0),
+        input_scale=1 / 70,
+        config=c,
+        step=1,
+        mesh=mesh,
+    )
+
+
+def photo(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def rescaled(image, scale):
+    return images.rescale(images.Image.fromarray(image), scale)
+
+
+def scores(net, pixels):
+    return np.asarray(
+        net.model.apply({"params": net.params}, net.normalise(jnp.asarray(pixels[None])))
+    )[0]
+
+
+def test_scales_default_to_the_configs(net):
+    image = photo(90, 120)
+    by_scale = [net.posteriors([image], scales=(q,)) for q in (64, 100)]
+    np.testing.assert_allclose(net.posteriors([image]), np.mean(by_scale, axis=0), atol=1e-7)
+    assert net.posteriors([image]).dtype == np.float32
+    assert net.posteriors([]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("pooling", ["floor", "ceil"])
+@pytest.mark.parametrize("size", [(70, 101), (133, 75)])
+def test_a_score_map_is_the_nets(net, size, pooling):
+    net = dataclasses.replace(net, model=dataclasses.replace(net.model, pooling=pooling))
+    image = photo(*size)
+    theirs = scores(net, rescaled(image, 77))
+    found = net.score_map(image, scale=77)
+    h, w = found.shape[:2]
+    assert (h, w) == tuple((np.array(rescaled(image, 77).shape[:2]) - 64) // 32 + 1)
+    np.testing.assert_allclose(found, theirs[:h, :w], atol=1e-4)
+
+
+def test_a_finer_score_map_interleaves_those_of_the_shifted_image(net):
+    image = photo(70, 90)
+    pixels = rescaled(image, 80)
+    coarse, fine = (net.score_map(image, scale=80, stride_px=s) for s in (32, 8))
+    assert fine.shape == ((80 - 64) // 8 + 1, (103 - 64) // 8 + 1, 4)
+    np.testing.assert_allclose(fine[::4, ::4], coarse, atol=1e-4)
+    for row, column in ((0, 1), (1, 2), (2, 3)):
+        theirs = scores(net, pixels[8 * row :, 8 * column :])
+        ours = fine[row::4, column::4]
+        np.testing.assert_allclose(ours, theirs[: len(ours), : ours.shape[1]], atol=1e-4)
+
+
+def test_the_default_scale_is_the_mean(net):
+    image = photo(64, 64)
+    np.testing.assert_array_equal(net.score_map(image), net.score_map(image, scale=82))
+
+
+def test_activations_are_the_models(net):
+    image = photo(80, 100)
+    found = net.activations(image, ["conv1_1", "fc7"], scale=66)
+    theirs = model.activations(
+        net.model,
+        net.params,
+        net.normalise(jnp.asarray(rescaled(image, 66)[None])),
+        ["conv1_1", "fc7"],
+    )
+    assert set(found) == {"conv1_1", "fc7"}
+    for name, values in found.items():
+        assert isinstance(values, np.ndarray)
+        np.testing.assert_allclose(values, theirs[name][0], atol=1e-5)
+    assert (found["conv1_1"] >= 0).all()
+    assert (net.activations(image, ["conv1_1"], before_relu=True)["conv1_1"] < 0).any()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64), np.uint8),
+        np.zeros((64, 64, 4), np.uint8),
+        np.zeros((0, 64, 3), np.uint8),
+        np.zeros((64, 64, 3), np.float32),
+    ],
+)
+def test_what_is_no_rgb_image_is_named(image):
+    # Not through `posteriors`, whose annotations refuse it sooner in tests.
+    with pytest.raises(UserError, match=r"Image 1 is .*, not uint8 RGB"):
+        trained.to_pillow(image, 1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net, image: net.posteriors([image], scales=(63,)),
+        lambda net, image: net.score_map(image, scale=63),
+        lambda net, image: net.activations(image, ["fc6"], scale=63),
+    ],
+)
+def test_q_below_the_crop_is_refused(net, call):
+    with pytest.raises(UserError, match="Q=63 is below the net's crop of 64 px"):
+        call(net, photo(70, 70))
+
+
+def test_strides_that_pooling_cannot_give(net):
+    with pytest.raises(UserError, match="stride_px=12"):
+        net.score_map(photo(70, 70), stride_px=12)
+
+
+def test_a_replaced_model_is_the_one_that_computes(net):
+    image = photo(75, 133)
+    other = dataclasses.replace(net, model=dataclasses.replace(net.model, pooling="ceil"))
+    before = net.posteriors([image], scales=(75,))
+    assert np.abs(other.posteriors([image], scales=(75,)) - before).max() > 1e-4
+
+
+def test_the_digest_is_of_the_parameters(net):
+    other = jax.tree.map(lambda x: x, net.params)
+    assert dataclasses.replace(net, params=other).digest() == net.digest()
+    other["fc8"]["bias"] = other["fc8"]["bias"].at[0].add(jnp.float32(1e-6))
+    assert dataclasses.replace(net, params=other).digest() != net.digest()
+
+
+def test_no_run_no_net(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint of a run"):
+        vgg_jax.load(tmp_path)
+    config.save(mini.get_config("a_256"), tmp_path)
+    with pytest.raises(UserError, match="no checkpoint of a run"):
+        vgg_jax.load(tmp_path)
+
+
+def test_an_overlay_has_each_class_where_its_windows_are():
+    """Two windows side by side: each class is seen in its own, and in the middle both."""
+    maps = np.zeros((1, 3, 2))
+    maps[0, 0, 0] = maps[0, 2, 1] = 1
+    seen = overlay.spread(maps, (8, 17), 8, 4)
+    assert seen.shape == (8, 17, 2)
+    assert (seen[:, :4, 0] == 1).all()
+    assert (seen[:, 12:, 1] == 1).all()
+    assert (seen[:, 8:, 0] == 0).all()
+    assert (np.diff(seen[0, :, 0]) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (90, 200), (500, 64)])
+def test_an_overlay_is_drawn(net, tmp_path, size):
+    image = photo(*size)
+    (posteriors,) = net.posteriors([image])
+    for suffix in ("png", "pdf"):
+        overlay.draw(net, image, posteriors, tmp_path / f"map.{suffix}", scale=64)
+    with images.Image.open(tmp_path / "map.png") as drawn:
+        assert min(drawn.size) > 100
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.pdf", "map.png"]
