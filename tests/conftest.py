@@ -3,15 +3,15 @@
 import os
 import sys
 
-# Without optimisation, since the suite compiles more than it computes: it takes two thirds as long.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+import small_runs
+
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {small_runs.XLA_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 import jax
 import numpy as np
 import pytest
-import small_runs
 from absl import flags
 from jaxtyping import install_import_hook
 from PIL import Image

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import socket
@@ -305,7 +304,9 @@ def run_processes(count, devices, *args):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
+            env=small_runs.environment(
+                XLA_FLAGS=f"--xla_force_host_platform_device_count={devices} {small_runs.XLA_FLAGS}"
+            ),
         )
         for i in range(count)
     ]
