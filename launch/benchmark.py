@@ -87,6 +87,7 @@ def print_methods(
 
 def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
     """Prints images/s of dense evaluation in batches, and of one image after the other."""
+    net.programs.clear()  # So that compilation is counted.
     batched, single = _pass(net, photos, "dense", scale), _OneByOne(net, photos, scale)
     times = {"in batches": [], "one by one": []}
     for _ in range(_REPEATS.value):

@@ -54,6 +54,21 @@ def test_training_ends_with_the_evaluation_that_its_config_names(trained):
     ]
 
 
+def test_a_finished_run_says_its_result_again_or_evaluates_as_it_is_now_told(
+    folder, workdir, run_main, capsys
+):
+    run_main(*small_runs.one_epoch(folder, workdir))
+    (first,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("dense"))
+    written_ns = (workdir / "eval/val-dense-73.json").stat().st_mtime_ns
+    run_main(*small_runs.one_epoch(folder, workdir))
+    assert first in capsys.readouterr().out
+    assert (workdir / "eval/val-dense-73.json").stat().st_mtime_ns == written_ns
+    run_main(*small_runs.one_epoch(folder, workdir, "--config.eval.pooling=ceil"))
+    assert result(workdir, "val-dense-73")["pooling"] == "ceil"
+    identity = posteriors.load(workdir / "eval/val-dense-73.npz").made_by["identity"]
+    assert identity["pooling"] == "ceil"
+
+
 def test_a_file_says_of_what_it_is(trained, folder):
     found = posteriors.load(trained / "eval/val-dense-73.npz")
     names = [f"{'abc'[i % 3]}/{i}.jpg" for i in range(9)]

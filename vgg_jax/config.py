@@ -130,6 +130,19 @@ def split(c: ConfigDict) -> str:
     return c.data.val_split or sources.default_val_split(c.data.name)
 
 
+def evaluation(c: ConfigDict, method: str) -> dict[str, Any]:
+    """Returns what a result of `method` is of, as plain values; another checkpoint may follow."""
+    return {
+        "run": c.name,
+        "split": split(c),
+        "method": method,
+        "scales": list(test_scales(c)),
+        "checkpoint": c.eval.checkpoint,
+        "pooling": c.eval.pooling,
+        "dtype": c.eval.dtype,
+    }
+
+
 def source_arguments(c: ConfigDict) -> dict[str, Any]:
     """Returns what `sources.open_sources` and `.open_val_source` are called with."""
     return {

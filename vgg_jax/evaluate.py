@@ -46,16 +46,13 @@ def load_net(c: ConfigDict, workdir: pathlib.Path, source: Source) -> TrainedNet
     return net
 
 
-def evaluate(
-    c: ConfigDict, workdir: pathlib.Path, net: TrainedNet, split: str, data: Images
-) -> list[str]:
+def evaluate(c: ConfigDict, workdir: pathlib.Path, net: TrainedNet, data: Images) -> list[str]:
     """Computes the posteriors that are missing, and writes a JSON file for each result.
 
     Args:
       c: A config that `config.validate` has passed; its eval says what to do.
       workdir: Of the run.
       net: See `load_net`.
-      split: What the files are called after.
       data: The images.
 
     Returns:
@@ -68,22 +65,16 @@ def evaluate(
     """
     scales, singles = config.test_scales(c), config.METHODS[c.eval.method]
     with StopRequest() as stop:
-        job = _Job(c, workdir, net, net.digest(), split, data, stop)
+        job = _Job(c, workdir, net, net.digest(), data, stop)
         parts = {method: {q: job.posteriors(method, q) for q in scales} for method in singles}
     if jax.process_index():
         return []
     return [
         summary.write(
-            summary.path(workdir, split, method, scales),
+            summary.path(workdir, config.split(c), method, scales),
             combine({single: parts[single] for single in config.METHODS[method]}),
             f"{method}, Q = {', '.join(map(str, scales))}",
-            {
-                "run": c.name,
-                "split": split,
-                "method": method,
-                "scales": list(scales),
-                "checkpoint_step": net.step,
-            },
+            config.evaluation(c, method) | {"checkpoint_step": net.step},
         )
         for method in dict.fromkeys([*singles, c.eval.method])
     ]
@@ -95,13 +86,12 @@ class _Job:
     workdir: pathlib.Path
     net: TrainedNet
     digest: str
-    split: str
     data: Images
     stop: StopRequest
 
     def posteriors(self, method: SingleMethod, scale: int) -> Posteriors:
         """Computes or reads one file; on other processes than the first values alone."""
-        path = summary.path(self.workdir, self.split, method, [scale], ".npz")
+        path = summary.path(self.workdir, config.split(self.c), method, [scale], ".npz")
         identity = self._identity(method, scale)
         is_writer = jax.process_index() == 0
         known = self._known(path, identity) if is_writer else None

@@ -1,8 +1,8 @@
 """Trains a net and evaluates it: `python -m vgg_jax.main --config=configs/e_multiscale.py`.
 
 The same command on the same workdir goes on where it stopped. With --mode=eval it evaluates what is
-there, as --config.eval says. JAX is imported only once the
-config has passed its checks; the worker processes, which import this module anew, touch no device.
+there, as --config.eval says. JAX is imported only once the config has passed its checks; the worker
+processes, which import this module anew, touch no device.
 """
 
 import json
@@ -73,10 +73,9 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
     if result:
         _print_result(c.name, workdir, result)
     if c.eval.method != "none":
-        evaluated = summary.path(workdir, config.split(c), c.eval.method, config.test_scales(c))
-        known = val is None and evaluated.exists()
-        lines = [summary.line(evaluated)] if known else _evaluate(c, workdir, val)
-        print("\n".join(lines))
+        file = summary.path(workdir, config.split(c), c.eval.method, config.test_scales(c))
+        known = not val and summary.is_of(file, config.evaluation(c, c.eval.method))
+        print("\n".join([summary.line(file)] if known else _evaluate(c, workdir, val)))
     if result:
         _print_next_steps(workdir)
 
@@ -90,7 +89,7 @@ def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = No
     compilation.keep(c.data.cache_dir)
     net = evaluate.load_net(c, workdir, source)
     val = val or scan.check_one(source, name=config.split(c), **config.scan_arguments(c))
-    return evaluate.evaluate(c, workdir, net, config.split(c), val)
+    return evaluate.evaluate(c, workdir, net, val)
 
 
 def _refuse_unusable(workdir: pathlib.Path) -> None:

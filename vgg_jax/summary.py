@@ -68,6 +68,11 @@ def write(file: pathlib.Path, posteriors: Posteriors, title: str, about: Mapping
     return line(file)
 
 
+def is_of(file: pathlib.Path, about: Mapping[str, Any]) -> bool:
+    """Tells whether a JSON file is there and says all this of its result."""
+    return file.exists() and about.items() <= json.loads(file.read_text()).items()
+
+
 def line(file: pathlib.Path) -> str:
     """Returns what `write` returned when it wrote this file."""
     result = json.loads(file.read_text())
