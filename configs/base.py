@@ -44,7 +44,8 @@ def get_config() -> ConfigDict:
     c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
     c.data.undecodable = "refuse"  # refuse to train where images are, or leave_out these.
     c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
-    c.data.cache_dir = os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/vgg_jax"  # Shapes, scans.
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    c.data.cache_dir = f"{cache}/vgg_jax"  # Shapes, scans, compiled programs.
 
     # Augmentation (§3.1).
     c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.

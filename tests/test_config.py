@@ -218,7 +218,7 @@ def test_a_saved_config_is_read_back(tmp_path, make):
     c = make()
     config.save(c, tmp_path / "runs" / "it")
     saved = config.load(tmp_path / "runs" / "it")
-    assert config._flat(saved) == config._flat(c)
+    assert config.flat(saved) == config.flat(c)
     assert [path.name for path in (tmp_path / "runs" / "it").iterdir()] == ["config.json"]
     # Whole enough to build the net and to be saved again.
     config.validate(saved)

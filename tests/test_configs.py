@@ -62,7 +62,7 @@ def test_a_config_is_its_row_of_table_3(name):
 
 
 def test_b_with_5x5_kernels_is_trained_like_b():
-    ours, plain = (config._flat(_config(name)) for name in ("b_5x5_256", "b_256"))
+    ours, plain = (config.flat(_config(name)) for name in ("b_5x5_256", "b_256"))
     assert {key for key in ours if ours[key] != plain[key]} == {"name", "net"}
     assert ours["net"] == "B-5x5"
 
@@ -91,7 +91,7 @@ def test_what_the_paper_fixes_for_all_runs():
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_run_of_the_paper_changes_nothing_else(name):
-    ours, standard = (config._flat(c) for c in (_config(name), base.get_config()))
+    ours, standard = (config.flat(c) for c in (_config(name), base.get_config()))
     changed = {key for key in ours if ours[key] != standard[key]}
     assert ours.keys() == standard.keys()
     assert changed <= {
@@ -175,7 +175,7 @@ def test_every_key_is_read():
     c = base.get_config()
     assert "PlateauRule(**c.plateau)" in code
     assert set(c.plateau) == {field.name for field in dataclasses.fields(optim.PlateauRule)}
-    keys = [key for key in config._flat(c) if not key.startswith("plateau.")]
+    keys = [key for key in config.flat(c) if not key.startswith("plateau.")]
     assert len(keys) > 30
     assert [key for key in keys if not re.search(rf"\bc\.{re.escape(key)}\b", code)] == []
 
@@ -183,7 +183,7 @@ def test_every_key_is_read():
 def test_every_key_has_a_comment():
     lines = (ROOT / "configs/base.py").read_text().splitlines()
     plain = {"momentum"}  # Its name says it.
-    for key in config._flat(base.get_config()):
+    for key in config.flat(base.get_config()):
         (line,) = (line for line in lines if line.startswith(f"    c.{key} = "))
         name = key.rsplit(".")[-1]
         assert "#" in line or name in plain | {

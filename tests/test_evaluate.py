@@ -1,6 +1,8 @@
 """The real entry point with --mode=eval: posteriors kept, each image once, stopped and gone on."""
 
 import csv
+import dataclasses
+import fcntl
 import json
 import shutil
 import signal
@@ -39,7 +41,8 @@ def result(workdir, name):
 def test_training_ends_with_the_evaluation_that_its_config_names(trained):
     output = (trained / "output").read_text()
     for method in ("dense", "multicrop", "both"):
-        (line,) = (line for line in output.splitlines() if line.startswith(f"{method}, Q = 73: "))
+        start = f"{method}, Q = 73: top-1 error "
+        (line,) = (line for line in output.splitlines() if line.startswith(start))
         assert line.endswith("on 9 images")
         found = result(trained, f"val-{method}-73")
         assert f"top-1 error {found['top1_error']:.2f}%" in line
@@ -49,24 +52,64 @@ def test_training_ends_with_the_evaluation_that_its_config_names(trained):
         low, high = found["top1_interval"]
         assert 0 <= low <= found["top1_error"] <= high <= 100
     assert sorted(path.name for path in (trained / "eval").iterdir()) == [
-        *("val-both-73.json", "val-dense-73.json", "val-dense-73.npz"),
+        *(".lock", "val-both-73.json", "val-dense-73.json", "val-dense-73.npz"),
         *("val-multicrop-73.json", "val-multicrop-73.npz"),
     ]
 
 
-def test_a_finished_run_says_its_result_again_or_evaluates_as_it_is_now_told(
-    folder, workdir, run_main, capsys
-):
+def test_a_finished_run_says_its_result_again(folder, workdir, run_main, capsys):
     run_main(*small_runs.one_epoch(folder, workdir))
-    (first,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("dense"))
-    written_ns = (workdir / "eval/val-dense-73.json").stat().st_mtime_ns
+    (first,) = (
+        line for line in capsys.readouterr().out.splitlines() if "top-1" in line and "Q" in line
+    )
+    written_ns = (workdir / "eval/val-dense-73.npz").stat().st_mtime_ns
     run_main(*small_runs.one_epoch(folder, workdir))
     assert first in capsys.readouterr().out
-    assert (workdir / "eval/val-dense-73.json").stat().st_mtime_ns == written_ns
-    run_main(*small_runs.one_epoch(folder, workdir, "--config.eval.pooling=ceil"))
-    assert result(workdir, "val-dense-73")["pooling"] == "ceil"
-    identity = posteriors.load(workdir / "eval/val-dense-73.npz").made_by["identity"]
-    assert identity["pooling"] == "ceil"
+    assert (workdir / "eval/val-dense-73.npz").stat().st_mtime_ns == written_ns
+
+
+def test_saved_whole_but_not_yet_a_file(folder, workdir, run_main):
+    """Killed after the last part, before the file."""
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    path = workdir / "eval/val-dense-73.npz"
+    before = posteriors.load(path)
+    identity = before.made_by["identity"]
+    parts = posteriors.Unfinished(path.with_suffix(".unfinished"), identity, 9, 3, save_every_s=0.0)
+    parts.add(np.arange(9), before.values)
+    path.unlink()
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    np.testing.assert_array_equal(values(workdir, "val-dense-73"), before.values)
+    assert posteriors.load(path).made_by["images_computed"] == 0
+    assert not path.with_suffix(".unfinished").exists()
+
+
+def test_images_that_changed_are_evaluated_again(folder, workdir, tmp_path, run_main, capsys):
+    shutil.copytree(folder, tmp_path / "data")
+    here = ("--mode=eval", f"--config.data.dir={tmp_path / 'data'}")
+    image = tmp_path / "data/val/a/0.bmp"
+    (tmp_path / "data/val/a/0.jpg").unlink()
+    for seed in (0, 1):  # Of one name and size.
+        pixels = np.random.default_rng(seed).integers(0, 256, (80, 80, 3), np.uint8)
+        Image.fromarray(pixels).save(image)
+        run_main(*small_runs.one_epoch(folder, workdir, *here))
+    assert "was made with other contents; it is made again" in capsys.readouterr().out
+
+
+def test_two_evaluations_of_one_workdir(folder, workdir, run_main):
+    (workdir / "eval").mkdir()
+    with (workdir / "eval/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        message = refusal(run_main, *small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    assert "Another evaluation writes to" in message
+
+
+def test_images_that_were_trained_on_are_not_held_out(folder, workdir, run_main):
+    message = refusal(
+        run_main,
+        *small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.data.held_out=5"),
+    )
+    assert "Images that this config holds out were trained on" in message
+    assert "data.held_out=0" in message
 
 
 def test_a_file_says_of_what_it_is(trained, folder):
@@ -110,19 +153,29 @@ def test_one_scale_needs_no_comma(folder, workdir, run_main):
     assert result(workdir, "val-dense-64")["scales"] == [64]
 
 
-def test_another_setting_is_computed_again(folder, workdir, run_main, capsys):
+def test_settings_have_files_of_their_own(folder, workdir, run_main):
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    floor = values(workdir, "val-dense-73")
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.pooling=ceil"))
-    assert "was made with other pooling; it is made again" in capsys.readouterr().out
-    assert np.abs(values(workdir, "val-dense-73") - floor).max() > 1e-6
+    for key, value in (("pooling", "ceil"), ("dtype", "bfloat16"), ("checkpoint", "best")):
+        more = ("--mode=eval", f"--config.eval.{key}={value}")
+        run_main(*small_runs.one_epoch(folder, workdir, *more))
+    standard, ceil, bfloat16, best = (
+        values(workdir, f"val-dense-73{variant}") for variant in ("", "-ceil", "-bfloat16", "-best")
+    )
+    assert np.abs(ceil - standard).max() > 1e-6
+    assert 0 < np.abs(bfloat16 - standard).max() < 0.02
+    np.testing.assert_array_equal(best, standard)  # After one epoch it is the last.
+    assert result(workdir, "val-dense-73-best")["checkpoint"] == "best"
 
 
-def test_bfloat16_is_near(folder, workdir, run_main):
+def test_another_checkpoints_file_is_made_again(folder, workdir, run_main, capsys):
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    exact = values(workdir, "val-dense-73")
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.dtype=bfloat16"))
-    assert 0 < np.abs(values(workdir, "val-dense-73") - exact).max() < 0.02
+    path = workdir / "eval/val-dense-73.npz"
+    ours = posteriors.load(path)
+    earlier = dict(ours.made_by, identity=ours.made_by["identity"] | {"parameters": "others"})
+    dataclasses.replace(ours, values=ours.values[::-1], made_by=earlier).save(path)
+    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    assert "was made with other parameters; it is made again" in capsys.readouterr().out
+    np.testing.assert_array_equal(values(workdir, "val-dense-73"), ours.values)
 
 
 def test_unlabelled_images_give_posteriors_and_a_table(folder, workdir, tmp_path, run_main, capsys):
@@ -183,7 +236,6 @@ def test_q_below_the_crop(folder, workdir, run_main):
         *small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.scales=73,63"),
     )
     assert "Q=63 is below the net's crop of 64 px" in message
-    assert "--config.eval.scales" in message
 
 
 def test_classes_that_do_not_match(folder, workdir, tmp_path, run_main):
@@ -310,7 +362,8 @@ def free_address():
         return f"127.0.0.1:{s.getsockname()[1]}"
 
 
-def run_processes(count, devices, *args):
+def end_processes(count, devices, *args):
+    """Runs several processes that are one job; returns the status, output and errors of each."""
     address = free_address()
     processes = [
         subprocess.Popen(
@@ -325,10 +378,15 @@ def run_processes(count, devices, *args):
         )
         for i in range(count)
     ]
-    done = [process.communicate(timeout=240) for process in processes]
-    assert [process.returncode for process in processes] == [0] * count, done
+    outputs = [process.communicate(timeout=240) for process in processes]
+    return [(p.returncode, *texts) for p, texts in zip(processes, outputs, strict=True)]
+
+
+def run_processes(count, devices, *args):
+    ends = end_processes(count, devices, *args)
+    assert [status for status, _, _ in ends] == [0] * count, ends
     # Gloo, which connects them, says so on stdout.
-    return [[line for line in output.splitlines() if "Gloo" not in line] for output, _ in done]
+    return [[line for line in output.splitlines() if "Gloo" not in line] for _, output, _ in ends]
 
 
 def test_two_processes_equal_one(folder, workdir, tmp_path):
@@ -337,8 +395,9 @@ def test_two_processes_equal_one(folder, workdir, tmp_path):
     more = ("--mode=eval", "--config.eval.method=both", "--config.eval.scales=64,73")
     alone = small_runs.run_process(*small_runs.one_epoch(folder, workdir, *more))
     first, second = run_processes(2, 2, *small_runs.one_epoch(folder, tmp_path / "two", *more))
-    assert "on 9 images" in first[0]
-    assert [line for line in first if line] == alone.stdout.splitlines()
+    results = [line for line in alone.stdout.splitlines() if "top-1 error" in line]
+    assert len(results) == 3
+    assert [line for line in first if "top-1 error" in line] == results
     assert not any(second)
     for name in ("val-dense-64", "val-dense-73", "val-multicrop-64", "val-multicrop-73"):
         np.testing.assert_allclose(
@@ -349,6 +408,16 @@ def test_two_processes_equal_one(folder, workdir, tmp_path):
     )
     assert (ours.names, ours.labels.tolist()) == (theirs.names, theirs.labels.tolist())
     assert "4 x" in ours.made_by["devices"]
+
+
+def test_an_error_of_the_first_process_ends_the_others(folder, workdir):
+    (workdir / "eval").mkdir()
+    with (workdir / "eval/.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ends = end_processes(2, 1, *small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    assert [status for status, _, _ in ends] == [2, 2]
+    assert "Another evaluation writes to" in ends[0][2]
+    assert "The first process has ended; it says why." in ends[1][2]
 
 
 def test_the_runs_config_is_not_changed(folder, workdir, run_main):

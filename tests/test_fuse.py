@@ -11,7 +11,7 @@ import pytest
 from small_runs import ROOT, environment
 
 from configs import mini
-from vgg_jax import config, fuse, summary
+from vgg_jax import chain, config, fuse, summary
 from vgg_jax.errors import UserError
 from vgg_jax.posteriors import Posteriors
 
@@ -26,11 +26,12 @@ def _values(run, method, q):
     return np.random.default_rng(seed).dirichlet(np.ones(3), 5).astype(np.float32)
 
 
-def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NAMES):
+def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NAMES, files="f"):
     values = _values(workdir.name, method, q)
-    made_by = {"identity": {"parameters": workdir.name, "method": method, "scale": q}}
+    identity = {"parameters": workdir.name, "images": files, "method": method, "scale": q}
+    made_by = {"identity": identity, "checkpoint_step": chain.last_step(workdir)}
     posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
-    posteriors.save(summary.path(workdir, split, method, [q], ".npz"))
+    posteriors.save(summary.path(workdir, split, method, [q], suffix=".npz"))
 
 
 @pytest.fixture
@@ -72,16 +73,18 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
             for run, qs in of_runs.items()
         )
     )
-    qs = scales or (64, 73, 110)
-    table = tmp_path / "out" / f"d+e-validation-{method}-{'_'.join(map(str, qs))}.csv"
-    title = f"d + e, {method}, Q = {', '.join(map(str, qs))}"
-    assert line == f"{title}: 5 images without labels; their top 5 classes are in {table}"
-    assert json.loads(table.with_suffix(".json").read_text()) == {
-        "title": title,
-        "runs": [str(workdir) for workdir in runs],
+    of_scales = "_".join(map(str, scales)) or "own"
+    table = tmp_path / "out" / f"d+e-validation-{method}-{of_scales}.csv"
+    title = f"d + e, {method}, Q = {', '.join(map(str, scales)) or 'each run' + chr(39) + 's own'}"
+    assert line == (f"{title}: 5 images without labels; their most probable classes are in {table}")
+    result = json.loads(table.with_suffix(".json").read_text())
+    made_by = result.pop("made_by")["average_of"]
+    assert list(made_by) == [str(workdir) for workdir in runs]
+    assert all(of_run["identity"]["images"] == "f" for of_run in made_by.values())
+    assert result == {
+        "runs": {str(workdir): list(of_runs[workdir.name]) for workdir in runs},
         "split": "validation",
         "method": method,
-        "scales": list(qs),
         "num_images": 5,
     }
     with table.open(newline="", encoding="utf-8") as lines:
@@ -119,9 +122,9 @@ def _refusal(*args):
     return str(caught.value)
 
 
-def _command(workdir, *overrides):
-    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
-    return [*command, "--config=CONFIG", *(f"--config.{o}" for o in overrides)]
+def _command(workdir, name, *overrides):
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--config=configs/mini.py:{name}"]
+    return [*command, f"--workdir={workdir}", *(f"--config.{o}" for o in overrides)]
 
 
 def _commands(message):
@@ -134,12 +137,12 @@ def test_what_is_missing_comes_with_the_commands_that_make_it(runs, tmp_path):
     message = _refusal(runs, "both", (), None, tmp_path / "out")
     assert message.startswith("Evaluations of 'validation' are missing")
     assert _commands(message) == [
-        _command(d, "eval.method=both", "eval.scales=73"),
-        _command(e, "eval.method=both", "eval.scales=64,73,110"),
+        _command(d, "d_256", "eval.method=both", "eval.scales=73"),
+        _command(e, "e_256", "eval.method=both", "eval.scales=64,73,110"),
     ]
     _evaluate(d, "dense", 73)
     assert _commands(_refusal(runs, "dense", (), None, tmp_path / "out")) == [
-        _command(e, "eval.method=dense", "eval.scales=64,73,110")
+        _command(e, "e_256", "eval.method=dense", "eval.scales=64,73,110")
     ]
     assert not (tmp_path / "out").exists()
 
@@ -147,19 +150,41 @@ def test_what_is_missing_comes_with_the_commands_that_make_it(runs, tmp_path):
 def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
     c = mini.get_config("d_256")
     c.data.held_out = 9
+    c.data.mean_rgb = (1.5, 2.0, 3.0)
     spaced = tmp_path / "runs" / "held out"
     config.save(c, spaced)
     split = "validation[:10%]"
     message = _refusal([runs[0], spaced], "dense", (110, 64), split, tmp_path)
-    overrides = ("eval.method=dense", "eval.scales=110,64", f"data.val_split={split}")
-    assert _commands(message) == [
-        _command(runs[0], *overrides),
-        _command(spaced, *overrides, "data.held_out=0"),
-    ]
+    scales = ("eval.method=dense", "eval.scales=110,64")
+    own = ("data.held_out=9", "data.mean_rgb=1.5,2.0,3.0")
+    first, second = _commands(message)
+    assert first == _command(runs[0], "d_256", f"data.val_split={split}", *scales)
+    assert sorted(second) == sorted(
+        _command(spaced, "d_256", "data.held_out=0", own[1], f"data.val_split={split}", *scales)
+    )
     # By default the split is the first run's.
     message = _refusal([spaced, runs[0]], "dense", (110, 64), None, tmp_path)
     assert "Evaluations of 'held_out' are missing" in message
-    assert _commands(message)[0] == _command(spaced, *overrides[:2])
+    assert _commands(message)[0] == _command(spaced, "d_256", *own, *scales)
+
+
+def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
+    e = runs[1]
+    _evaluate_all(runs)
+    (e / "checkpoints" / "7").mkdir(parents=True)
+    message = _refusal(runs, "dense", (64, 73), None, tmp_path / "out")
+    assert _commands(message) == [_command(e, "e_256", "eval.method=dense", "eval.scales=64,73")]
+    _evaluate(e, "dense", 64)
+    assert _commands(_refusal(runs, "dense", (64, 73), None, tmp_path / "out"))
+    _evaluate(e, "dense", 73)
+    assert "top-1 error" in fuse.fuse(runs, "dense", (64, 73), None, tmp_path / "out")
+
+
+def test_image_files_that_differ_are_refused_though_names_agree(runs, tmp_path):
+    d, e = runs
+    _evaluate(d, "dense", 73)
+    _evaluate(e, "dense", 73, files="others")
+    assert "image files that differ" in _refusal(runs, "dense", (73,), None, tmp_path / "out")
 
 
 def test_a_workdir_without_a_run_is_named(runs, tmp_path):
@@ -205,7 +230,8 @@ def test_the_command_fuses(runs):
     done = _fuse(*runs, "--method=both", "--scales=64,110")
     out = runs[0].parent / "fused" / "d+e-validation-both-64_110"
     assert done.stdout == (
-        f"d + e, both, Q = 64, 110: 5 images without labels; their top 5 classes are in {out}.csv\n"
+        "d + e, both, Q = 64, 110: 5 images without labels; their most probable classes are in "
+        f"{out}.csv\n"
     ), done.stderr
     assert "größe" in out.with_suffix(".csv").read_text(encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")

@@ -100,6 +100,16 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     assert "Remove it" in str(caught.value)
 
 
+def test_what_is_not_finite_is_refused_and_not_kept(tmp_path):
+    unfinished = posteriors.Unfinished(tmp_path / "it", {}, 4, 3, save_every_s=0.0)
+    values = np.full((3, 3), 1 / 3, np.float32)
+    values[1, 2] = np.nan
+    with pytest.raises(UserError, match="1 images of 3 are not finite"):
+        unfinished.add(np.arange(3), values)
+    assert not unfinished.done.any()
+    assert not list((tmp_path / "it").glob("*.npz"))
+
+
 # Averages.
 
 

@@ -127,7 +127,9 @@ class _Line:
         self._multiple, self._even = multiple, even
         self._scale = int(sizes.min())
         lengths = sizes[indices].max(axis=1)
-        step = 1 + int(np.ptp(lengths)) // MAX_LENGTHS
+        step = 1
+        while len(np.unique(-(-lengths // step))) > MAX_LENGTHS:
+            step *= 2
         lengths = -(-lengths // step) * step
         # Stable, so that the plan doesn't depend on the sorting.
         self._indices = indices[np.argsort(lengths, kind="stable")]

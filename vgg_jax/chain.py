@@ -47,11 +47,17 @@ def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
     return workdir.parent / init_from
 
 
-def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Tells whether a workdir holds a complete checkpoint."""
+def last_step(workdir: pathlib.Path) -> int | None:
+    """Returns the step of the last complete checkpoint in a workdir; None where there is none."""
     # Orbax writes into STEP.orbax-checkpoint-tmp and renames.
     folders = (workdir / "checkpoints", workdir / REPLACED)
-    return any(path.name.isdigit() for folder in folders for path in folder.glob("*"))
+    names = [path.name for folder in folders for path in folder.glob("*")]
+    return max((int(name) for name in names if name.isdigit()), default=None)
+
+
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Tells whether a workdir holds a complete checkpoint."""
+    return last_step(workdir) is not None
 
 
 def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> None:
@@ -105,6 +111,15 @@ def check_evaluated(c: ConfigDict, workdir: pathlib.Path) -> None:
             f"The checkpoint in {workdir} is of another net than this config's: {differing}. "
             "Choose the run's own --config (and its overrides), or another --workdir."
         )
+    if c.data.held_out:
+        keys = ("data.held_out", "seed", "data.name", "data.train_split")
+        ours, theirs = config.flat(c), config.flat(saved)
+        differing = [f"{key}={theirs.get(key)}" for key in keys if theirs.get(key) != ours[key]]
+        if differing:
+            raise UserError(
+                "Images that this config holds out were trained on. The run had "
+                f"{', '.join(differing)}: give the same, or --config.data.held_out=0."
+            )
 
 
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: pathlib.Path) -> None:

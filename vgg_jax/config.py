@@ -130,17 +130,11 @@ def split(c: ConfigDict) -> str:
     return c.data.val_split or sources.default_val_split(c.data.name)
 
 
-def evaluation(c: ConfigDict, method: str) -> dict[str, Any]:
-    """Returns what a result of `method` is of, as plain values; another checkpoint may follow."""
-    return {
-        "run": c.name,
-        "split": split(c),
-        "method": method,
-        "scales": list(test_scales(c)),
-        "checkpoint": c.eval.checkpoint,
-        "pooling": c.eval.pooling,
-        "dtype": c.eval.dtype,
-    }
+def variant(c: ConfigDict) -> str:
+    """Returns what tells an evaluation's files from the standard ones: "", or "best-ceil"."""
+    standard = base.get_config().eval
+    keys = ("checkpoint", "pooling", "dtype")
+    return "-".join(c.eval[key] for key in keys if c.eval[key] != standard[key])
 
 
 def source_arguments(c: ConfigDict) -> dict[str, Any]:
@@ -180,7 +174,7 @@ def check_scales(scales: Sequence[int], crop_px: int) -> None:
     _require(
         not below,
         f"The test scale Q={', '.join(below)} is below the net's crop of {crop_px} px (§3.2). "
-        f"Choose scales of {crop_px} or more: --config.eval.scales.",
+        f"Choose scales of {crop_px} or more.",
     )
 
 
@@ -277,7 +271,7 @@ def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
     saved = load(workdir)
     if saved is None:
         return
-    ours, theirs = _flat(c), _flat(saved)
+    ours, theirs = flat(c), flat(saved)
     differing = [
         f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
         for key in sorted({*ours, *theirs})
@@ -290,11 +284,12 @@ def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
         )
 
 
-def _flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:
+def flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:
+    """Returns the values by their whole keys, such as "data.dir", as JSON has them."""
     result = {}
     for key, value in json.loads(json.dumps(c.to_dict())).items():
         nested = isinstance(value, dict)
-        result |= _flat(ConfigDict(value), f"{prefix}{key}.") if nested else {prefix + key: value}
+        result |= flat(ConfigDict(value), f"{prefix}{key}.") if nested else {prefix + key: value}
     return result
 
 

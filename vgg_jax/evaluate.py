@@ -2,9 +2,11 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import pathlib
 import time
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +24,8 @@ from vgg_jax.posteriors import Posteriors, Unfinished, combine, load
 from vgg_jax.scan import Images
 from vgg_jax.stopping import StopRequest
 from vgg_jax.trained import TrainedNet
+
+T = TypeVar("T")
 
 
 def load_net(c: ConfigDict, workdir: pathlib.Path, source: Source) -> TrainedNet:
@@ -60,24 +64,84 @@ def evaluate(c: ConfigDict, workdir: pathlib.Path, net: TrainedNet, data: Images
       than the first none.
 
     Raises:
-      UserError: Files of other images lie there, or posteriors are not finite.
+      UserError: Files of other images lie there, another evaluation writes there, only some images
+        are labelled, or posteriors are not finite.
       StoppedError: A signal asked it to stop, and it has saved.
     """
     scales, singles = config.test_scales(c), config.METHODS[c.eval.method]
-    with StopRequest() as stop:
-        job = _Job(c, workdir, net, net.digest(), data, stop)
+    with StopRequest() as stop, contextlib.ExitStack() as locks:
+        _on_first_process(lambda: locks.enter_context(_locked(workdir / "eval")))
+        about_images = _on_first_process(lambda: _names_and_labels(data.source))
+        job = _Job(c, workdir, net, net.digest(), data, about_images, stop)
         parts = {method: {q: job.posteriors(method, q) for q in scales} for method in singles}
-    if jax.process_index():
-        return []
-    return [
-        summary.write(
-            summary.path(workdir, config.split(c), method, scales),
-            combine({single: parts[single] for single in config.METHODS[method]}),
-            f"{method}, Q = {', '.join(map(str, scales))}",
-            config.evaluation(c, method) | {"checkpoint_step": net.step},
+        if jax.process_index():
+            return []
+        return [
+            summary.write(
+                _path(c, workdir, method, scales, ".json"),
+                combine({single: parts[single] for single in config.METHODS[method]}),
+                f"{method}, Q = {', '.join(map(str, scales))}",
+                {
+                    "run": workdir.resolve().name,
+                    "split": config.split(c),
+                    "method": method,
+                    "scales": list(scales),
+                    "checkpoint": c.eval.checkpoint,
+                    "checkpoint_step": net.step,
+                },
+            )
+            for method in dict.fromkeys([*singles, c.eval.method])
+        ]
+
+
+def _path(
+    c: ConfigDict, workdir: pathlib.Path, method: str, scales: Sequence[int], suffix: str
+) -> pathlib.Path:
+    return summary.path(
+        workdir, config.split(c), method, scales, variant=config.variant(c), suffix=suffix
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"Another evaluation writes to {folder}. Wait until it has ended."
+            ) from error
+        yield
+
+
+def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
+    indices = range(len(source))
+    labels = np.array([source.label(i) for i in indices], np.int32)
+    unlabelled = int((labels < 0).sum())
+    if 0 < unlabelled < len(labels):
+        raise UserError(
+            f"{unlabelled:,} of {len(labels):,} images have no label. Evaluate labelled and "
+            "unlabelled images as two splits."
         )
-        for method in dict.fromkeys([*singles, c.eval.method])
-    ]
+    return tuple(source.name(i) for i in indices), labels
+
+
+def _on_first_process(function: Callable[[], T]) -> T | None:
+    """Calls it on the first process alone; what it raises ends the others too."""
+    result = failure = None
+    if jax.process_index() == 0:
+        try:
+            result = function()
+        except UserError as error:
+            failure = error
+    if jax.process_count() > 1:
+        failed = multihost_utils.broadcast_one_to_all(np.array(failure is not None))
+        if failed and failure is None:
+            raise UserError("The first process has ended; it says why.")
+    if failure is not None:
+        raise failure
+    return result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,33 +151,39 @@ class _Job:
     net: TrainedNet
     digest: str
     data: Images
+    names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]] | None
     stop: StopRequest
 
-    def posteriors(self, method: SingleMethod, scale: int) -> Posteriors:
-        """Computes or reads one file; on other processes than the first values alone."""
-        path = summary.path(self.workdir, config.split(self.c), method, [scale], ".npz")
+    def posteriors(self, method: SingleMethod, scale: int) -> Posteriors | None:
+        """Reads or computes one file; on other processes than the first it returns None."""
+        path = _path(self.c, self.workdir, method, [scale], ".npz")
         identity = self._identity(method, scale)
-        is_writer = jax.process_index() == 0
-        known = self._known(path, identity) if is_writer else None
+        known = _on_first_process(lambda: self._known(path, identity))
         unfinished = Unfinished(
-            path.with_suffix(".unfinished") if is_writer and known is None else None,
+            path.with_suffix(".unfinished") if jax.process_index() == 0 else None,
             identity,
             len(self.data.source),
             len(self.net.class_names),
             save_every_s=self.c.eval.save_every_s,
         )
-        done = unfinished.done | (known is not None)
+        is_known, done = known is not None, unfinished.done.copy()
         if jax.process_count() > 1:
-            done = multihost_utils.broadcast_one_to_all(done)
-        if known is not None or done.all():
-            return known
-        made_by = {"identity": identity, **self._compute(method, scale, unfinished, done)}
-        names, labels = self._names_and_labels() if is_writer else ((), np.zeros(0, np.int32))
-        result = Posteriors(names, labels, self.net.class_names, unfinished.values, made_by)
-        if is_writer:
-            result.save(path)
-            unfinished.remove()
-        return result
+            is_known, done = multihost_utils.broadcast_one_to_all((np.array(is_known), done))
+        if not is_known:
+            made_by = self._compute(method, scale, unfinished, done)
+        if jax.process_index():
+            return None
+        if known is None:
+            values = unfinished.values
+            known = Posteriors(
+                *self.names_and_labels,
+                self.net.class_names,
+                values,
+                {"identity": identity, **made_by},
+            )
+            known.save(path)
+        unfinished.remove()
+        return known
 
     def _identity(self, method: SingleMethod, scale: int) -> dict[str, Any]:
         net = self.net
@@ -126,6 +196,7 @@ class _Job:
             "pooling": net.model.pooling,
             "dtype": str(net.model.dtype),
             "images": self.data.source.fingerprint,
+            "contents": self.data.source.contents_key,
             "method": method,
             "scale": scale,
         }
@@ -163,6 +234,12 @@ class _Job:
             batch_px=self.c.eval.batch_px,
             num_workers=self.c.data.num_workers,
         )
+        plan = single.plan
+        if jax.process_index() == 0:
+            print(
+                f"{method}, Q = {scale}: {num_images:,} images in {len(plan.batches):,} batches of "
+                f"{len(plan.shapes)} shapes, {plan.waste:.1%} of their pixels padding"
+            )
         with (
             contextlib.closing(single.run(done)) as results,
             tqdm(
@@ -174,13 +251,13 @@ class _Job:
             ) as bar,
         ):
             for indices, values in results:
+                bar.update(int((~unfinished.done[indices]).sum()))
+                unfinished.add(indices, values)
                 if self.stop:
                     unfinished.save()
                     raise self.stop.error(
                         "Stopped; what was computed is kept, and the same command goes on from it."
                     )
-                bar.update(int((~unfinished.done[indices]).sum()))
-                unfinished.add(indices, values)
         if jax.process_index() == 0 and not unfinished.done.all():
             raise RuntimeError(
                 f"The pass computed {unfinished.done.sum():,} images of {num_images:,}. This is a "
@@ -188,21 +265,15 @@ class _Job:
             )
         seconds = time.monotonic() - begin_s - single.compile_s
         return {
-            "run": self.c.name,
+            "run": self.workdir.resolve().name,
             "checkpoint_step": self.net.step,
             "num_images": num_images,
             "images_computed": int(num_images - done.sum()),  # The others were kept from before.
             "seconds": round(seconds, 3),
             "compile_s": round(single.compile_s, 3),
-            "shapes": len(single.plan.shapes),
-            "waste": round(single.plan.waste, 4),
+            "shapes": len(plan.shapes),
+            "waste": round(plan.waste, 4),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
             "vgg_jax": vgg_jax.__version__,
         }
-
-    def _names_and_labels(self) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
-        source = self.data.source
-        indices = range(len(source))
-        labels = np.array([source.label(i) for i in indices], np.int32)
-        return tuple(source.name(i) for i in indices), labels

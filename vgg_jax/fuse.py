@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict
 
-from vgg_jax import commands, config, posteriors, summary
+from vgg_jax import chain, commands, config, posteriors, summary
 from vgg_jax.errors import UserError
 
 _METHOD = flags.DEFINE_enum("method", "dense", list(config.METHODS), "Of the evaluations.")
 _SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: each run's own.")
 _SPLIT = flags.DEFINE_string("split", None, "Default: what the first run was validated on.")
+_VARIANT = flags.DEFINE_string("variant", "", "What stands behind Q in the files' names.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the result. Default: fused, beside the runs.")
 
 
@@ -27,7 +28,8 @@ def main(argv: list[str]) -> None:
     if len(workdirs) < 2 or len({path.resolve() for path in workdirs}) < len(workdirs):
         raise UserError("Give the workdirs of two runs or more, each once.")
     out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else workdirs[0].parent / "fused"
-    print(fuse(workdirs, _METHOD.value, config.parse_scales(_SCALES.value), _SPLIT.value, out))
+    scales = config.parse_scales(_SCALES.value)
+    print(fuse(workdirs, _METHOD.value, scales, _SPLIT.value, out, variant=_VARIANT.value))
 
 
 def fuse(
@@ -36,6 +38,8 @@ def fuse(
     scales: Sequence[int],
     split: str | None,
     out: pathlib.Path,
+    *,
+    variant: str = "",
 ) -> str:
     """Averages runs, each with the same weight, and writes the result's JSON file.
 
@@ -45,60 +49,87 @@ def fuse(
       scales: Q, px; empty for each run's own.
       split: Of the files; None for what the first run was validated on.
       out: Folder of the result.
+      variant: See `config.variant`.
 
     Returns:
       A line with the errors, or with where the CSV file is.
 
     Raises:
-      UserError: A file is missing, and the message has the command that makes it; or the files are
-        of different images, labels or classes.
+      UserError: A file is missing or of an earlier checkpoint, and the message has the command that
+        makes it; or the files are of different images, labels or classes.
     """
-    runs = {str(workdir): config.load_complete(workdir) for workdir in workdirs}
+    runs = {workdir: config.load_complete(workdir) for workdir in workdirs}
     for workdir, c in runs.items():
         if c is None:
             raise UserError(f"There is no run in {workdir}.")
     split = split or config.split(next(iter(runs.values())))
+    of_runs = {workdir: tuple(scales) or config.test_scales(c) for workdir, c in runs.items()}
     parts, missing = {}, []
     for workdir, c in runs.items():
-        files = {
-            single: {
-                q: summary.path(pathlib.Path(workdir), split, single, [q], ".npz")
-                for q in scales or config.test_scales(c)
-            }
-            for single in config.METHODS[method]
-        }
-        absent = [path for of_single in files.values() for path in of_single.values()]
-        absent = [path for path in absent if not path.exists()]
-        if absent:
-            missing.append(_command(workdir, c, split, method, scales or config.test_scales(c)))
-            continue
-        parts[workdir] = posteriors.combine(
-            {
-                single: {q: posteriors.load(path) for q, path in of_single.items()}
-                for single, of_single in files.items()
-            }
-        )
+        part = _load(workdir, method, of_runs[workdir], split, variant)
+        if part is None:
+            missing.append(f"    {_command(workdir, c, split, method, of_runs[workdir])}\n")
+        else:
+            parts[str(workdir)] = part
     if missing:
         raise UserError(
-            f"Evaluations of {split!r} are missing. With each run's own config and overrides:\n"
-            + "".join(f"    {command}\n" for command in missing)
+            f"Evaluations of {split!r} are missing, or of an earlier checkpoint. These commands "
+            f"make them:\n{''.join(missing)}"
         )
-    names = [pathlib.Path(workdir).resolve().name for workdir in runs]
-    of_scales = list(scales) or sorted({q for c in runs.values() for q in config.test_scales(c)})
+    fused = posteriors.average(parts)
+    if len({part.made_by["identity"]["images"] for part in parts.values()}) > 1:
+        raise UserError(
+            "The runs were evaluated on image files that differ, though they have the same names. "
+            "Evaluate them on the same."
+        )
+    names = " + ".join(workdir.resolve().name for workdir in runs)
+    same = len(set(of_runs.values())) == 1
+    of_scales = ", ".join(map(str, of_runs[workdirs[0]])) if same else "each run's own"
+    stem = summary.stem(split, method, of_runs[workdirs[0]] if same else "own", variant)
     return summary.write(
-        out / f"{'+'.join(names)}-{summary.stem(split, method, of_scales)}.json",
-        posteriors.average(parts),
-        f"{' + '.join(names)}, {method}, Q = {', '.join(map(str, of_scales))}",
-        {"runs": list(runs), "split": split, "method": method, "scales": of_scales},
+        out / f"{names.replace(' ', '')}-{stem}.json",
+        fused,
+        f"{names}, {method}, Q = {of_scales}",
+        {
+            "runs": {str(workdir): list(of_run) for workdir, of_run in of_runs.items()},
+            "split": split,
+            "method": method,
+        },
     )
 
 
-def _command(workdir: str, c: ConfigDict, split: str, method: str, scales: Sequence[int]) -> str:
-    overrides = [f"eval.method={method}", f"eval.scales={','.join(map(str, scales))}"]
+def _load(
+    workdir: pathlib.Path, method: str, scales: Sequence[int], split: str, variant: str
+) -> posteriors.Posteriors | None:
+    loaded = {}
+    for single in config.METHODS[method]:
+        for q in scales:
+            path = summary.path(workdir, split, single, [q], variant=variant, suffix=".npz")
+            if not path.exists():
+                return None
+            part = posteriors.load(path)
+            is_of_last = part.made_by["checkpoint_step"] == chain.last_step(workdir)
+            if "best" not in variant and not is_of_last:
+                return None
+            loaded.setdefault(single, {})[q] = part
+    return posteriors.combine(loaded)
+
+
+def _command(
+    workdir: pathlib.Path, c: ConfigDict, split: str, method: str, scales: Sequence[int]
+) -> str:
+    spec, plain = chain.load_config(c.name) or ("CONFIG", c)
+    standard, overrides = config.flat(plain), {}
+    for key, value in config.flat(c).items():
+        if value != standard.get(key, value) and not key.startswith("eval."):
+            is_tuple = isinstance(value, list)
+            overrides[key] = (",".join(map(str, value)) or "()") if is_tuple else value
     if split != config.split(c):
-        overrides += [f"data.val_split={split}", *(["data.held_out=0"] if c.data.held_out else [])]
-    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
-    return shlex.join([*command, "--config=CONFIG", *(f"--config.{o}" for o in overrides)])
+        overrides |= {"data.val_split": split} | ({"data.held_out": 0} if c.data.held_out else {})
+    overrides |= {"eval.method": method, "eval.scales": ",".join(map(str, scales))}
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--config={spec}"]
+    flags_of = [f"--config.{key}={value}" for key, value in overrides.items()]
+    return shlex.join([*command, f"--workdir={workdir}", *flags_of])
 
 
 if __name__ == "__main__":

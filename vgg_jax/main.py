@@ -13,7 +13,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import chain, commands, config, scan, sources, summary
+from vgg_jax import chain, commands, config, scan, sources
 from vgg_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -73,9 +73,7 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
     if result:
         _print_result(c.name, workdir, result)
     if c.eval.method != "none":
-        file = summary.path(workdir, config.split(c), c.eval.method, config.test_scales(c))
-        known = not val and summary.is_of(file, config.evaluation(c, c.eval.method))
-        print("\n".join([summary.line(file)] if known else _evaluate(c, workdir, val)))
+        print("\n".join(_evaluate(c, workdir, val)))
     if result:
         _print_next_steps(workdir)
 
@@ -84,9 +82,8 @@ def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = No
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
     source = val.source if val else sources.open_val_source(**config.source_arguments(c))
 
-    from vgg_jax import compilation, evaluate
+    from vgg_jax import evaluate
 
-    compilation.keep(c.data.cache_dir)
     net = evaluate.load_net(c, workdir, source)
     val = val or scan.check_one(source, name=config.split(c), **config.scan_arguments(c))
     return evaluate.evaluate(c, workdir, net, val)

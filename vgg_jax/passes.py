@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from PIL import Image
 
 from vgg_jax import buckets, images, pipeline, protocol, sharding
+from vgg_jax.errors import UserError
 from vgg_jax.metrics import STEPS_IN_FLIGHT
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # On CPUs multi-crop took 1.45 times as long with 2^22 (net A, width 1/4, two cores).
 BATCH_PX = {"cpu": 2**19}
+
+MAX_PX = 2**24  # Of a rescaled image: at Q = 512 it may be 64 times as long as wide.
 
 SingleMethod = Literal["dense", "multicrop"]
 
@@ -54,6 +57,9 @@ class Pass:
           batch_px: Pixels of a batch on each device, flips, crops and padding included; 0 for what
             suits the kind of device. A batch has one image a device at least.
           num_workers: Processes that decode.
+
+        Raises:
+          UserError: An image is too long and narrow.
         """
         self._net, self._load_image = net, load_image
         self._method, self._scale, self._num_workers = method, scale, num_workers
@@ -69,12 +75,21 @@ class Pass:
             return min(fit, -(-len(sizes) // devices) * devices)
 
         rescaled = [images.rescaled_size((int(w), int(h)), scale)[::-1] for h, w in sizes]
+        for index, (height, width) in enumerate(rescaled):
+            if height * width > MAX_PX:
+                raise UserError(
+                    f"Image {index:,}, of {sizes[index, 1]} x {sizes[index, 0]} px, would become "
+                    f"{width} x {height} px at Q = {scale}: too many. Leave it out, or crop it."
+                )
         self.plan = buckets.plan(
             np.array(rescaled, np.int32).reshape(-1, 2),
             most_places,
             multiple=devices,
             even=method == "dense",
         )
+        placed = np.concatenate([batch.indices for batch in self.plan.batches] or [np.zeros(0)])
+        if not np.array_equal(np.sort(placed[placed >= 0]), np.arange(len(sizes))):
+            raise RuntimeError("Not every image is once in the plan. This is a bug; report it.")
 
     def run(
         self, done: Bool[np.ndarray, " n"] | None = None

@@ -104,9 +104,11 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
                     f"{first_name} and {name} can't be averaged: their {what} differ"
                     f"{_difference(ours, theirs)}. Evaluate both on the same images."
                 )
-    mean = np.mean([part.values for part in parts.values()], axis=0, dtype=np.float64)
+    total = np.zeros(first.values.shape)
+    for part in parts.values():
+        total += part.values
     made_by = {"average_of": {name: dict(part.made_by) for name, part in parts.items()}}
-    return Posteriors(first.names, first.labels, first.class_names, mean, made_by)
+    return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
 
 
 def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
@@ -117,6 +119,9 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
 
     Raises:
       UserError: They are of different checkpoints, settings or images.
+
+    Returns:
+      Their average; its identity is what they share. A single part is returned as it is.
     """
     named = {
         f"{method} at Q = {scale}": part
@@ -124,6 +129,8 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
         for scale, part in of_method.items()
     }
     (first_name, first), *others = named.items()
+    if not others:
+        return first
     for name, other in others:
         ours, theirs = (dict(part.made_by["identity"]) for part in (first, other))
         differing = [
@@ -136,12 +143,16 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
                 f"{first_name} and {name} can't be averaged: they were made with different "
                 f"{', '.join(differing)}. Evaluate again with one checkpoint and one setting."
             )
-    return average(
+    mean = average(
         {
             method: average({f"{method} at Q = {q}": part for q, part in of_method.items()})
             for method, of_method in parts.items()
         }
     )
+    shared = dict(first.made_by["identity"])
+    del shared["method"], shared["scale"]
+    made_by = {"identity": shared, "average_of": {n: dict(p.made_by) for n, p in named.items()}}
+    return dataclasses.replace(mean, made_by=made_by)
 
 
 def _difference(ours: Sequence[object], theirs: Sequence[object]) -> str:
@@ -197,7 +208,17 @@ class Unfinished:
                 path.unlink()
 
     def add(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
-        """Takes a batch; saves what has come since the last part, when it is time to."""
+        """Takes a batch; saves what has come since the last part, when it is time to.
+
+        Raises:
+          UserError: The posteriors are not finite.
+        """
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"The posteriors of {(~np.isfinite(values).all(axis=1)).sum():,} images of "
+                f"{len(values):,} are not finite. The checkpoint is not a net that trained; "
+                "choose another."
+            )
         self._take(indices, values)
         self._unsaved.append(indices)
         if time.monotonic() - self._saved_at_s >= self._save_every_s:

@@ -6,7 +6,6 @@ map is drawn over the image; for several images --map is a folder.
 
 import concurrent.futures
 import dataclasses
-import os
 import pathlib
 import sys
 
@@ -22,7 +21,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Of the run whose net predicts."
 _TOP = flags.DEFINE_integer("top", 5, "How many classes to print.", lower_bound=1)
 _METHOD = flags.DEFINE_enum("method", "dense", list(config.METHODS), "See configs/base.py.")
 _SCALES = flags.DEFINE_list("scales", None, "Q, px; several are averaged. Default: the run's.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "last", ["last", "best"], "See configs/base.py.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", None, ["last", "best"], "Default: the run's.")
 _MAP = flags.DEFINE_string("map", None, "File for the class score map's picture, or a folder.")
 _MAP_SCALE = flags.DEFINE_integer("map_scale", None, "Its Q, px. Default: twice the net's crop.")
 
@@ -72,7 +71,7 @@ class Photos:
             except UndecodableError as error:
                 return error
 
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
             found = list(threads.map(size_of, range(len(self.paths))))
         errors = [str(size) for size in found if isinstance(size, UndecodableError)]
         if errors:
@@ -86,7 +85,7 @@ def main(argv: list[str]) -> None:
     maps = _map_files(photos.paths)
     scales = config.parse_scales(_SCALES.value)
 
-    from vgg_jax import overlay, trained
+    from vgg_jax import trained
 
     net = trained.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     map_scale = _MAP_SCALE.value or 2 * net.model.crop_px
@@ -101,6 +100,8 @@ def main(argv: list[str]) -> None:
         for k in topk.best(posteriors[index], _TOP.value):
             print(f"  {posteriors[index, k]:7.2%}  {net.class_names[k]}")
         if maps:
+            from vgg_jax import overlay
+
             image = np.asarray(photos(index))
             overlay.draw(net, image, posteriors[index], maps[index], scale=map_scale)
             print(f"  map: {maps[index]}")

@@ -10,7 +10,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     """Lays the devices, by default all there are, along one axis, "data"."""
-    devices = jax.devices() if devices is None else devices
+    if devices is None:
+        # Process after process: each then has one piece of every batch, in the processes' order.
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     # Auto: the compiler places intermediate values. Under the default, Explicit, every operation
     # would have to say how it is split.
     return Mesh(np.asarray(devices), ("data",), axis_types=(AxisType.Auto,))

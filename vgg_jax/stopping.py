@@ -27,7 +27,7 @@ def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     Python's own end, which was seen to crash over threads that were about to start workers.
     """
     # Not print, which raises where the signal met another print.
-    os.write(2, b"\nStopped. The same command goes on from the last checkpoint.\n")
+    os.write(2, b"\nStopped. Nothing that was saved is lost; the same command goes on.\n")
     os._exit(EXIT_STATUS[number])
 
 

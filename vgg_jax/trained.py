@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from vgg_jax import augment, chain, config, images, initial, protocol, sharding
+from vgg_jax import augment, chain, compilation, config, images, initial, protocol, sharding
 from vgg_jax.architectures import CELL_PX
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
@@ -37,7 +37,7 @@ class TrainedNet:
       class_names: By class.
       mean_rgb: 0-255, to subtract.
       input_scale: See `augment.normalise`.
-      config: Of the run.
+      config: Of the run, with the dtype of this net.
       step: Of the checkpoint.
       mesh: The devices.
       programs: What was compiled of passes, by method and shapes.
@@ -229,15 +229,16 @@ class TrainedNet:
 def load(
     workdir: str | pathlib.Path,
     *,
-    checkpoint: Literal["last", "best"] = "last",
-    dtype: Literal["float32", "bfloat16"] = "float32",
-    pooling: Pooling = "floor",
+    checkpoint: Literal["last", "best"] | None = None,
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    pooling: Pooling | None = None,
 ) -> TrainedNet:
-    """Loads a run's net onto all devices.
+    """Loads a run's net onto all devices. What it compiles is kept: see `compilation.keep`.
 
     Args:
       workdir: Of the run.
-      checkpoint: The last, or the one with the least validation error.
+      checkpoint: The last, or the one with the least validation error. None, here and below, for
+        what the run's config says of its evaluation.
       dtype: Of the arithmetic; float32 is at highest precision.
       pooling: See `model.VGG`.
 
@@ -251,13 +252,15 @@ def load(
             f"There is no checkpoint of a run in {workdir}. Train one: "
             "python -m vgg_jax.main --config=configs/NAME.py --workdir=..."
         )
-    c.dtype = dtype
+    compilation.keep(c.data.cache_dir)
+    c.dtype = dtype or c.eval.dtype
     mesh = sharding.make_mesh()
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
-        step = checkpoints.step_of(checkpoint)
+        step = checkpoints.step_of(checkpoint or c.eval.checkpoint)
         run = checkpoints.restore_run(step)
         model = dataclasses.replace(
-            initial.model_from_config(c, len(run["class_names"])), pooling=pooling
+            initial.model_from_config(c, len(run["class_names"])),
+            pooling=pooling or c.eval.pooling,
         )
         params = checkpoints.restore_params(initial.zeros(model, mesh), step)
     return TrainedNet(
