@@ -52,6 +52,10 @@ def _evaluate_all(runs, **options):
                 _evaluate(workdir, method, q, **options)
 
 
+def _fused(workdirs, method, scales, split, out):
+    return fuse.fuse(dict.fromkeys(workdirs, scales), method, split, out)
+
+
 def _mean(*values):
     return sum(np.asarray(value, np.float64) for value in values) / len(values)
 
@@ -60,7 +64,7 @@ def _mean(*values):
 @pytest.mark.parametrize("method", ["dense", "multicrop", "both"])
 def test_runs_weigh_the_same(runs, tmp_path, method, scales):
     _evaluate_all(runs, labels=UNLABELLED)
-    line = fuse.fuse(runs, method, scales, None, tmp_path / "out")
+    line = _fused(runs, method, scales, None, tmp_path / "out")
     of_runs = {"d": scales or (73,), "e": scales or (64, 73, 110)}
     expected = _mean(
         *(
@@ -73,9 +77,9 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
             for run, qs in of_runs.items()
         )
     )
-    of_scales = "_".join(map(str, scales)) or "own"
+    of_scales = "_".join(map(str, scales)) or "73+64_73_110"
     table = tmp_path / "out" / f"d+e-validation-{method}-{of_scales}.csv"
-    title = f"d + e, {method}, Q = {', '.join(map(str, scales)) or 'each run' + chr(39) + 's own'}"
+    title = f"d + e, {method}, Q = {', '.join(map(str, scales)) or '73 + 64, 73, 110'}"
     assert line == (f"{title}: 5 images without labels; their most probable classes are in {table}")
     result = json.loads(table.with_suffix(".json").read_text())
     made_by = result.pop("made_by")["average_of"]
@@ -97,7 +101,7 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
 
 def test_the_errors_are_of_the_average(runs, tmp_path):
     _evaluate_all(runs)
-    fuse.fuse(runs, "dense", (73,), None, tmp_path)
+    _fused(runs, "dense", (73,), None, tmp_path)
     result = json.loads((tmp_path / "d+e-validation-dense-73.json").read_text())
     means = _mean(*(_values(run, "dense", 73) for run in ("d", "e")))
     wrong = means.argmax(axis=1) != LABELS
@@ -108,7 +112,7 @@ def test_the_errors_are_of_the_average(runs, tmp_path):
 
 def test_another_split_is_named(runs, tmp_path):
     _evaluate_all(runs, split="test[:5]")
-    line = fuse.fuse(runs, "dense", (73,), "test[:5]", tmp_path)
+    line = _fused(runs, "dense", (73,), "test[:5]", tmp_path)
     assert "on 5 images" in line
     assert (tmp_path / "d+e-test__5_-dense-73.json").exists()
 
@@ -118,7 +122,7 @@ def test_another_split_is_named(runs, tmp_path):
 
 def _refusal(*args):
     with pytest.raises(UserError) as caught:
-        fuse.fuse(*args)
+        _fused(*args)
     return str(caught.value)
 
 
@@ -177,7 +181,7 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
     _evaluate(e, "dense", 64)
     assert _commands(_refusal(runs, "dense", (64, 73), None, tmp_path / "out"))
     _evaluate(e, "dense", 73)
-    assert "top-1 error" in fuse.fuse(runs, "dense", (64, 73), None, tmp_path / "out")
+    assert "top-1 error" in _fused(runs, "dense", (64, 73), None, tmp_path / "out")
 
 
 def test_image_files_that_differ_are_refused_though_names_agree(runs, tmp_path):
@@ -235,6 +239,14 @@ def test_the_command_fuses(runs):
     ), done.stderr
     assert "größe" in out.with_suffix(".csv").read_text(encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_run_may_have_scales_of_its_own(runs):
+    _evaluate_all(runs)
+    done = _fuse(f"{runs[0]}:110,64", runs[1], "--scales=73", f"--out={runs[0].parent / 'out'}")
+    assert done.stdout.startswith("d + e, dense, Q = 110, 64 + 73: top-1 error "), done.stderr
+    result = runs[0].parent / "out" / "d+e-validation-dense-110_64+73.json"
+    assert json.loads(result.read_text())["runs"] == {str(runs[0]): [110, 64], str(runs[1]): [73]}
 
 
 @pytest.mark.parametrize(

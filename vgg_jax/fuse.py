@@ -1,13 +1,14 @@
 """Averages the posteriors of several runs (§4.5): `python -m vgg_jax.fuse runs/A runs/B`.
 
     python -m vgg_jax.fuse runs/d_multiscale runs/e_multiscale --method=both --scales=256,384,512
+    python -m vgg_jax.fuse runs/d_256:224,256,288 runs/d_384:352,384,416  # each at its own Q
 
 Arithmetic on the files that evaluations left; no device is needed.
 """
 
 import pathlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from absl import flags
 from ml_collections import ConfigDict
@@ -16,26 +17,28 @@ from vgg_jax import chain, commands, config, posteriors, summary
 from vgg_jax.errors import UserError
 
 _METHOD = flags.DEFINE_enum("method", "dense", list(config.METHODS), "Of the evaluations.")
-_SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: each run's own.")
+_SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: what each run's config says.")
 _SPLIT = flags.DEFINE_string("split", None, "Default: what the first run was validated on.")
 _VARIANT = flags.DEFINE_string("variant", "", "What stands behind Q in the files' names.")
 _OUT = flags.DEFINE_string("out", None, "Folder for the result. Default: fused, beside the runs.")
 
 
 def main(argv: list[str]) -> None:
-    """Fuses the runs whose workdirs are given."""
-    workdirs = [pathlib.Path(arg).expanduser() for arg in argv[1:]]
-    if len(workdirs) < 2 or len({path.resolve() for path in workdirs}) < len(workdirs):
+    """Fuses the runs that are given as WORKDIR or WORKDIR:Q,Q,..."""
+    scales, runs = config.parse_scales(_SCALES.value), {}
+    for argument in argv[1:]:
+        workdir, _, own = argument.partition(":")
+        of_run = config.parse_scales(own.split(",")) if own else scales
+        runs[pathlib.Path(workdir).expanduser()] = of_run
+    if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
         raise UserError("Give the workdirs of two runs or more, each once.")
-    out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else workdirs[0].parent / "fused"
-    scales = config.parse_scales(_SCALES.value)
-    print(fuse(workdirs, _METHOD.value, scales, _SPLIT.value, out, variant=_VARIANT.value))
+    out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else next(iter(runs)).parent / "fused"
+    print(fuse(runs, _METHOD.value, _SPLIT.value, out, variant=_VARIANT.value))
 
 
 def fuse(
-    workdirs: Sequence[pathlib.Path],
+    runs: Mapping[pathlib.Path, Sequence[int]],
     method: str,
-    scales: Sequence[int],
     split: str | None,
     out: pathlib.Path,
     *,
@@ -44,9 +47,8 @@ def fuse(
     """Averages runs, each with the same weight, and writes the result's JSON file.
 
     Args:
-      workdirs: Of the runs.
+      runs: By workdir the scales Q, px; empty for what the run's config says.
       method: Of `config.METHODS`.
-      scales: Q, px; empty for each run's own.
       split: Of the files; None for what the first run was validated on.
       out: Folder of the result.
       variant: See `config.variant`.
@@ -58,17 +60,19 @@ def fuse(
       UserError: A file is missing or of an earlier checkpoint, and the message has the command that
         makes it; or the files are of different images, labels or classes.
     """
-    runs = {workdir: config.load_complete(workdir) for workdir in workdirs}
-    for workdir, c in runs.items():
+    configs = {workdir: config.load_complete(workdir) for workdir in runs}
+    for workdir, c in configs.items():
         if c is None:
             raise UserError(f"There is no run in {workdir}.")
-    split = split or config.split(next(iter(runs.values())))
-    of_runs = {workdir: tuple(scales) or config.test_scales(c) for workdir, c in runs.items()}
+    split = split or config.split(next(iter(configs.values())))
+    scales = {
+        workdir: tuple(runs[workdir]) or config.test_scales(c) for workdir, c in configs.items()
+    }
     parts, missing = {}, []
-    for workdir, c in runs.items():
-        part = _load(workdir, method, of_runs[workdir], split, variant)
+    for workdir, c in configs.items():
+        part = _load(workdir, method, scales[workdir], split, variant)
         if part is None:
-            missing.append(f"    {_command(workdir, c, split, method, of_runs[workdir])}\n")
+            missing.append(f"    {_command(workdir, c, split, method, scales[workdir])}\n")
         else:
             parts[str(workdir)] = part
     if missing:
@@ -83,15 +87,17 @@ def fuse(
             "Evaluate them on the same."
         )
     names = " + ".join(workdir.resolve().name for workdir in runs)
-    same = len(set(of_runs.values())) == 1
-    of_scales = ", ".join(map(str, of_runs[workdirs[0]])) if same else "each run's own"
-    stem = summary.stem(split, method, of_runs[workdirs[0]] if same else "own", variant)
+    of_runs = list(scales.values())
+    if len(set(of_runs)) == 1:
+        of_runs = of_runs[:1]
+    of_scales = " + ".join(", ".join(map(str, of_run)) for of_run in of_runs)
+    in_name = "+".join("_".join(map(str, of_run)) for of_run in of_runs)
     return summary.write(
-        out / f"{names.replace(' ', '')}-{stem}.json",
+        out / f"{names.replace(' ', '')}-{summary.stem(split, method, in_name, variant)}.json",
         fused,
         f"{names}, {method}, Q = {of_scales}",
         {
-            "runs": {str(workdir): list(of_run) for workdir, of_run in of_runs.items()},
+            "runs": {str(workdir): list(of_run) for workdir, of_run in scales.items()},
             "split": split,
             "method": method,
         },
