@@ -184,6 +184,17 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
     assert "top-1 error" in _fused(runs, "dense", (64, 73), None, tmp_path / "out")
 
 
+def test_a_variants_commands_make_it(runs, tmp_path):
+    _evaluate_all(runs)
+    with pytest.raises(UserError) as caught:
+        fuse.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="best-ceil")
+    settings = ("eval.checkpoint=best", "eval.pooling=ceil")
+    expected = _command(runs[0], "d_256", *settings, "eval.method=dense", "eval.scales=73")
+    assert _commands(str(caught.value))[0] == expected
+    with pytest.raises(UserError, match="no variant worst"):
+        fuse.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="worst")
+
+
 def test_image_files_that_differ_are_refused_though_names_agree(runs, tmp_path):
     d, e = runs
     _evaluate(d, "dense", 73)

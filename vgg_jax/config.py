@@ -32,6 +32,9 @@ HOUSEKEEPING = (
 # The single methods whose posteriors a method averages (§3.2).
 METHODS = {"dense": ("dense",), "multicrop": ("multicrop",), "both": ("dense", "multicrop")}
 
+# Settings of an evaluation that aren't the standard ones, by value.
+VARIANTS = {"best": "eval.checkpoint", "ceil": "eval.pooling", "bfloat16": "eval.dtype"}
+
 
 def validate(c: ConfigDict) -> None:
     """Checks all that can be checked without data and devices.
@@ -132,9 +135,8 @@ def split(c: ConfigDict) -> str:
 
 def variant(c: ConfigDict) -> str:
     """Returns what tells an evaluation's files from the standard ones: "", or "best-ceil"."""
-    standard = base.get_config().eval
-    keys = ("checkpoint", "pooling", "dtype")
-    return "-".join(c.eval[key] for key in keys if c.eval[key] != standard[key])
+    values = flat(c)
+    return "-".join(value for value, key in VARIANTS.items() if values[key] == value)
 
 
 def source_arguments(c: ConfigDict) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Arithmetic on the files that evaluations left; no device is needed.
 """
 
 import pathlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> None:
     """Fuses the runs that are given as WORKDIR or WORKDIR:Q,Q,..."""
     scales, runs = config.parse_scales(_SCALES.value), {}
     for argument in argv[1:]:
-        workdir, _, own = argument.partition(":")
+        workdir, own = re.fullmatch(r"(.+?)(?::([\d,]+))?", argument).groups()
         of_run = config.parse_scales(own.split(",")) if own else scales
         runs[pathlib.Path(workdir).expanduser()] = of_run
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
@@ -57,9 +58,16 @@ def fuse(
       A line with the errors, or with where the CSV file is.
 
     Raises:
-      UserError: A file is missing or of an earlier checkpoint, and the message has the command that
-        makes it; or the files are of different images, labels or classes.
+      UserError: There is no such variant; or a file is missing or of an earlier checkpoint, and
+        the message has the command that makes it; or they are of different images, labels or
+        classes.
     """
+    unknown = set(variant.split("-")) - {"", *config.VARIANTS}
+    if unknown:
+        raise UserError(
+            f"There is no variant {'-'.join(unknown)}. Join some of {', '.join(config.VARIANTS)} "
+            "with hyphens, in this order."
+        )
     configs = {workdir: config.load_complete(workdir) for workdir in runs}
     for workdir, c in configs.items():
         if c is None:
@@ -72,7 +80,8 @@ def fuse(
     for workdir, c in configs.items():
         part = _load(workdir, method, scales[workdir], split, variant)
         if part is None:
-            missing.append(f"    {_command(workdir, c, split, method, scales[workdir])}\n")
+            command = _command(workdir, c, split, method, scales[workdir], variant)
+            missing.append(f"    {command}\n")
         else:
             parts[str(workdir)] = part
     if missing:
@@ -122,7 +131,12 @@ def _load(
 
 
 def _command(
-    workdir: pathlib.Path, c: ConfigDict, split: str, method: str, scales: Sequence[int]
+    workdir: pathlib.Path,
+    c: ConfigDict,
+    split: str,
+    method: str,
+    scales: Sequence[int],
+    variant: str,
 ) -> str:
     spec, plain = chain.load_config(c.name) or ("CONFIG", c)
     standard, overrides = config.flat(plain), {}
@@ -132,6 +146,7 @@ def _command(
             overrides[key] = (",".join(map(str, value)) or "()") if is_tuple else value
     if split != config.split(c):
         overrides |= {"data.val_split": split} | ({"data.held_out": 0} if c.data.held_out else {})
+    overrides |= {config.VARIANTS[value]: value for value in variant.split("-") if value}
     overrides |= {"eval.method": method, "eval.scales": ",".join(map(str, scales))}
     command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--config={spec}"]
     flags_of = [f"--config.{key}={value}" for key, value in overrides.items()]
