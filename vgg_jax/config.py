@@ -2,6 +2,7 @@
 
 import json
 import math
+import numbers
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -168,7 +169,7 @@ def check_scales(scales: Sequence[int], crop_px: int) -> None:
       UserError: One is below the crop, no whole number of px, or given twice.
     """
     _require(
-        all(isinstance(scale, int) for scale in scales) and len(set(scales)) == len(scales),
+        all(isinstance(q, numbers.Integral) for q in scales) and len(set(scales)) == len(scales),
         f"eval.scales={tuple(scales)} must be whole numbers, each once: "
         "--config.eval.scales=256,384,512.",
     )

@@ -73,7 +73,7 @@ class TrainedNet:
           Of each image the probabilities of the classes.
 
         Raises:
-          UserError: A scale is below the net's crop, or an image is none.
+          UserError: A scale is below the net's crop, an image is none, or there is no such method.
         """
         opened = [to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
@@ -103,8 +103,10 @@ class TrainedNet:
           method, scales, batch_px: See `posteriors`.
           progress: Whether to show a progress bar.
         """
-        scales = scales or config.test_scales(self.config)
+        scales = tuple(scales) or config.test_scales(self.config)
         config.check_scales(scales, self.model.crop_px)
+        if method not in config.METHODS:
+            raise UserError(f"method={method!r} must be one of {', '.join(config.METHODS)}.")
         total = np.zeros((len(sizes), len(self.class_names)))
         passes = [(one, scale) for one in config.METHODS[method] for scale in scales]
         with tqdm(total=len(passes) * len(sizes), unit=" images", disable=not progress) as bar:
