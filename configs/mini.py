@@ -14,8 +14,14 @@ import importlib
 from ml_collections import ConfigDict
 
 import configs
+from configs import base
 
 CROP_PX = 64
+
+
+def shrunk_px(px: int) -> int:
+    """Shrinks a scale of the paper: S or Q, px."""
+    return round(px * CROP_PX / base.get_config().crop_px)
 
 
 def get_config(name: str = "") -> ConfigDict:
@@ -29,14 +35,11 @@ def get_config(name: str = "") -> ConfigDict:
         raise ImportError(f"configs/mini.py:NAME takes one of {known} for NAME, not {name!r}.")
     c = importlib.import_module(f"configs.{name}").get_config()
 
-    def shrunk(px: int) -> int:
-        return round(px * CROP_PX / c.crop_px)
-
     c.name = f"mini_{name}"
     if c.init_from != "none":
         c.init_from = f"mini_{c.init_from}"
-    c.train_scale = tuple(map(shrunk, c.train_scale))
-    c.val_scale = shrunk(c.val_scale)
+    c.train_scale = tuple(map(shrunk_px, c.train_scale))
+    c.val_scale = shrunk_px(c.val_scale)
     c.crop_px = CROP_PX
     c.width = 0.25
     c.num_classes = 0

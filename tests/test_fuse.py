@@ -11,7 +11,7 @@ import pytest
 from small_runs import ROOT, environment
 
 from configs import mini
-from vgg_jax import chain, config, fuse, summary
+from vgg_jax import chain, config, fusion, summary
 from vgg_jax.errors import UserError
 from vgg_jax.posteriors import Posteriors
 
@@ -53,7 +53,7 @@ def _evaluate_all(runs, **options):
 
 
 def _fused(workdirs, method, scales, split, out):
-    return fuse.fuse(dict.fromkeys(workdirs, scales), method, split, out)
+    return fusion.fuse(dict.fromkeys(workdirs, scales), method, split, out)
 
 
 def _mean(*values):
@@ -187,12 +187,12 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
 def test_a_variants_commands_make_it(runs, tmp_path):
     _evaluate_all(runs)
     with pytest.raises(UserError) as caught:
-        fuse.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="best-ceil")
+        fusion.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="best-ceil")
     settings = ("eval.checkpoint=best", "eval.pooling=ceil")
     expected = _command(runs[0], "d_256", *settings, "eval.method=dense", "eval.scales=73")
     assert _commands(str(caught.value))[0] == expected
     with pytest.raises(UserError, match="no variant worst"):
-        fuse.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="worst")
+        fusion.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="worst")
 
 
 def test_image_files_that_differ_are_refused_though_names_agree(runs, tmp_path):

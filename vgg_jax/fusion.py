@@ -1,0 +1,156 @@
+"""Fusion: the average of the posteriors of several runs (§4.4), from the files of evaluations."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from vgg_jax import chain, config, posteriors, summary
+from vgg_jax.errors import UserError
+
+
+def fuse(
+    runs: Mapping[pathlib.Path, Sequence[int]],
+    method: str,
+    split: str | None,
+    out: pathlib.Path,
+    *,
+    variant: str = "",
+) -> str:
+    """Averages runs, each with the same weight, and writes the result's JSON file.
+
+    Args:
+      runs: By workdir the scales Q, px; empty for what the run's config says.
+      method: Of `config.METHODS`.
+      split: Of the files; None for what the first run was validated on.
+      out: Folder of the result.
+      variant: See `config.variant`.
+
+    Returns:
+      A line with the errors, or with where the CSV file is.
+
+    Raises:
+      UserError: There is no such variant; or a file is missing or of an earlier checkpoint, and
+        the message has the command that makes it; or they are of different images, labels or
+        classes.
+    """
+    unknown = set(variant.split("-")) - {"", *config.VARIANTS}
+    if unknown:
+        raise UserError(
+            f"There is no variant {'-'.join(unknown)}. Join some of {', '.join(config.VARIANTS)} "
+            "with hyphens, in this order."
+        )
+    configs = {workdir: config.load_complete(workdir) for workdir in runs}
+    for workdir, c in configs.items():
+        if c is None:
+            raise UserError(f"There is no run in {workdir}.")
+    split = split or config.split(next(iter(configs.values())))
+    scales = {
+        workdir: tuple(runs[workdir]) or config.test_scales(c) for workdir, c in configs.items()
+    }
+    parts, missing = {}, []
+    for workdir, c in configs.items():
+        part = load(workdir, method, scales[workdir], split, variant)
+        if part is None:
+            command = evaluation_command(workdir, c, split, method, scales[workdir], variant)
+            missing.append(f"    {command}\n")
+        else:
+            parts[str(workdir)] = part
+    if missing:
+        raise UserError(
+            f"Evaluations of {split!r} are missing, or of an earlier checkpoint. These commands "
+            f"make them:\n{''.join(missing)}"
+        )
+    fused = posteriors.average(parts)
+    if len({part.made_by["identity"]["images"] for part in parts.values()}) > 1:
+        raise UserError(
+            "The runs were evaluated on image files that differ, though they have the same names. "
+            "Evaluate them on the same."
+        )
+    names = " + ".join(workdir.resolve().name for workdir in runs)
+    of_scales = " + ".join(", ".join(map(str, of_run)) for of_run in _distinct(scales))
+    return summary.write(
+        result_path(out, scales, split, method, variant),
+        fused,
+        f"{names}, {method}, Q = {of_scales}",
+        {
+            "runs": {str(workdir): list(of_run) for workdir, of_run in scales.items()},
+            "split": split,
+            "method": method,
+        },
+    )
+
+
+def result_path(
+    out: pathlib.Path,
+    runs: Mapping[pathlib.Path, Sequence[int]],
+    split: str,
+    method: str,
+    variant: str = "",
+) -> pathlib.Path:
+    """Returns the JSON file of a fusion: its arguments are those of `fuse`."""
+    names = "+".join(workdir.resolve().name for workdir in runs)
+    scales = "+".join("_".join(map(str, of_run)) for of_run in _distinct(runs))
+    return out / f"{names}-{summary.stem(split, method, scales, variant)}.json"
+
+
+def _distinct(runs: Mapping[pathlib.Path, Sequence[int]]) -> list[tuple[int, ...]]:
+    of_runs = [tuple(of_run) for of_run in runs.values()]
+    return of_runs[:1] if len(set(of_runs)) == 1 else of_runs
+
+
+def load(
+    workdir: pathlib.Path, method: str, scales: Sequence[int], split: str, variant: str = ""
+) -> posteriors.Posteriors | None:
+    """Reads what a run's last checkpoint makes of a split, averaged over methods and scales.
+
+    Args:
+      workdir: Of the run.
+      method: Of `config.METHODS`.
+      scales: Q, px.
+      split: Of the files.
+      variant: See `config.variant`; with "best" any checkpoint counts as the one meant.
+
+    Returns:
+      None where a file is missing, or of an earlier checkpoint.
+
+    Raises:
+      UserError: A file is damaged, or they don't belong together.
+    """
+    loaded = {}
+    for single in config.METHODS[method]:
+        for q in scales:
+            path = summary.path(workdir, split, single, [q], variant=variant, suffix=".npz")
+            if not path.exists():
+                return None
+            part = posteriors.load(path)
+            is_of_last = part.made_by["checkpoint_step"] == chain.last_step(workdir)
+            if "best" not in variant and not is_of_last:
+                return None
+            loaded.setdefault(single, {})[q] = part
+    return posteriors.combine(loaded)
+
+
+def evaluation_command(
+    workdir: pathlib.Path,
+    c: ConfigDict,
+    split: str,
+    method: str,
+    scales: Sequence[int],
+    variant: str = "",
+) -> str:
+    """Returns the command that makes what `load` reads, of a run with config `c`."""
+    spec, plain = chain.load_config(c.name) or ("CONFIG", c)
+    standard, overrides = config.flat(plain), {}
+    for key, value in config.flat(c).items():
+        if value != standard.get(key, value) and not key.startswith("eval."):
+            is_tuple = isinstance(value, list)
+            overrides[key] = (",".join(map(str, value)) or "()") if is_tuple else value
+    if split != config.split(c):
+        overrides |= {"data.val_split": split} | ({"data.held_out": 0} if c.data.held_out else {})
+    overrides |= {config.VARIANTS[value]: value for value in variant.split("-") if value}
+    overrides |= {"eval.method": method, "eval.scales": ",".join(map(str, scales))}
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--config={spec}"]
+    flags_of = [f"--config.{key}={value}" for key, value in overrides.items()]
+    return shlex.join([*command, f"--workdir={workdir}", *flags_of])
