@@ -52,7 +52,8 @@ def test_training_ends_with_the_evaluation_that_its_config_names(trained):
         low, high = found["top1_interval"]
         assert 0 <= low <= found["top1_error"] <= high <= 100
     assert sorted(path.name for path in (trained / "eval").iterdir()) == [
-        *(".lock", "val-both-73.json", "val-dense-73.json", "val-dense-73.npz"),
+        *(".val-dense-lock", ".val-multicrop-lock"),
+        *("val-both-73.json", "val-dense-73.json", "val-dense-73.npz"),
         *("val-multicrop-73.json", "val-multicrop-73.npz"),
     ]
 
@@ -97,10 +98,10 @@ def test_images_that_changed_are_evaluated_again(folder, workdir, tmp_path, run_
 
 def test_two_evaluations_of_one_workdir(folder, workdir, run_main):
     (workdir / "eval").mkdir()
-    with (workdir / "eval/.lock").open("w") as file:
+    with (workdir / "eval/.val-dense-lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         message = refusal(run_main, *small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    assert "Another evaluation writes to" in message
+    assert "Another evaluation of that method writes to" in message
 
 
 def test_images_that_were_trained_on_are_not_held_out(folder, workdir, run_main):
@@ -412,11 +413,11 @@ def test_two_processes_equal_one(folder, workdir, tmp_path):
 
 def test_an_error_of_the_first_process_ends_the_others(folder, workdir):
     (workdir / "eval").mkdir()
-    with (workdir / "eval/.lock").open("w") as file:
+    with (workdir / "eval/.val-dense-lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         ends = end_processes(2, 1, *small_runs.one_epoch(folder, workdir, "--mode=eval"))
     assert [status for status, _, _ in ends] == [2, 2]
-    assert "Another evaluation writes to" in ends[0][2]
+    assert "Another evaluation of that method writes to" in ends[0][2]
     assert "The first process has ended; it says why." in ends[1][2]
 
 

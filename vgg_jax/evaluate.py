@@ -70,7 +70,10 @@ def evaluate(c: ConfigDict, workdir: pathlib.Path, net: TrainedNet, data: Images
     """
     scales, singles = config.test_scales(c), config.METHODS[c.eval.method]
     with StopRequest() as stop, contextlib.ExitStack() as locks:
-        _on_first_process(lambda: locks.enter_context(_locked(workdir / "eval")))
+        for single in singles:
+            name = summary.stem(config.split(c), single, "lock", config.variant(c))
+            file = workdir / "eval" / f".{name}"
+            _on_first_process(lambda file=file: locks.enter_context(_locked(file)))
         about_images = _on_first_process(lambda: _names_and_labels(data.source))
         job = _Job(c, workdir, net, net.digest(), data, about_images, stop)
         parts = {method: {q: job.posteriors(method, q) for q in scales} for method in singles}
@@ -103,14 +106,15 @@ def _path(
 
 
 @contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+def _locked(path: pathlib.Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"Another evaluation writes to {folder}. Wait until it has ended."
+                f"Another evaluation of that method writes to {path.parent}. Wait until it has "
+                "ended."
             ) from error
         yield
 

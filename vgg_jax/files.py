@@ -5,6 +5,15 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from etils import epath
+
+Path = pathlib.Path | epath.Path  # On a disk; or in a bucket: gs://...
+
+
+def path(name: str) -> Path:
+    """Returns the path of that name."""
+    return epath.Path(name) if "://" in name else pathlib.Path(name).expanduser()
+
 
 @contextlib.contextmanager
 def written_aside(path: pathlib.Path) -> Iterator[pathlib.Path]:

@@ -127,20 +127,10 @@ def _print_next_steps(workdir: pathlib.Path) -> None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    try:
+    with commands.clear_config_errors():
         rest = app.parse_flags_with_usage(argv)
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
-        return rest
-    except AttributeError as error:  # ml_collections' for an override of no key.
-        first: BaseException = error
-        while first.__context__ is not None:  # ml_collections wraps the one that names the key.
-            first = first.__context__
-        what = str(first.args[0]).replace("\n", ". ")
-        raise UserError(
-            f"The config has no key {what}. configs/base.py names every key."
-        ) from error
-    except (OSError, ImportError) as error:
-        raise UserError(f"--config names no config: {error}") from error
+    return rest
 
 
 if __name__ == "__main__":
