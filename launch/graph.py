@@ -6,6 +6,8 @@ evaluations.
 
 import dataclasses
 import json
+import pathlib
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -41,8 +43,13 @@ class Task:
     arguments: tuple[str, ...]
     waits_for: tuple[str, ...]
     result: Path
-    log: Path
+    log: pathlib.Path
     workdir: Path
+
+    @property
+    def command(self) -> str:
+        """The whole command, for a shell."""
+        return shlex.join(["python", *self.arguments])
 
     @property
     def config_file(self) -> str:
@@ -87,6 +94,11 @@ class Sweep:
     def spec(self, run: str) -> str:
         """Returns what --config takes for a run of the paper."""
         return f"configs/mini.py:{run}" if self.mini else f"configs/{run}.py"
+
+    @property
+    def here(self) -> pathlib.Path:
+        """The folder on this machine for logs and scripts: the root, unless that is a bucket."""
+        return pathlib.Path("runs", self.root.name) if "://" in str(self.root) else self.root
 
     def folder(self, seed: int) -> Path:
         """Returns the folder of a seed's workdirs."""
@@ -204,8 +216,8 @@ def _name(seed: int, *parts: str) -> str:
     return (f"seed_{seed}/" if seed else "") + "-".join(filter(None, parts))
 
 
-def _log(sweep: Sweep, name: str) -> Path:
-    return sweep.root / "logs" / f"{name.replace('/', '-')}.log"
+def _log(sweep: Sweep, name: str) -> pathlib.Path:
+    return sweep.here / "logs" / f"{name.replace('/', '-')}.log"
 
 
 def _main(sweep: Sweep, run: str, seed: int, *more: str) -> tuple[str, ...]:

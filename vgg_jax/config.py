@@ -271,20 +271,25 @@ def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
     Raises:
       UserError: It holds a run whose result would differ; the message lists the keys.
     """
-    saved = load(workdir)
-    if saved is None:
-        return
-    ours, theirs = flat(c), flat(saved)
-    differing = [
-        f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now"
-        for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key) and not key.startswith(HOUSEKEEPING)
-    ]
+    differing = differences(c, workdir)
     if differing:
         raise UserError(
-            f"{workdir} holds another run:\n" + "\n".join(differing) + "\n"
+            f"{workdir} holds another run:\n{differing}"
             "Choose another --workdir, or remove that one."
         )
+
+
+def differences(c: ConfigDict, workdir: pathlib.Path) -> str:
+    """Lists, a line each, the keys in which the run in a workdir would have another result."""
+    saved = load(workdir)
+    if saved is None:
+        return ""
+    ours, theirs = flat(c), flat(saved)
+    return "".join(
+        f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now\n"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key) != theirs.get(key) and not key.startswith(HOUSEKEEPING)
+    )
 
 
 def flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:

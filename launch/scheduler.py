@@ -1,0 +1,190 @@
+"""Runs a graph of tasks on this machine: each as soon as what it waits for is done.
+
+A task that fails stops those that wait for it, and no other. Devices are shared out among the tasks
+that can start, so that none lies idle while there is work.
+"""
+
+import ctypes
+import dataclasses
+import enum
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from launch import state
+from launch.devices import Devices, share
+from launch.graph import Task, config_of
+from launch.overview import Overview
+from vgg_jax import stopping
+
+POLL_S = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+class State(enum.Enum):
+    """Of a task. One is blocked by another that failed, or that ended before it was done."""
+
+    WAITS = "waits"
+    RUNS = "runs"
+    DONE = "done"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+@dataclasses.dataclass
+class Job:
+    """A task, and how it stands.
+
+    Attributes:
+      task: What is to be done.
+      state: See `State`.
+      devices: Names of those that it has.
+      process: Once it runs.
+      began_s, ended_s: On the monotonic clock.
+    """
+
+    task: Task
+    state: State = State.WAITS
+    devices: tuple[str, ...] = ()
+    process: subprocess.Popen | None = None
+    began_s: float = 0.0
+    ended_s: float = 0.0
+
+
+class Scheduler:
+    """The tasks of a sweep, and the devices that run them."""
+
+    def __init__(self, tasks: Sequence[Task], devices: Devices, *, lock_fd: int) -> None:
+        """Takes over what is done already.
+
+        Args:
+          tasks: See `graph.tasks`.
+          devices: To run them on.
+          lock_fd: An open file that each process holds on to.
+        """
+        self._tasks, self._devices, self._lock_fd = tasks, devices, lock_fd
+        already = state.done(tasks)
+        self.jobs = {
+            task.name: Job(task, State.DONE if task.name in already else State.WAITS)
+            for task in tasks
+        }
+        self._free = list(devices.names)
+        self._signals: list[int] = []
+
+    def run(self) -> bool:
+        """Runs all that can be run.
+
+        Returns:
+          Whether all is done.
+
+        Raises:
+          StoppedError: A signal asked it to stop; the runs have saved.
+        """
+        before = {
+            number: signal.signal(number, lambda number, _: self._signals.append(number))
+            for number in stopping.EXIT_STATUS
+        }
+        try:
+            with Overview(self.jobs) as overview:
+                while self._step():
+                    overview.refresh()
+                    time.sleep(POLL_S)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._signals:
+            raise stopping.StoppedError(
+                self._signals[0], "Stopped; what ran has saved, and the same command goes on."
+            )
+        return all(job.state is State.DONE for job in self.jobs.values())
+
+    def _step(self) -> bool:
+        running = [job for job in self.jobs.values() if job.state is State.RUNS]
+        for job in running:
+            if job.process.poll() is not None:
+                self._end(job)
+        self._block()
+        if self._signals:
+            self._stop(running)
+        else:
+            self._start_ready()
+        return any(job.state is State.RUNS for job in self.jobs.values())
+
+    def _end(self, job: Job) -> None:
+        # A run that was asked to stop ends well too, without its result.
+        well = job.process.returncode == 0 and state.is_done(job.task, self._tasks)
+        job.state, job.ended_s = State.DONE if well else State.FAILED, time.monotonic()
+        self._free = sorted([*self._free, *job.devices], key=self._devices.names.index)
+
+    def _block(self) -> None:
+        for job in self.jobs.values():  # In the order of the graph.
+            states = [self.jobs[name].state for name in job.task.waits_for]
+            if job.state is State.WAITS and {State.FAILED, State.BLOCKED} & {*states}:
+                job.state = State.BLOCKED
+
+    def _start_ready(self) -> None:
+        ready = [
+            job
+            for job in self.jobs.values()
+            if job.state is State.WAITS
+            and all(self.jobs[name].state is State.DONE for name in job.task.waits_for)
+        ]
+        # Those first that the longest chain waits for.
+        ready.sort(key=lambda job: -self._height(job.task.name))
+        on_devices = [job for job in ready if job.task.kind != "fuse"]
+        for job in ready:
+            if job.task.kind == "fuse":
+                self._start(job, 0)
+            elif self._free:
+                self._start(job, share(self._free, len(on_devices), self._batch_sizes(job.task)))
+                on_devices.remove(job)
+
+    def _batch_sizes(self, task: Task) -> list[int]:
+        if self._devices.kind == "core" or task.kind == "evaluate":
+            return []
+        c = config_of(task.arguments)
+        return [c.batch_size // c.micro_batches, c.eval.batch_size]
+
+    def _height(self, name: str) -> int:
+        above = [job.task.name for job in self.jobs.values() if name in job.task.waits_for]
+        own = 10 if self.jobs[name].task.kind == "train" else 1
+        return own + max(map(self._height, above), default=0)
+
+    def _start(self, job: Job, count: int) -> None:
+        job.devices, self._free = tuple(self._free[:count]), self._free[count:]
+        bound = dataclasses.replace(self._devices, names=job.devices)
+        job.task.log.parent.mkdir(parents=True, exist_ok=True)
+        environment: Mapping[str, str] = {
+            "TQDM_MININTERVAL": "5",  # Seconds; logs are no terminals.
+            **os.environ,
+            **bound.environment(),
+        }
+        with job.task.log.open("a") as log:
+            print(f"\n$ {job.task.command}", file=log, flush=True)
+            job.process = subprocess.Popen(
+                [sys.executable, *job.task.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is passed on below.
+                pass_fds=[self._lock_fd],
+                preexec_fn=lambda: _prepare(bound),
+            )
+        job.state, job.began_s = State.RUNS, time.monotonic()
+
+    def _stop(self, running: Sequence[Job]) -> None:
+        again = len(self._signals) > 1 and self._signals[-1] == signal.SIGINT
+        for job in running:
+            if job.state is State.RUNS and (again or not job.ended_s):
+                job.process.send_signal(signal.SIGKILL if again else signal.SIGTERM)
+                job.ended_s = time.monotonic()  # Asked once.
+
+
+def _prepare(devices: Devices) -> None:
+    devices.bind()
+    # Should the sweep be killed, its runs save and end.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,76 @@
+"""What of a sweep is there already, and whether it belongs to this sweep."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch.graph import Task, config_of
+from vgg_jax import chain, config, files, sources
+from vgg_jax.errors import UserError
+
+
+def done(tasks: Sequence[Task]) -> set[str]:
+    """Returns the names of the tasks whose results are there, and are of what they wait for now."""
+    by_name = {task.name: task for task in tasks}
+    return {task.name for task in tasks if _is_done(task, by_name)}
+
+
+def is_done(task: Task, tasks: Sequence[Task]) -> bool:
+    """Tells whether a task's result is there, and is of what it waits for now."""
+    return _is_done(task, {other.name: other for other in tasks})
+
+
+def _is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
+    if not task.result.exists():
+        return False
+    if task.kind == "train":
+        return True
+    sources = [by_name[name] for name in task.waits_for]
+    if not all(_is_done(source, by_name) for source in sources):
+        return False
+    if task.kind == "evaluate":
+        step = json.loads(task.result.read_text())["checkpoint_step"]
+        variant = config.variant(config_of(task.arguments))
+        if "best" not in variant and step != chain.last_step(task.workdir):
+            return False
+    # A run of the same length may have taken the place of the one that was evaluated.
+    made_s = files.modified_s(task.result)
+    return all(files.modified_s(source.result) <= made_s for source in sources)
+
+
+def check(tasks: Sequence[Task]) -> None:
+    """Checks every run's config, and that what its workdir holds is this run.
+
+    Raises:
+      UserError: A config is impossible, or a workdir holds a run with another config or other data.
+    """
+    for task in tasks:
+        if task.kind == "fuse":
+            continue
+        c = config_of(task.arguments)
+        config.validate(c)
+        if task.kind == "evaluate" or not (
+            chain.has_checkpoint(task.workdir) or task.result.exists()
+        ):
+            continue
+        differing = config.differences(c, task.workdir)
+        if task.result.exists() and config.load(task.workdir).data.dir != c.data.dir:
+            differing += _other_data(json.loads(task.result.read_text()), c)
+        if differing:
+            raise UserError(
+                f"{task.workdir} holds another run than this sweep's {task.name}:\n{differing}"
+                "Choose another --root, or remove that workdir and those of the runs that start "
+                "from it."
+            )
+
+
+def _other_data(result: Mapping[str, Any], c: Any) -> str:
+    ours = _fingerprints(tuple(config.source_arguments(c).items()))
+    theirs = tuple(result.get(f"{split}_fingerprint") for split in ("train", "val"))
+    return "" if ours == theirs else f"    data.dir: {c.data.dir} has other images now\n"
+
+
+@functools.cache
+def _fingerprints(arguments: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
+    return tuple(source.fingerprint for source in sources.open_sources(**dict(arguments)))
