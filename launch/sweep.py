@@ -53,11 +53,8 @@ def _results() -> list[paper.Result]:
     if _RUNS.value:
         return graph.of_runs(_RUNS.value)
     numbers = [int(number) if number.isdecimal() else 0 for number in _TABLES.value]
-    unknown = [
-        given for given, n in zip(_TABLES.value, numbers, strict=True) if n not in paper.TITLES
-    ]
-    if unknown:
-        raise UserError(f"--tables={','.join(unknown)}: choose from 3, 4, 5, 6 and 7.")
+    if not {*numbers} <= {*paper.TITLES}:
+        raise UserError(f"--tables={','.join(_TABLES.value)}: choose some of 3, 4, 5, 6 and 7.")
     return [row.result for row in paper.rows(numbers) if row.result]
 
 

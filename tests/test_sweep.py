@@ -1,0 +1,178 @@
+"""`launch.sweep`: a chain of runs on this machine, stopped, broken and mended."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import small_runs
+
+from launch import overview
+
+
+def sweep(root, *args):
+    return [sys.executable, "-m", "launch.sweep", f"--root={root}", *args]
+
+
+def small(folder, root, *args):
+    """The command of a sweep of narrow miniatures on `folder` of conftest.py."""
+    keys = ("width=0.03125", "batch_size=8", "eval.batch_size=8", "num_epochs=1")
+    overrides = [f"--config.{key}" for key in (*keys, f"data.cache_dir={folder}-cache")]
+    return sweep(root, "--mini", f"--data={folder}", *args, "--", *overrides)
+
+
+def call(command):
+    return subprocess.run(
+        command,
+        cwd=small_runs.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=small_runs.environment(),
+        timeout=240,
+    )
+
+
+def wait_for(condition, process):
+    until_s = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+def starts(root, name):
+    return (root / f"logs/{name}.log").read_text().count("\n$ python")
+
+
+@pytest.fixture(scope="module")
+def root(folder, tmp_path_factory):
+    """A sweep that was killed in the middle."""
+    root = tmp_path_factory.mktemp("sweep")
+    process = subprocess.Popen(
+        small(folder, root, "--runs=b_256,a_lrn_256"),
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: (root / "logs/b_256.log").exists(), process)
+    finally:
+        process.kill()
+        process.wait()
+    return root
+
+
+def test_killed_broken_mended_and_changed(folder, root):
+    """In one test, since each run takes seconds."""
+    a_result = (root / "mini_a_256/result.json").read_text()
+    assert not (root / "mini_b_256/result.json").exists()
+
+    # A damaged run fails, and with it what waits for it, and nothing else.
+    lrn = root / "mini_a_lrn_256"
+    for path in lrn.glob("result.json"):
+        path.unlink()
+    for path in lrn.glob("checkpoints/*/params/**/*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    assert list(lrn.glob("checkpoints/*/params"))
+    done = call(small(folder, root, "--runs=b_256,a_lrn_256"))
+    assert done.returncode == 2
+    assert re.search(r"failed +a_lrn_256 +see \S+a_lrn_256.log: If it is damaged", done.stdout)
+    assert re.search(r"blocked +a_lrn_256-dense\n", done.stdout)
+    assert "3 done, 1 failed, 1 blocked" in done.stdout
+    assert f"1 failed:\n    a_lrn_256: {root}/logs/a_lrn_256.log\n" in done.stderr
+    assert (root / "mini_a_256/result.json").read_text() == a_result
+    assert starts(root, "a_256") == starts(root, "b_256-dense") == 1
+    evaluation = json.loads((root / "mini_b_256/eval/val-dense-64_73_82.json").read_text())
+    assert evaluation["num_images"] == 9
+
+    # Mended, only what is missing is made.
+    for path in sorted(lrn.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    done = call(small(folder, root, "--runs=b_256,a_lrn_256"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 done, 2 waits" in done.stdout
+    assert "5 done" in done.stdout
+    assert starts(root, "b_256") == 2  # Killed once.
+    assert starts(root, "b_256-dense") == 1
+
+    # An evaluation of an earlier checkpoint is none.
+    time.sleep(0.01)
+    os.utime(root / "mini_b_256/result.json")
+    shown = call(small(folder, root, "--runs=b_256", "--dry_run"))
+    assert re.findall(r"(\S+) +configs/\S+ .*; is done", shown.stdout) == ["a_256", "b_256"]
+
+    # Another config is refused before anything runs.
+    done = call([*small(folder, root, "--runs=b_256"), "--config.momentum=0.5"])
+    assert done.returncode == 2
+    assert "holds another run than this sweep's a_256:\n    momentum: 0.9 there, 0.5" in done.stderr
+
+
+def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
+    process = subprocess.Popen(
+        [*small(folder, tmp_path, "--runs=a_256"), "--config.num_epochs=1000"],
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "mini_a_256/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and metrics.read_text(), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped; what ran has saved, and the same command goes on." in errors
+    assert "Stopped and saved at step" in (tmp_path / "logs/a_256.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "Give either --tables=3,4,5 (of 3 to 7), or --runs=NAME,NAME."),
+        (["--tables=3", "--runs=a_256"], "Give either --tables"),
+        (["--tables=2,3"], "--tables=2,3: choose some of 3, 4, 5, 6 and 7."),
+        (["--runs=vgg16"], "--runs names no run: vgg16. Choose from a_256, "),
+        (["--tables=3", "x"], "Unknown arguments: x. Behind -- stand --config.KEY=VALUE alone."),
+        (["--tables=3", "--", "--config.no_key=1"], "The config has no key"),
+        (["--tables=3", "--", "--config.net=F"], "Unknown net 'F'."),
+    ],
+)
+def test_bad_input(tmp_path, args, message):
+    done = call(sweep(tmp_path / "runs", *args))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_leaves_nothing(tmp_path):
+    done = call(sweep(tmp_path / "runs", "--tables=5", "--dry_run"))
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "runs").exists()
+    commands, tree = done.stdout.split("\n\n")
+    assert commands.splitlines()[:4] == [
+        "  1  a_256                   configs/a_256.py  waits for nothing",
+        "     python -m vgg_jax.main --config=configs/a_256.py "
+        f"--workdir={tmp_path}/runs/a_256 --config.eval.method=none",
+        "  2  d_256                   configs/d_256.py  waits for a_256",
+        "     python -m vgg_jax.main --config=configs/d_256.py "
+        f"--workdir={tmp_path}/runs/d_256 --config.eval.method=none",
+    ]
+    assert tree.splitlines()[:4] == [
+        "a_256",
+        "├─ d_256",
+        "│  └─ d_384",
+        "│     └─ d_multiscale",
+    ]
+
+
+def test_the_tail_of_a_log(tmp_path):
+    log = tmp_path / "log"
+    assert overview.tail(log) == ""
+    log.write_text("begins\n 10%|#   | 1/10\r 20%|##  | 2/10\r  \n")
+    assert overview.tail(log) == "20%|##  | 2/10"
