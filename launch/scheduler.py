@@ -4,23 +4,28 @@ A task that fails stops those that wait for it, and no other. Devices are shared
 that can start, so that none lies idle while there is work.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import enum
+import fcntl
 import os
+import pathlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from launch import state
 from launch.devices import Devices, share
-from launch.graph import Task, config_of
+from launch.graph import Sweep, Task, config_of
 from launch.overview import Overview
 from vgg_jax import stopping
+from vgg_jax.errors import UserError
 
 POLL_S = 0.2
+WAIT_S = 60.0  # For the runs of a sweep that was killed to save.
 _PR_SET_PDEATHSIG = 1
 
 
@@ -54,35 +59,69 @@ class Job:
     ended_s: float = 0.0
 
 
-class Scheduler:
-    """The tasks of a sweep, and the devices that run them."""
+def run(
+    sweep: Sweep,
+    tasks: Sequence[Task],
+    devices: Devices | None,
+    command: Callable[[Task], Sequence[str]],
+) -> list[Task]:
+    """Runs what is missing of a sweep.
 
-    def __init__(self, tasks: Sequence[Task], devices: Devices, *, lock_fd: int) -> None:
-        """Takes over what is done already.
+    Args:
+      sweep: Whose tasks they are; one process at a time runs them.
+      tasks: See `graph.tasks`.
+      devices: What trains and evaluates here; None where that is done elsewhere.
+      command: Of a task that trains or evaluates. Fusions run here.
 
-        Args:
-          tasks: See `graph.tasks`.
-          devices: To run them on.
-          lock_fd: An open file that each process holds on to.
-        """
-        self._tasks, self._devices, self._lock_fd = tasks, devices, lock_fd
+    Returns:
+      The tasks that failed.
+
+    Raises:
+      UserError: Another sweep is at work there.
+      StoppedError: A signal asked it to stop; the runs have saved.
+    """
+    with _locked(sweep.here / ".sweep.lock") as lock_fd:
+        return _Scheduler(tasks, devices, command, lock_fd).run()
+
+
+@contextlib.contextmanager
+def _locked(path: pathlib.Path) -> Iterator[int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        until_s = time.monotonic() + WAIT_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > until_s:
+                    raise UserError(
+                        f"Another sweep is at work in {path.parent}, or a run that it left behind. "
+                        "Wait until it has ended, or choose another --root."
+                    ) from error
+            time.sleep(0.5)
+        yield file.fileno()
+
+
+class _Scheduler:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        devices: Devices | None,
+        command: Callable[[Task], Sequence[str]],
+        lock_fd: int,
+    ) -> None:
+        self._tasks, self._devices, self._command = tasks, devices, command
+        self._lock_fd = lock_fd  # Each process holds on to it.
         already = state.done(tasks)
         self.jobs = {
             task.name: Job(task, State.DONE if task.name in already else State.WAITS)
             for task in tasks
         }
-        self._free = list(devices.names)
+        self._free = list(devices.names) if devices else []
         self._signals: list[int] = []
 
-    def run(self) -> bool:
-        """Runs all that can be run.
-
-        Returns:
-          Whether all is done.
-
-        Raises:
-          StoppedError: A signal asked it to stop; the runs have saved.
-        """
+    def run(self) -> list[Task]:
         before = {
             number: signal.signal(number, lambda number, _: self._signals.append(number))
             for number in stopping.EXIT_STATUS
@@ -99,7 +138,7 @@ class Scheduler:
             raise stopping.StoppedError(
                 self._signals[0], "Stopped; what ran has saved, and the same command goes on."
             )
-        return all(job.state is State.DONE for job in self.jobs.values())
+        return [job.task for job in self.jobs.values() if job.state is State.FAILED]
 
     def _step(self) -> bool:
         running = [job for job in self.jobs.values() if job.state is State.RUNS]
@@ -117,7 +156,7 @@ class Scheduler:
         # A run that was asked to stop ends well too, without its result.
         well = job.process.returncode == 0 and state.is_done(job.task, self._tasks)
         job.state, job.ended_s = State.DONE if well else State.FAILED, time.monotonic()
-        self._free = sorted([*self._free, *job.devices], key=self._devices.names.index)
+        self._free += job.devices
 
     def _block(self) -> None:
         for job in self.jobs.values():  # In the order of the graph.
@@ -136,7 +175,7 @@ class Scheduler:
         ready.sort(key=lambda job: -self._height(job.task.name))
         on_devices = [job for job in ready if job.task.kind != "fuse"]
         for job in ready:
-            if job.task.kind == "fuse":
+            if job.task.kind == "fuse" or self._devices is None:
                 self._start(job, 0)
             elif self._free:
                 self._start(job, share(self._free, len(on_devices), self._batch_sizes(job.task)))
@@ -155,17 +194,16 @@ class Scheduler:
 
     def _start(self, job: Job, count: int) -> None:
         job.devices, self._free = tuple(self._free[:count]), self._free[count:]
-        bound = dataclasses.replace(self._devices, names=job.devices)
+        bound = dataclasses.replace(self._devices or Devices("core", ()), names=job.devices)
+        is_fusion = job.task.kind == "fuse"
+        command = [sys.executable, *job.task.arguments] if is_fusion else self._command(job.task)
+        # Seconds between lines of a progress bar: logs are no terminals.
+        environment = {"TQDM_MININTERVAL": "5", **os.environ, **bound.environment()}
         job.task.log.parent.mkdir(parents=True, exist_ok=True)
-        environment: Mapping[str, str] = {
-            "TQDM_MININTERVAL": "5",  # Seconds; logs are no terminals.
-            **os.environ,
-            **bound.environment(),
-        }
         with job.task.log.open("a") as log:
             print(f"\n$ {job.task.command}", file=log, flush=True)
             job.process = subprocess.Popen(
-                [sys.executable, *job.task.arguments],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

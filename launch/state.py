@@ -39,8 +39,11 @@ def _is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
     return all(files.modified_s(source.result) <= made_s for source in sources)
 
 
-def check(tasks: Sequence[Task]) -> None:
+def check(tasks: Sequence[Task]) -> set[str]:
     """Checks every run's config, and that what its workdir holds is this run.
+
+    Returns:
+      See `done`.
 
     Raises:
       UserError: A config is impossible, or a workdir holds a run with another config or other data.
@@ -63,6 +66,7 @@ def check(tasks: Sequence[Task]) -> None:
                 "Choose another --root, or remove that workdir and those of the runs that start "
                 "from it."
             )
+    return done(tasks)
 
 
 def _other_data(result: Mapping[str, Any], c: Any) -> str:

@@ -9,9 +9,12 @@ What stands behind `--`, --config.KEY=VALUE, is given to every run. Run again, a
 missing. No device is touched here: each task is a process of its own.
 """
 
+import sys
+from collections.abc import Sequence
+
 from absl import flags
 
-from launch import graph, local, paper, preview, state
+from launch import devices, graph, paper, preview, scheduler, sky, slurm, state
 from vgg_jax import commands, files
 from vgg_jax.errors import UserError
 
@@ -22,6 +25,10 @@ _MINI = flags.DEFINE_boolean("mini", False, "Each run in miniature: configs/mini
 _DATA = flags.DEFINE_string("data", "", "Folder with train/CLASS/ and val/CLASS/.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many times all is made.", 1)
 _TEST_SPLIT = flags.DEFINE_string("test_split", "", "Tables 6 and 7 have posteriors of it too.")
+_BACKEND = flags.DEFINE_enum("backend", "local", ["local", "slurm", "sky"], "Where runs run.")
+_NODES = flags.DEFINE_integer("nodes", 1, "Of slurm and sky: machines a run.", 1)
+_SBATCH = flags.DEFINE_string("sbatch", "", "Of slurm: more options, --sbatch='--gpus-per-node=8'.")
+_ACCELERATOR = flags.DEFINE_string("accelerator", "", "Of sky: A100:8, tpu-v5e-64, ...")
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print what would be done.")
 
 
@@ -35,16 +42,54 @@ def main(argv: list[str]) -> None:
         overrides=_overrides(argv[1:]),
         test_split=_TEST_SPLIT.value,
     )
+    _check_backend(sweep)
     tasks = graph.tasks(sweep, _results())
-    state.check(tasks)
+    # A dry run asks no bucket what is there.
+    done = set() if _DRY_RUN.value and "://" in str(sweep.root) else state.check(tasks)
     if _DRY_RUN.value:
-        print(preview.commands(tasks, state.done(tasks)), preview.picture(tasks), sep="\n\n")
+        parts = [preview.commands(tasks, done), preview.picture(tasks), _preview(sweep, tasks)]
+        print(*filter(None, parts), sep="\n\n")
         return
     sweep.save()
-    failed = local.run(sweep, tasks)
+    if _BACKEND.value == "slurm":
+        slurm.submit(sweep, tasks, _NODES.value, _SBATCH.value)
+        return
+    failed = _run(sweep, tasks)
     if failed:
         logs = "".join(f"    {task.name}: {task.log}\n" for task in failed)
         raise UserError(f"{len(failed)} failed:\n{logs}The same command tries again.")
+
+
+def _check_backend(sweep: graph.Sweep) -> None:
+    """Refuses flags that the backend doesn't read."""
+    backend = _BACKEND.value
+    for flag, backends in (
+        (_NODES, ("slurm", "sky")),
+        (_SBATCH, ("slurm",)),
+        (_ACCELERATOR, ("sky",)),
+    ):
+        if flag.present and backend not in backends:
+            raise UserError(f"--{flag.name} is of --backend={' and '.join(backends)}.")
+    if backend == "sky":
+        sky.check(sweep, _ACCELERATOR.value, _NODES.value)
+    elif "://" in str(sweep.root):
+        raise UserError(f"--backend={backend} needs a --root on a disk, not {sweep.root}.")
+
+
+def _preview(sweep: graph.Sweep, tasks: Sequence[graph.Task]) -> str:
+    if _BACKEND.value == "slurm":
+        return slurm.preview(sweep, tasks, _NODES.value, _SBATCH.value)
+    if _BACKEND.value == "sky":
+        return sky.preview(tasks, _ACCELERATOR.value, _NODES.value)
+    return ""
+
+
+def _run(sweep: graph.Sweep, tasks: Sequence[graph.Task]) -> list[graph.Task]:
+    if _BACKEND.value == "sky":
+        return sky.run(sweep, tasks, _ACCELERATOR.value, _NODES.value)
+    found = devices.find()
+    print(f"on {found}")
+    return scheduler.run(sweep, tasks, found, lambda task: [sys.executable, *task.arguments])
 
 
 def _results() -> list[paper.Result]:
