@@ -68,7 +68,7 @@ def batch_script(task: Task, nodes: int, options: str) -> str:
         f"--job-name={_job_name(task)}",
         *on,
         "--ntasks-per-node=1",
-        f"--output={task.log}",
+        f"--output={shlex.quote(str(task.log))}",
         "--open-mode=append",
         "--requeue",
         "--signal=TERM@120",  # Seconds before the time limit: it saves.

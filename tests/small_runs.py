@@ -37,8 +37,13 @@ def environment(**more):
 
 def run_process(*args, **more):
     """Runs the command to its end; `more` joins its environment."""
+    return run_module("vgg_jax.main", *args, **more)
+
+
+def run_module(module, *args, **more):
+    """Runs a command of this project; `more` joins its environment."""
     return subprocess.run(
-        [*COMMAND, *map(str, args)],
+        [sys.executable, "-m", module, *map(str, args)],
         cwd=ROOT,
         capture_output=True,
         text=True,
