@@ -15,8 +15,9 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
-from vgg_jax import chain
+from vgg_jax import chain, processes
 from vgg_jax.errors import UserError
+from vgg_jax.job import is_lost
 from vgg_jax.step import TrainState
 
 
@@ -40,9 +41,9 @@ class Checkpoints:
         self.directory = workdir.absolute() / "checkpoints"
         self._aside = workdir.absolute() / chain.REPLACED
         if not read_only:
-            self._bring_back()
+            processes.from_first(self._bring_back)
         self._refuse_damaged_metrics()
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.directory,
             item_names=("params", "opt_state", "run"),
             options=ocp.CheckpointManagerOptions(
@@ -89,8 +90,7 @@ class Checkpoints:
             replaces = step == self.last_step
             if replaces:  # Saved before its validation, by a run that was stopped there.
                 self._manager.wait_until_finished()
-                self._aside.mkdir(exist_ok=True)
-                (self.directory / str(step)).rename(self._aside / str(step))
+                processes.from_first(lambda: self._put_aside(step))
                 self._manager.reload()
             self._manager.save(
                 step,
@@ -103,7 +103,7 @@ class Checkpoints:
             )
             if replaces:
                 self._manager.wait_until_finished()
-                shutil.rmtree(self._aside)
+                processes.from_first(lambda: shutil.rmtree(self._aside))
 
     def step_of(self, which: Literal["last", "best"]) -> int:
         """Returns the step of the last or the best complete checkpoint.
@@ -152,6 +152,17 @@ class Checkpoints:
         """Releases what the manager holds. Call `wait` before, to learn of what went wrong."""
         self._manager.close()
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not is_lost(error):  # It would wait for that process to save its part.
+            self.close()
+
+    def _put_aside(self, step: int) -> None:
+        self._aside.mkdir(exist_ok=True)
+        (self.directory / str(step)).rename(self._aside / str(step))
+
     def _bring_back(self) -> None:
         # Killed while a checkpoint was replaced: the new one counts once it is complete.
         for old in self._aside.glob("*"):
@@ -167,6 +178,8 @@ class Checkpoints:
             raise
         # What is missing or cut short shows as any of a dozen exceptions of Orbax and TensorStore.
         except Exception as error:
+            if is_lost(error):
+                raise
             raise self._unreadable(step, error) from error
 
     def _refuse_damaged_metrics(self) -> None:
@@ -195,12 +208,24 @@ class Checkpoints:
             yield
         # As above; a full disk is an OSError here and a ValueError of TensorStore there.
         except Exception as error:
+            if is_lost(error):
+                raise
             last = self._manager.latest_step()
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
             raise UserError(
                 f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
                 "Make room on that disk; the same command then goes on from there."
             ) from error
+
+
+class _Manager(ocp.CheckpointManager):
+    def reached_preemption(self, step: int) -> bool:
+        """Leaves it to `Job.all_stop` to ask.
+
+        Orbax asks JAX at each save, by the step's number; a SIGTERM that came between its question
+        and the next of `all_stop`, which counts otherwise, was never acted upon.
+        """
+        return False
 
 
 def _reason(error: Exception) -> str:

@@ -31,20 +31,34 @@ def run(
 
     try:
         app.run(quiet, flags_parser=parse_flags)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    except (UserError, OSError, stopping.StoppedError) as error:
+        status = report(error)
+        if status is None:
             raise
-        print(
-            f"error: {error}. Make room; the same command then goes on from the last checkpoint.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except stopping.StoppedError as stopped:
-        print(f"\n{stopped}", file=sys.stderr, flush=True)
-        sys.exit(stopping.EXIT_STATUS[stopped.signal])
+        sys.exit(status)
+
+
+def report(error: BaseException) -> int | None:
+    """Prints what a user should read of an error.
+
+    Returns:
+      The exit status; None, and nothing is printed, of an error that isn't for users.
+    """
+    match error:
+        case UserError():
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            print(
+                f"error: {error}. Make room; the same command then goes on from the last "
+                "checkpoint.",
+                file=sys.stderr,
+            )
+            return 2
+        case stopping.StoppedError():
+            print(f"\n{error}", file=sys.stderr, flush=True)
+            return stopping.EXIT_STATUS[error.signal]
+    return None
 
 
 def parse_config(arguments: Sequence[str]) -> ConfigDict:

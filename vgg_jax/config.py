@@ -29,6 +29,8 @@ HOUSEKEEPING = (
     "checkpoint_every_steps",
 )
 
+# What may differ between the processes of one job.
+OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers")
 
 # The single methods whose posteriors a method averages (§3.2).
 METHODS = {"dense": ("dense",), "multicrop": ("multicrop",), "both": ("dense", "multicrop")}
@@ -160,6 +162,11 @@ def scan_arguments(c: ConfigDict) -> dict[str, Any]:
         "cache_dir": c.data.cache_dir,
         "num_workers": c.data.num_workers,
     }
+
+
+def shared(c: ConfigDict) -> dict[str, Any]:
+    """Returns what must be the same on all processes of one job, by whole keys."""
+    return {key: value for key, value in flat(c).items() if key not in OF_A_HOST}
 
 
 def check_scales(scales: Sequence[int], crop_px: int) -> None:

@@ -5,18 +5,17 @@ import dataclasses
 import fcntl
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import vgg_jax
-from vgg_jax import config, pipeline, summary, trained
+from vgg_jax import config, pipeline, processes, provenance, summary, trained
 from vgg_jax.errors import UserError
 from vgg_jax.examples import Source
 from vgg_jax.passes import Pass, SingleMethod
@@ -24,8 +23,6 @@ from vgg_jax.posteriors import Posteriors, Unfinished, combine, load
 from vgg_jax.scan import Images
 from vgg_jax.stopping import StopRequest
 from vgg_jax.trained import TrainedNet
-
-T = TypeVar("T")
 
 
 def load_net(c: ConfigDict, workdir: pathlib.Path, source: Source) -> TrainedNet:
@@ -69,12 +66,12 @@ def evaluate(c: ConfigDict, workdir: pathlib.Path, net: TrainedNet, data: Images
       StoppedError: A signal asked it to stop, and it has saved.
     """
     scales, singles = config.test_scales(c), config.METHODS[c.eval.method]
-    with StopRequest() as stop, contextlib.ExitStack() as locks:
+    with processes.stop_request() as stop, contextlib.ExitStack() as locks:
         for single in singles:
             name = summary.stem(config.split(c), single, "lock", config.variant(c))
             file = workdir / "eval" / f".{name}"
-            _on_first_process(lambda file=file: locks.enter_context(_locked(file)))
-        about_images = _on_first_process(lambda: _names_and_labels(data.source))
+            processes.from_first(lambda file=file: locks.enter_context(_locked(file)))
+        about_images = processes.from_first(lambda: _names_and_labels(data.source))
         job = _Job(c, workdir, net, net.digest(), data, about_images, stop)
         parts = {method: {q: job.posteriors(method, q) for q in scales} for method in singles}
         if jax.process_index():
@@ -131,23 +128,6 @@ def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray
     return tuple(source.name(i) for i in indices), labels
 
 
-def _on_first_process(function: Callable[[], T]) -> T | None:
-    """Calls it on the first process alone; what it raises ends the others too."""
-    result = failure = None
-    if jax.process_index() == 0:
-        try:
-            result = function()
-        except UserError as error:
-            failure = error
-    if jax.process_count() > 1:
-        failed = multihost_utils.broadcast_one_to_all(np.array(failure is not None))
-        if failed and failure is None:
-            raise UserError("The first process has ended; it says why.")
-    if failure is not None:
-        raise failure
-    return result
-
-
 @dataclasses.dataclass(frozen=True)
 class _Job:
     c: ConfigDict
@@ -155,14 +135,15 @@ class _Job:
     net: TrainedNet
     digest: str
     data: Images
-    names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]] | None
+    names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]]
     stop: StopRequest
 
     def posteriors(self, method: SingleMethod, scale: int) -> Posteriors | None:
         """Reads or computes one file; on other processes than the first it returns None."""
         path = _path(self.c, self.workdir, method, [scale], ".npz")
         identity = self._identity(method, scale)
-        known = _on_first_process(lambda: self._known(path, identity))
+        # Of ImageNet 200 MB: the other processes need no more than to know of it.
+        known = None if jax.process_index() else self._known(path, identity)
         unfinished = Unfinished(
             path.with_suffix(".unfinished") if jax.process_index() == 0 else None,
             identity,
@@ -170,9 +151,7 @@ class _Job:
             len(self.net.class_names),
             save_every_s=self.c.eval.save_every_s,
         )
-        is_known, done = known is not None, unfinished.done.copy()
-        if jax.process_count() > 1:
-            is_known, done = multihost_utils.broadcast_one_to_all((np.array(is_known), done))
+        is_known, done = processes.from_first(lambda: (known is not None, unfinished.done.copy()))
         if not is_known:
             made_by = self._compute(method, scale, unfinished, done)
         if jax.process_index():
@@ -280,4 +259,5 @@ class _Job:
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
             "vgg_jax": vgg_jax.__version__,
+            "commit": provenance.commit(),
         }

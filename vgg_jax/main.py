@@ -13,8 +13,9 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import chain, commands, config, scan, sources
+from vgg_jax import chain, commands, config, processes, scan, sources
 from vgg_jax.errors import UserError
+from vgg_jax.examples import Source
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
@@ -38,31 +39,30 @@ def main(argv: list[str]) -> None:
     if c.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-    if _MODE.value == "eval":
-        if c.eval.method == "none":
-            raise UserError("eval.method=none leaves nothing to do with --mode=eval.")
-        chain.check_evaluated(c, workdir)
-        print("\n".join(_evaluate(c, workdir)))
-    else:
-        _train(c, workdir)
+    if _MODE.value == "eval" and c.eval.method == "none":
+        raise UserError("eval.method=none leaves nothing to do with --mode=eval.")
+    with processes.joined():
+        processes.refuse_different("mode and config", [_MODE.value, config.shared(c)])
+        if _MODE.value == "eval":
+            processes.from_first(lambda: chain.check_evaluated(c, workdir))
+            _evaluate(c, workdir)
+        else:
+            _train(c, workdir)
 
 
 def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
-    result_file = workdir / "result.json"
-    resumes = chain.has_checkpoint(workdir)
-    if resumes or result_file.exists():  # What ended before its first checkpoint may be replaced.
-        config.refuse_other_run(c, workdir)
+    result = processes.from_first(lambda: _finished(c, workdir))
     val = None
-    if result_file.exists():
-        print("This run is finished.")
-        result = json.loads(result_file.read_text())
-    else:
-        if not resumes:
-            overrides = config_flags.get_override_values(flags.FLAGS["config"])
-            chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
-        train_source, val_source = sources.open_sources(**config.source_arguments(c))
+    if result is None:
+        train_source, val_source = processes.first_then_others(
+            lambda: sources.open_sources(**config.source_arguments(c))
+        )
         config.resolve_num_classes(c.num_classes, train_source.class_names)
-        data = scan.check(train_source, val_source, **config.scan_arguments(c))
+        for split, source in (("training", train_source), ("validation", val_source)):
+            processes.refuse_different(f"{split} images", source.fingerprint)
+        data = scan.check(
+            train_source, val_source, **config.scan_arguments(c), once=processes.from_first
+        )
         val = data.val
 
         from vgg_jax import compilation, train
@@ -70,23 +70,47 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
         compilation.keep(c.data.cache_dir)
         mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
         result = train.train(c, workdir, data.train_source, val.source, mean_rgb)
-    if result:
-        _print_result(c.name, workdir, result)
+    processes.from_first(lambda: _print_result(c.name, workdir, result))
     if c.eval.method != "none":
-        print("\n".join(_evaluate(c, workdir, val)))
-    if result:
-        _print_next_steps(workdir)
+        _evaluate(c, workdir, val)
+    processes.from_first(lambda: _print_next_steps(workdir))
 
 
-def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = None) -> list[str]:
+def _finished(c: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the result of a run that is finished, having checked what can be of any other."""
+    result_file = workdir / "result.json"
+    resumes = chain.has_checkpoint(workdir)
+    if resumes or result_file.exists():  # What ended before its first checkpoint may be replaced.
+        config.refuse_other_run(c, workdir)
+    if result_file.exists():
+        print("This run is finished.")
+        return json.loads(result_file.read_text())
+    if not resumes:
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
+    return None
+
+
+def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = None) -> None:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
-    source = val.source if val else sources.open_val_source(**config.source_arguments(c))
+    source = val.source if val else _val_source(c)
 
     from vgg_jax import evaluate
 
     net = evaluate.load_net(c, workdir, source)
-    val = val or scan.check_one(source, name=config.split(c), **config.scan_arguments(c))
-    return evaluate.evaluate(c, workdir, net, val)
+    val = val or scan.check_one(
+        source, name=config.split(c), **config.scan_arguments(c), once=processes.from_first
+    )
+    for line in evaluate.evaluate(c, workdir, net, val):
+        print(line)
+
+
+def _val_source(c: ConfigDict) -> Source:
+    source = processes.first_then_others(
+        lambda: sources.open_val_source(**config.source_arguments(c))
+    )
+    processes.refuse_different("images", source.fingerprint)
+    return source
 
 
 def _refuse_unusable(workdir: pathlib.Path) -> None:

@@ -7,8 +7,8 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import grain.python as grain
 import numpy as np
@@ -74,6 +74,7 @@ def check(
     cache_dir: str,
     num_workers: int = 0,
     progress: bool = True,
+    once: Callable[[Callable[[], Any]], Any] = lambda function: function(),
 ) -> Checked:
     """Scans both splits, and refuses or leaves out what can't be decoded.
 
@@ -83,28 +84,22 @@ def check(
       cache_dir: See `scan`.
       num_workers: See `scan`.
       progress: See `scan`.
+      once: Calls what takes long, where several processes check the same splits: see
+        `processes.from_first`.
 
     Raises:
       UserError: Images can't be decoded, and the choice is "refuse", or what remains is no split
         to train or validate on, or some have no label. The message names them.
     """
     splits = {"training": train_source, "validation": val_source}
-    scans = _scans(splits, undecodable, cache_dir, num_workers, progress)
-    for name, found in scans.items():
-        unlabelled = len(found.sizes) - len(found.undecodable) - sum(found.class_counts)
-        if unlabelled:
-            raise UserError(
-                f"{unlabelled:,} of the {len(found.sizes):,} {name} images have no label. Choose "
-                "another split; unlabelled images can be evaluated: --mode=eval."
-            )
-    lost = _lost_classes(train_source, scans["training"])
-    if lost:
-        raise UserError(
-            f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
-            f"{_list(train_source, 'training', scans['training'], cache_dir)}"
-            "Repair them, or remove the classes from every split."
-        )
-    _tell(splits, scans, cache_dir)
+
+    def scanned() -> dict[str, Scan]:
+        scans = _scans(splits, undecodable, cache_dir, num_workers, progress)
+        _refuse_untrainable(train_source, scans, cache_dir)
+        _tell(splits, scans, cache_dir)
+        return scans
+
+    scans = once(scanned)
     train, val = (_decodable(source, scans[name]) for name, source in splits.items())
     return Checked(train.source, val, scans["training"].mean_rgb)
 
@@ -117,20 +112,25 @@ def check_one(
     cache_dir: str,
     num_workers: int = 0,
     progress: bool = True,
+    once: Callable[[Callable[[], Any]], Any] = lambda function: function(),
 ) -> Images:
     """Scans one split, labelled or not, and refuses or leaves out what can't be decoded.
 
     Args:
       source: The split.
       name: What messages call its images.
-      undecodable, cache_dir, num_workers, progress: See `check`.
+      undecodable, cache_dir, num_workers, progress, once: See `check`.
 
     Raises:
       UserError: Images can't be decoded, and the choice is "refuse" or none is left.
     """
-    scans = _scans({name: source}, undecodable, cache_dir, num_workers, progress)
-    _tell({name: source}, scans, cache_dir)
-    return _decodable(source, scans[name])
+
+    def scanned() -> dict[str, Scan]:
+        scans = _scans({name: source}, undecodable, cache_dir, num_workers, progress)
+        _tell({name: source}, scans, cache_dir)
+        return scans
+
+    return _decodable(source, once(scanned)[name])
 
 
 def _scans(
@@ -154,6 +154,23 @@ def _scans(
         if found.mean_rgb is None:
             raise UserError(f"{lists[name]}None is left. Look at what data.dir holds.")
     return scans
+
+
+def _refuse_untrainable(train_source: Source, scans: Mapping[str, Scan], cache_dir: str) -> None:
+    for name, found in scans.items():
+        unlabelled = len(found.sizes) - len(found.undecodable) - sum(found.class_counts)
+        if unlabelled:
+            raise UserError(
+                f"{unlabelled:,} of the {len(found.sizes):,} {name} images have no label. Choose "
+                "another split; unlabelled images can be evaluated: --mode=eval."
+            )
+    lost = _lost_classes(train_source, scans["training"])
+    if lost:
+        raise UserError(
+            f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
+            f"{_list(train_source, 'training', scans['training'], cache_dir)}"
+            "Repair them, or remove the classes from every split."
+        )
 
 
 def _list(source: Source, name: str, found: Scan, cache_dir: str) -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import types
+from collections.abc import Callable
 
 EXIT_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
@@ -37,14 +38,22 @@ class StopRequest:
     True once there was one. Of Ctrl-C a second one ends the run at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, all_stop: Callable[[], bool] | None = None) -> None:
+        """Makes a request.
+
+        Args:
+          all_stop: Where several processes run, whether all of them stop now: asked at each look
+            until it is true. SIGTERM is then noted by JAX, not here.
+        """
+        self._all_stop, self._stopped = all_stop, False
         self._number: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
         # Elsewhere, as in a notebook's helper thread, Python handles no signals.
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in EXIT_STATUS}
+            numbers = EXIT_STATUS if self._all_stop is None else (signal.SIGINT,)
+            self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -52,12 +61,17 @@ class StopRequest:
             signal.signal(number, handler)
 
     def __bool__(self) -> bool:
-        return self._number is not None
+        if self._all_stop is None:
+            return self._number is not None
+        self._stopped = self._stopped or self._all_stop()
+        return self._stopped
 
     def error(self, what: str) -> StoppedError:
         """Makes the error that ends the run, which says what was saved."""
-        return StoppedError(self._number, what)
+        return StoppedError(self._number or signal.SIGTERM, what)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
         self._number = self._number or number
         signal.signal(signal.SIGINT, stop_at_once)
+        if self._all_stop is not None:
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX tells the other processes of this one alone.

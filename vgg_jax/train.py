@@ -21,6 +21,8 @@ from vgg_jax import (
     metrics,
     optim,
     pipeline,
+    processes,
+    provenance,
     sharding,
     step,
     validation,
@@ -32,7 +34,6 @@ from vgg_jax.loop import Loop, Progress
 from vgg_jax.model import VGG, Params
 from vgg_jax.optim import PlateauState
 from vgg_jax.step import TrainState
-from vgg_jax.stopping import StopRequest
 
 
 def train(
@@ -78,8 +79,10 @@ def train(
     optimiser = optim.sgd(c.momentum, c.l2_penalty, c.trained_layers)
     steps_per_epoch = len(train_source) // c.batch_size
 
+    processes.make_shared(workdir)
+    commits = [processes.from_first(provenance.commit)]
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(contextlib.closing(Checkpoints(workdir)))
+        checkpoints = stack.enter_context(Checkpoints(workdir))
         if checkpoints.last_step is None:
             params = initial.first_params(c, workdir, model, train_source.class_names, mesh)
             state = step.init_state(params, optimiser)
@@ -90,6 +93,7 @@ def train(
             state = checkpoints.restore(step.init_state(initial.zeros(model, mesh), optimiser))
             progress = Progress.from_json(run["progress"])
             mean_rgb = tuple(run["mean_rgb"])
+            commits = [*run.get("commits", ()), *commits]  # Absent from the first checkpoints.
         state = sharding.put_replicated(state, mesh)
         start_step = int(state.step)
         if is_writer:
@@ -101,7 +105,7 @@ def train(
                 + (f"goes on at step {start_step:,}" if start_step else "starts"),
                 flush=True,
             )
-        stop = stack.enter_context(StopRequest())
+        stop = stack.enter_context(processes.stop_request())
         batches, val_batches = (
             stack.enter_context(contextlib.closing(b))
             for b in _batches(c, train_source, val_source, start_step)
@@ -134,8 +138,11 @@ def train(
                 stop=stop,
             )
 
+        # What this run is made of, whatever its step.
+        made_of = data | {"commits": [commit for commit in dict.fromkeys(commits) if commit]}
+
         def save(state: TrainState, progress: Progress, top1_error: float | None) -> None:
-            run = {"progress": dataclasses.asdict(progress), "mean_rgb": list(mean_rgb), **data}
+            run = {"progress": dataclasses.asdict(progress), "mean_rgb": list(mean_rgb), **made_of}
             checkpoints.save(state, run, top1_error)
 
         loop = Loop(
@@ -166,7 +173,7 @@ def train(
                 if checkpoints.last_step is not None
                 else "Stopped before the first step; the same command starts anew."
             )
-    return _finish(c, workdir) if is_writer else {}
+    return processes.from_first(lambda: _finish(c, workdir, made_of))
 
 
 def _compiled_steps(
@@ -258,11 +265,12 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
     )
 
 
-def _finish(c: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+def _finish(c: ConfigDict, workdir: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
     history = metrics.read(workdir, "val")
     # Of equal errors the last is the best, as `Checkpoints` keeps it.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
-    result = {"last": last, "best": best}
+    keys = ("commits", "train_fingerprint", "val_fingerprint")
+    result = {"last": last, "best": best} | {key: made_of[key] for key in keys}
     files.write_text(workdir / "result.json", json.dumps(result, indent=2) + "\n")
     return result

@@ -1,0 +1,31 @@
+"""Which version of this code ran."""
+
+import os
+import pathlib
+import subprocess
+
+
+def commit() -> str:
+    """Returns the git commit of this code: "abc1234", or "abc1234-dirty" where files were changed.
+
+    Empty where the package does not lie in a git checkout of its own, or there is no git.
+    """
+    here = pathlib.Path(__file__)
+    try:
+        _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
+        return _git(
+            "describe", "--always", "--abbrev=7", "--dirty", "--exclude=*", folder=here.parent
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*arguments: str, folder: pathlib.Path) -> str:
+    return subprocess.run(
+        ["git", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+    ).stdout.strip()
