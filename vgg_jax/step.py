@@ -14,8 +14,8 @@ from vgg_jax.model import VGG, Params
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
-# What stands for an array in a description of many, or in JAX's own handling of these.
-Placeholder = jax.ShapeDtypeStruct | jax.sharding.Sharding | None
+# What JAX puts in an array's place to describe it.
+Placeholder = jax.ShapeDtypeStruct | jax.sharding.Sharding | jax.stages.ArgInfo | None
 
 
 @flax.struct.dataclass

@@ -49,7 +49,7 @@ class Collective:
         """
         n = max(map(len, self.groups))
         if self.kind == "collective-permute":
-            return self.num_bytes
+            return float(self.num_bytes)
         return (2 if self.kind == "all-reduce" else 1) * (n - 1) / n * self.num_bytes
 
 
@@ -198,15 +198,13 @@ def _groups(attributes: str, num_devices: int) -> Groups:
     return _rows(devices.reshape(sizes).transpose(others + along).reshape(-1, width))
 
 
-def _devices(sizes: str, order: str) -> np.ndarray:
+def _devices(sizes: str, order: str | None) -> np.ndarray:
     devices = np.arange(math.prod(_numbers(sizes))).reshape(_numbers(sizes))
     return devices.transpose(_numbers(order)) if order else devices
 
 
 def _listed(text: str) -> Groups:
-    return tuple(
-        _numbers(group) for group in re.findall(r"[\d,]+\d|\d", text.replace("},{", "} {"))
-    )
+    return tuple(map(_numbers, re.findall(r"\{([\d,]+)", text)))
 
 
 def _rows(array: np.ndarray) -> Groups:

@@ -153,6 +153,6 @@ def _num_bytes(state: TrainState) -> int:
     )
 
 
-def _cells(row: Sequence[float]) -> tuple[str, ...]:
+def _cells(row: Sequence[int | float]) -> tuple[str, ...]:
     arrays, num_bytes, sent = row
     return f"{arrays:,}", f"{num_bytes / 1e6:,.3f}", f"{sent / 1e6:,.3f}"
