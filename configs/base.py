@@ -82,13 +82,16 @@ def get_config() -> ConfigDict:
     c.eval.batch_size = 256  # Images of the validation after each epoch, over all devices.
 
     # What changes the memory, the time and the rounding of a step, and nothing else.
+    # Devices that share the FC layers' kernels, a divisor of their number: see
+    # `python -m vgg_jax.describe --net=D --mesh=1,8`.
+    c.model_parallel = 1
     c.micro_batches = 1  # Parts of a device's batch that follow one another.
     c.remat = False  # Activations of a block computed again on the way back instead of kept.
     # For runs on GPUs that resume to the bit; slower. CPUs and TPUs need nothing.
     c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
-    # Neither these nor micro_batches, remat and all of eval make another run, nor do data.dir,
-    # .undecodable, .num_workers and .cache_dir.
+    # Neither these nor model_parallel, micro_batches, remat and all of eval make another run, nor
+    # do data.dir, .undecodable, .num_workers and .cache_dir.
     c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
     c.checkpoint_every_steps = 1000  # Besides one after each epoch.
     return c.lock()

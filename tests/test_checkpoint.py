@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import optim, sharding, step
+from vgg_jax import optim, parallel, sharding, step
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
+from vgg_jax.model import VGG, init_params
 
 PARAMS = {"fc8": {"kernel": jnp.arange(6.0).reshape(1, 1, 2, 3), "bias": jnp.ones(3)}}
 
@@ -75,6 +76,26 @@ def test_a_state_comes_back_as_it_was_and_where_it_was(tmp_path, state):
     ):
         np.testing.assert_array_equal(ours, theirs)
         assert len(ours.sharding.device_set) == 8
+
+
+@pytest.mark.parametrize(("saved_on", "restored_on"), [((2, 4), (8, 1)), ((1, 1), (1, 8))])
+def test_a_state_moves_to_another_mesh(tmp_path, saved_on, restored_on):
+    def mesh(data, model_parallel):
+        devices = jax.devices()[: data * model_parallel]
+        return sharding.make_mesh(devices, model_parallel=model_parallel)
+
+    net, optimiser = VGG("A", num_classes=3, width=1 / 64, crop_px=32), optim.sgd(0.9, 5e-4)
+    state = step.init_state(init_params(net, jax.random.key(0)), optimiser)
+    save(tmp_path, sharding.put_state(state, mesh(*saved_on)), (1, None))
+    like = parallel.abstract_state(net, optimiser, mesh(*restored_on))
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        restored = checkpoints.restore(like)
+    for ours, theirs in zip(
+        jax.tree.leaves(restored.params), jax.tree.leaves(state.params), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(like), strict=True):
+        assert ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim)
 
 
 def test_params_of_no_checkpoint(tmp_path):

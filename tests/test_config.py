@@ -49,6 +49,7 @@ IMPOSSIBLE = [
     ("batch_size", 0, "batch_size=0"),
     ("eval.batch_size", 0, "eval.batch_size=0"),
     ("log_every_steps", 0, "log_every_steps=0"),
+    ("model_parallel", 0, "model_parallel=0"),
     ("micro_batches", 0, "micro_batches=0"),
     ("trained_layers", "fc8", "trained_layers='fc8' must be one of all, fc"),
     ("checkpoint_every_steps", 0, "checkpoint_every_steps=0"),
@@ -191,6 +192,18 @@ def test_one_class_alone_is_refused():
         assert "two classes or more" in message
 
 
+def test_devices_that_cannot_share_the_fc_kernels_are_told_what_can(c):
+    for model_parallel in (1, 2, 4, 8):
+        _set(c, {"model_parallel": model_parallel})
+        config.check_divides(c, 8)
+    _set(c, {"model_parallel": 3})
+    assert "Set --config.model_parallel to 1 or 2 or 4 or 8." in _refusal(
+        config.check_divides, c, 8
+    )
+    _set(c, {"model_parallel": 4, "width": 0.0037})  # FC6 and FC7 have 15 outputs.
+    assert "Set --config.model_parallel to 1." in _refusal(config.check_divides, c, 8)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "nearest"),
     [("batch_size", 250, 248), ("batch_size", 254, 256), ("eval.batch_size", 3, 8)],
@@ -243,6 +256,7 @@ def test_the_same_run_goes_on(c, tmp_path):
         ("eval.batch_size", 8),
         ("eval.method", "both"),
         ("eval.scales", (256, 384)),
+        ("model_parallel", 2),
         ("micro_batches", 2),
         ("remat", True),
         ("log_every_steps", 7),
@@ -267,7 +281,7 @@ MATTERS = [
     key for key, _ in _leaves(base.get_config())
     if not key.startswith("eval.") and key not in {
         "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
-        "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
+        "model_parallel", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

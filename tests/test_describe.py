@@ -150,6 +150,14 @@ def test_command_prints_the_table_and_the_arithmetic():
         ("--micro_batches=4", "Add --batch=IMAGES"),
         ("--noremat", "Add --batch=IMAGES"),
         ("--batch=8 --dtype=float16", "float16"),
+        ("--net=D --mesh=8", "--mesh=8 must be DATA,MODEL"),
+        ("--net=D --mesh=0,8", "--mesh=0,8 must be DATA,MODEL"),
+        ("--net=D --mesh=1,2,4", "--mesh=1,2,4 must be DATA,MODEL"),
+        ("--net=D --mesh=2,3", "of 6 devices 1 or 2 can"),
+        ("--net=D --mesh=2,4 --batch=12", "batch=12 doesn't divide over 8 devices"),
+        ("--net=D --mesh=2,4 --batch=8 --micro_batches=2", "micro_batches=2"),
+        ("--net=D --mesh=2,4 --dtype=bfloat16", "Leave out --dtype=bfloat16"),
+        ("--net=all --mesh=2,4", "Unknown net 'all'"),
     ],
 )
 def test_command_reports_an_error_in_one_line(argument, message):
@@ -186,6 +194,16 @@ def test_memory_of_all_nets():
     assert [line.split()[0] for line in table(text)[2:]] == list(architectures.NETS)
     assert row(text, "net")[1:4] == ["bfloat16", "bfloat16, remat", "bfloat16, 4 parts"]
     assert row(text, "D") == ["D", "6.96", "6.71", "3.70", "11.85", "11.72", "4.77"]
+
+
+def test_command_prints_what_devices_exchange():
+    """As README quotes it: the gradients of all 138 million parameters, and loss and error."""
+    result = run("-m", "vgg_jax.describe", "--net=D", "--mesh=8,1")
+    assert (result.returncode, result.stderr) == (0, "")
+    *_, arrays, total, sent = row(result.stdout, "sum")
+    num_parameters = architectures.num_parameters(architectures.layers("D"))
+    assert (arrays, total) == ("34", f"{(4 * num_parameters + 8) / 1e6:.3f}") == ("34", "553.430")
+    assert float(sent) == pytest.approx(2 * 7 / 8 * float(total), abs=1e-3)
 
 
 def test_import_needs_neither_jax_nor_numpy():

@@ -149,6 +149,13 @@ def num_parameters(net: Sequence[Layer]) -> int:
     return sum(layer.num_parameters for layer in net)
 
 
+def model_parallel_choices(net: Sequence[Layer], num_devices: int) -> list[int]:
+    """Lists how many of the devices can share FC6's and FC7's outputs evenly."""
+    widths = [layer.features for layer in net if layer.name in ("fc6", "fc7")]
+    common = math.gcd(num_devices, *widths)
+    return [number for number in range(1, common + 1) if common % number == 0]
+
+
 def costs(net: Sequence[Layer], image_px: int) -> tuple[Cost, ...]:
     """Computes every layer's cost on one image_px x image_px image.
 

@@ -23,6 +23,7 @@ HOUSEKEEPING = (
     "data.undecodable",
     "data.num_workers",
     "data.cache_dir",
+    "model_parallel",
     "micro_batches",
     "remat",
     "log_every_steps",
@@ -61,6 +62,7 @@ def validate(c: ConfigDict) -> None:
     for key in (
         "num_epochs",
         "batch_size",
+        "model_parallel",
         "micro_batches",
         "log_every_steps",
         "checkpoint_every_steps",
@@ -231,11 +233,19 @@ def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:
 
 
 def check_divides(c: ConfigDict, num_devices: int) -> None:
-    """Checks that batches split evenly over the devices, and on each into micro-batches.
+    """Checks that FC kernels and batches split evenly over the devices, and on each into parts.
 
     Raises:
       UserError: They don't; the message names the nearest batch that does.
     """
+    net = architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
+    choices = architectures.model_parallel_choices(net, num_devices)
+    _require(
+        c.model_parallel in choices,
+        f"model_parallel={c.model_parallel} must divide the number of devices, {num_devices}, and "
+        "the outputs of FC6 and FC7. "
+        f"Set --config.model_parallel to {' or '.join(map(str, choices))}.",
+    )
     for key, value, micro_batches in (
         ("batch_size", c.batch_size, c.micro_batches),
         ("eval.batch_size", c.eval.batch_size, 1),

@@ -3,11 +3,15 @@
     python -m vgg_jax.describe --net=D
     python -m vgg_jax.describe --net=all --image_px=384
     python -m vgg_jax.describe --net=D --batch=256
+    python -m vgg_jax.describe --net=D --mesh=1,8
 
-The last prints the memory of a training step instead: see `vgg_jax.memory_table`.
-JAX isn't imported, so the command answers at once.
+The third prints the memory of a training step instead: see `vgg_jax.memory_table`; the last what
+devices exchange in it: see `vgg_jax.traffic_table`. JAX is imported for the last alone, so that the
+others answer at once.
 """
 
+import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -221,20 +225,62 @@ def main(argv: Sequence[str]) -> int:
     names = ("num_classes", "width", "crop_px", "image_px")
     setting = {name: flags.FLAGS[name].value for name in names}
     of_a_step = {name: flags.FLAGS[name].value for name in ("dtype", "micro_batches", "remat")}
-    batch = flags.FLAGS.batch
+    batch, mesh = flags.FLAGS.batch, flags.FLAGS.mesh
     try:
+        if mesh is not None:
+            del setting["image_px"]
+            print(_traffic(net, mesh, batch, **of_a_step, **setting))
+            return 0
         if batch is not None:
             del setting["image_px"]  # Training has crops only.
             print(memory_table.table(net, batch, **setting, **of_a_step))
             return 0
         for name, value in of_a_step.items():
             if value is not None:
-                raise ValueError(f"--{name} is of a training step. Add --batch=IMAGES.")
+                raise ValueError(
+                    f"--{name} is of a training step. Add --batch=IMAGES or --mesh=DATA,MODEL."
+                )
         text = compare(**setting) if net == "all" else describe(net, **setting)
     except ValueError as error:
         return _report(error)
     print(text, kernel_arithmetic(), sep="\n\n")
     return 0
+
+
+def _traffic(
+    net: str,
+    mesh: str,
+    batch: int | None,
+    *,
+    dtype: memory.DType | None,
+    micro_batches: int | None,
+    remat: bool | None,
+    **setting: int | float,
+) -> str:
+    match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", mesh)
+    if match is None:
+        raise ValueError(f"--mesh={mesh} must be DATA,MODEL, two numbers of devices: --mesh=1,8.")
+    data, model_parallel = map(int, match.groups())
+    if dtype == "bfloat16":
+        raise ValueError(
+            "--mesh shows float32: XLA for CPUs exchanges no bfloat16. Leave out --dtype=bfloat16."
+        )
+    # Both before JAX is imported.
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    devices = f"--xla_force_host_platform_device_count={data * model_parallel}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {devices}"
+
+    from vgg_jax import traffic_table
+
+    return traffic_table.table(
+        net,
+        data,
+        model_parallel,
+        batch=256 if batch is None else batch,
+        micro_batches=1 if micro_batches is None else micro_batches,
+        remat=bool(remat),
+        **setting,
+    )
 
 
 def run() -> None:
@@ -245,10 +291,18 @@ def run() -> None:
     flags.DEFINE_float("width", 1.0, "Multiplies every hidden layer's channels.", lower_bound=0.0)
     flags.DEFINE_integer("crop_px", 224, "Side of the training crop, which FC6's kernel covers.")
     flags.DEFINE_integer("image_px", None, "Side of the image; the crop's if not given.")
-    flags.DEFINE_integer("batch", None, "Images a device; prints a training step's memory.")
+    flags.DEFINE_integer(
+        "batch",
+        None,
+        "Images a device; prints a training step's memory. With --mesh, images on all devices; 256 "
+        "if not given.",
+    )
+    flags.DEFINE_string(
+        "mesh", None, "DATA,MODEL: prints what so many devices exchange in a training step."
+    )
     flags.DEFINE_enum("dtype", None, list(memory.DTYPES), "With --batch; both if not given.")
-    flags.DEFINE_integer("micro_batches", None, "With --batch; several if not given.")
-    flags.DEFINE_boolean("remat", None, "With --batch; on and off if not given.")
+    flags.DEFINE_integer("micro_batches", None, "With --batch or --mesh.")
+    flags.DEFINE_boolean("remat", None, "With --batch or --mesh.")
     app.run(main, flags_parser=_parse_flags)
 
 

@@ -18,6 +18,8 @@ Params = Mapping[str, Mapping[str, Array]]
 Initialiser = Callable[[Key[Array, ""], tuple[int, ...], Any], Array]
 Init = Literal["normal", "glorot", "he"]
 Pooling = Literal["floor", "ceil"]
+Split = Literal["examples", "features"]
+Place = Callable[[Array, Split], Array]
 
 
 def kernel_initialiser(init: Init, sigma: float = 0.1) -> Initialiser:
@@ -38,6 +40,11 @@ def kernel_initialiser(init: Init, sigma: float = 0.1) -> Initialiser:
     if init == "he":
         return nn.initializers.variance_scaling(2.0, "fan_in", "normal")
     raise ValueError(f"Unknown initialisation {init!r}. Choose normal, glorot or he.")
+
+
+def _anywhere(x: Array, split: Split) -> Array:
+    del split
+    return x
 
 
 class Conv(nn.Module):
@@ -92,6 +99,8 @@ class VGG(nn.Module):
         little less memory (see `vgg_jax.memory`), a third more arithmetic, the same values.
       pooling: Whether an odd last row or column is left out, or pooled alone as Caffe does: the
         paper leaves it open. On crops there is none.
+      place: Told FC6's input and the dropout keys ("examples"), and FC6's and FC7's outputs
+        ("features"), returns them where they lie on a mesh: see `sharding.fc_place`.
     """
 
     net: str
@@ -104,6 +113,7 @@ class VGG(nn.Module):
     dtype: DTypeLike = jnp.float32
     remat: bool = False
     pooling: Pooling = "floor"
+    place: Place = _anywhere
 
     @property
     def architecture(self) -> tuple[architectures.Layer, ...]:
@@ -144,6 +154,8 @@ class VGG(nn.Module):
                 f"Images of {images.shape[1]} x {images.shape[2]} px are smaller than the net's "
                 f"crop of {self.crop_px} px."
             )
+        if dropout_keys is not None:
+            dropout_keys = self.place(dropout_keys, "examples")
         x, bias, block = images, None, []
         for layer in self.architecture:
             block.append(layer)
@@ -199,6 +211,8 @@ class VGG(nn.Module):
                 x = layers.dropout(x, keys, self.dropout)
             if layer.kind == "conv" and sizes is not None:
                 x = layers.mask(x, sizes)
+            if layer.name == "fc6":
+                x = self.place(x, "examples")
             x, bias = Conv(
                 features=layer.features,
                 kernel_px=layer.kernel_px,
@@ -208,6 +222,8 @@ class VGG(nn.Module):
                 dtype=jnp.float32 if layer.name == "fc8" else self.dtype,
                 name=layer.name,
             )(x)
+            if layer.name in ("fc6", "fc7"):
+                x = self.place(x, "features")
         return x, bias
 
 

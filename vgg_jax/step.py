@@ -14,11 +14,13 @@ from vgg_jax.model import VGG, Params
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
+# What JAX puts in an array's place to describe it.
+Placeholder = jax.ShapeDtypeStruct | jax.sharding.Sharding | jax.stages.ArgInfo | None
 
 
 @flax.struct.dataclass
 class TrainState:
-    """What a step changes.
+    """What a step changes, or a description of it.
 
     Attributes:
       step: Steps done.
@@ -26,8 +28,8 @@ class TrainState:
       opt_state: See `optim.sgd`.
     """
 
-    step: Int[Array, ""]
-    params: Params
+    step: Int[Array, ""] | Placeholder
+    params: Params | Mapping[str, Mapping[str, Placeholder]]
     opt_state: optax.OptState
 
 

@@ -20,6 +20,7 @@ from vgg_jax import (
     initial,
     metrics,
     optim,
+    parallel,
     pipeline,
     processes,
     provenance,
@@ -74,7 +75,7 @@ def train(
         "train_fingerprint": train_source.fingerprint,
         "val_fingerprint": val_source.fingerprint,
     }
-    mesh = sharding.make_mesh()
+    mesh = sharding.make_mesh(model_parallel=c.model_parallel)
     model = initial.model_from_config(c, num_classes)
     optimiser = optim.sgd(c.momentum, c.l2_penalty, c.trained_layers)
     steps_per_epoch = len(train_source) // c.batch_size
@@ -85,16 +86,15 @@ def train(
         checkpoints = stack.enter_context(Checkpoints(workdir))
         if checkpoints.last_step is None:
             params = initial.first_params(c, workdir, model, train_source.class_names, mesh)
-            state = step.init_state(params, optimiser)
+            state = sharding.put_state(step.init_state(params, optimiser), mesh)
             progress = Progress(PlateauState(c.learning_rate))
         else:
             run = checkpoints.restore_run()
             _refuse_other_data(run, data)
-            state = checkpoints.restore(step.init_state(initial.zeros(model, mesh), optimiser))
+            state = checkpoints.restore(parallel.abstract_state(model, optimiser, mesh))
             progress = Progress.from_json(run["progress"])
             mean_rgb = tuple(run["mean_rgb"])
             commits = [*run.get("commits", ()), *commits]  # Absent from the first checkpoints.
-        state = sharding.put_replicated(state, mesh)
         start_step = int(state.step)
         if is_writer:
             config.save(c, workdir)
@@ -183,25 +183,19 @@ def _compiled_steps(
     mesh: jax.sharding.Mesh,
     mean_rgb: tuple[float, float, float],
 ) -> tuple[Callable[..., tuple[TrainState, step.Metrics]], Callable[..., step.Metrics]]:
-    split, copied = sharding.split_batch(mesh), sharding.replicated(mesh)
+    split = sharding.split_batch(mesh)
     pixels = {"mean_rgb": np.asarray(mean_rgb, np.float32), "input_scale": config.input_scale(c)}
-    train_step = jax.jit(
-        step.make_train_step(
-            model,
-            optimiser,
-            seed=c.seed,
-            colour_shift=c.colour_shift,
-            micro_batches=c.micro_batches,
-            trained_layers=c.trained_layers,
-            **pixels,
-        ),
-        donate_argnums=0,
-        in_shardings=(copied, split, copied),
-        out_shardings=copied,
+    train_step = parallel.train_step(
+        model,
+        optimiser,
+        mesh,
+        seed=c.seed,
+        colour_shift=c.colour_shift,
+        micro_batches=c.micro_batches,
+        trained_layers=c.trained_layers,
+        **pixels,
     )
-    val_step = jax.jit(
-        step.make_val_step(model, **pixels), in_shardings=(copied, split), out_shardings=copied
-    )
+    val_step = parallel.val_step(model, mesh, **pixels)
     return (
         lambda state, batch, rate: train_step(state, sharding.put_batch(batch, split), rate),
         lambda params, batch: val_step(params, sharding.put_batch(batch, split)),
