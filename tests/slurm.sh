@@ -3,13 +3,14 @@
 # cgroups or database.
 #
 #     eval "$(tests/slurm.sh start DIR)"    # Returns when both nodes are idle; sets SLURM_CONF.
-#     tests/slurm.sh stop DIR               # Ends its jobs, then what `start` started.
+#     tests/slurm.sh stop DIR               # Kills its daemons and jobs.
 #
 # Everything lies under DIR, which must be short: Slurm and munge put sockets there. Several DIRs
 # may be up at once; `start` in a DIR whose cluster is up, or crashed, begins anew.
 set -euo pipefail
 
-readonly CLUSTER=vgg NODES=(vgg1 vgg2)
+# The names are addresses since JAX asks its peers' names to resolve, as on a cluster they do.
+readonly CLUSTER=vgg NODES=(127.0.0.1 127.0.0.2)
 
 main() {
     [[ $# -eq 2 && $1 =~ ^(start|stop)$ ]] || fail "usage: tests/slurm.sh start|stop DIR"
@@ -19,7 +20,7 @@ main() {
         command -v $name > /dev/null || fail "There is no $name: install slurm-wlm and munge."
     done
     dir=$(realpath --canonicalize-missing "$2")
-    [[ $dir =~ ^[A-Za-z0-9/._-]{1,70}$ ]] || fail "$dir: choose a DIR of at most 70 plain characters."
+    [[ $dir =~ ^[A-Za-z0-9/._-]{1,70}$ ]] || fail "DIR $dir: at most 70 plain characters."
     export SLURM_CONF=$dir/slurm.conf
     "$1"
 }
@@ -42,6 +43,7 @@ start() {
 
     daemon slurmctld slurmctld -D -c -f "$SLURM_CONF"
     until_true "slurmctld answers" scontrol ping
+    local node
     for node in "${NODES[@]}"; do
         daemon "slurmd.$node" slurmd -D -N "$node" -f "$SLURM_CONF"
     done
@@ -57,7 +59,7 @@ write_conf() {
     cpus=$(nproc)
     memory_mb=$(awk '/^MemTotal/ {print int($2 / 1024 / 2)}' /proc/meminfo)
     mapfile -t ports < <(free_ports 3)
-    first_job=$((RANDOM * 10))
+    first_job=$((RANDOM * 10 + 1))
     {
         cat << END
 ClusterName=$CLUSTER
@@ -94,7 +96,7 @@ PartitionName=test Nodes=$(IFS=,; echo "${NODES[*]}") Default=YES State=UP
 END
         local i
         for i in "${!NODES[@]}"; do
-            echo "NodeName=${NODES[i]} NodeAddr=127.0.0.1 NodeHostname=$(hostname)" \
+            echo "NodeName=${NODES[i]} NodeAddr=${NODES[i]} NodeHostname=$(hostname)" \
                 "Port=${ports[i + 1]} CPUs=$cpus RealMemory=$memory_mb"
         done
     } > "$SLURM_CONF"
@@ -135,15 +137,7 @@ until_true() {
 }
 
 stop() {
-    if [[ -s $SLURM_CONF ]] && timeout 5 scontrol ping > /dev/null 2>&1; then
-        scancel --user="$(id -un)"
-        until_true "all jobs ended" no_jobs || true
-    fi
     until_true "all processes ended" kill_all
-}
-
-no_jobs() {
-    [[ -z $(squeue --noheader) ]]
 }
 
 kill_all() {
@@ -152,8 +146,8 @@ kill_all() {
     ((${#numbers[@]} == 0)) || { kill -KILL "${numbers[@]}"; false; }
 }
 
-# The daemons and job supervisors, which `daemon` put into DIR/state, and after a crash what is left
-# of jobs. Not by numbers kept in files: these may be another's by now.
+# The daemons and Slurm's supervisors of jobs, which work in DIR/state, and the jobs' processes.
+# Not by numbers kept in files, which may be another's by now.
 ours() {
     local process
     for process in /proc/[0-9]*; do
