@@ -4,6 +4,7 @@ One file holds what one run, method and Q made of every image of a split. Everyt
 arithmetic on these files, in NumPy alone.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -11,7 +12,7 @@ import shutil
 import time
 import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,15 +68,31 @@ def load(path: pathlib.Path) -> Posteriors:
     Raises:
       UserError: It is damaged, or another kind of file.
     """
+    with _archive(path) as archive:
+        return Posteriors(
+            tuple(archive["names"].tolist()),
+            archive["labels"],
+            tuple(archive["class_names"].tolist()),
+            archive["values"],
+            json.loads(archive["made_by"].item()),
+        )
+
+
+def load_made_by(path: pathlib.Path) -> dict[str, Any]:
+    """Reads what made a file, without its values, which of ImageNet's images are 200 MB.
+
+    Raises:
+      UserError: It is damaged, or another kind of file.
+    """
+    with _archive(path) as archive:
+        return json.loads(archive["made_by"].item())
+
+
+@contextlib.contextmanager
+def _archive(path: pathlib.Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return Posteriors(
-                tuple(archive["names"].tolist()),
-                archive["labels"],
-                tuple(archive["class_names"].tolist()),
-                archive["values"],
-                json.loads(archive["made_by"].item()),
-            )
+            yield archive
     except _UNREADABLE as error:
         raise UserError(
             f"{path} is no whole file of posteriors ({type(error).__name__}). Remove it; the "
