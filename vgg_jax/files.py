@@ -35,6 +35,12 @@ def write_text(path: pathlib.Path, text: str) -> None:
         aside.write_text(text)
 
 
+def modified_s(path: Path) -> float:
+    """Returns when a file was last written, in seconds of the epoch."""
+    stat = path.stat()
+    return stat.mtime if isinstance(path, epath.Path) else stat.st_mtime
+
+
 def printable(path: str | pathlib.Path) -> str:
     """Returns a path as text that can be printed: names needn't be UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

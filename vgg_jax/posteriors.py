@@ -109,6 +109,25 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
     Raises:
       UserError: Their images, labels or classes differ.
     """
+    check_alike(parts, "averaged")
+    first = next(iter(parts.values()))
+    total = np.zeros(first.values.shape)
+    for part in parts.values():
+        total += part.values
+    made_by = {"average_of": {name: dict(part.made_by) for name, part in parts.items()}}
+    return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
+
+
+def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
+    """Checks that posteriors are of the same images in the same order.
+
+    Args:
+      parts: By what the error calls them.
+      purpose: What they otherwise can't be: "averaged".
+
+    Raises:
+      UserError: Their images, labels or classes differ.
+    """
     (first_name, first), *others = parts.items()
     for name, other in others:
         for what, ours, theirs in (
@@ -118,14 +137,9 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
         ):
             if ours != theirs:
                 raise UserError(
-                    f"{first_name} and {name} can't be averaged: their {what} differ"
+                    f"{first_name} and {name} can't be {purpose}: their {what} differ"
                     f"{_difference(ours, theirs)}. Evaluate both on the same images."
                 )
-    total = np.zeros(first.values.shape)
-    for part in parts.values():
-        total += part.values
-    made_by = {"average_of": {name: dict(part.made_by) for name, part in parts.items()}}
-    return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
 
 
 def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
