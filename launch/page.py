@@ -12,6 +12,7 @@ from launch.report import Line, Pair, Remedy, Report, Table
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 _COLUMNS = ("top1", "top5")
+_TEST = "test: "
 _NAMES = {"top1": "top-1", "top5": "top-5"}
 
 
@@ -107,23 +108,23 @@ def _figures(pair: Pair, axis: Axis, name: str, table: Table, seeds: int) -> Ite
         yield _cell("number less", number(pair.less, signed=True), "diff.")
 
 
-def _numbers(pair: Pair, seeds: int, signed: bool) -> Iterable[str]:
+def _numbers(pair: Pair, seeds: int, signed: bool, of: str = "") -> Iterable[str]:
     ours = pair.ours
-    yield _cell("number theirs", number(pair.paper, digits=1, signed=signed), "paper")
+    yield _cell("number theirs", number(pair.paper, digits=1, signed=signed), f"{of}paper")
     yield _cell("number ours", number(ours.mean if ours else None, signed=signed), "ours")
     beside = (f"<span>{_minus(text)}</span>" for text in uncertainty(ours, seeds, signed=signed))
-    yield f'<td class="beside">{" ".join(beside)}</td>'
+    yield f'<td class="beside">{", ".join(beside)}</td>'
 
 
 def _test(line: Line, seeds: int) -> Iterable[str]:
     if not line.predictions:
-        yield from _numbers(line.top5_test, seeds, False)
+        yield from _numbers(line.top5_test, seeds, False, _TEST)
         return
     links = ", ".join(
         f'<a href="{_text(urllib.parse.quote(path))}" title="{_text(path)}">{seed}</a>'
         for seed, path in enumerate(line.predictions, 1)
     )
-    yield _cell("number theirs", number(line.top5_test.paper, digits=1), "paper")
+    yield _cell("number theirs", number(line.top5_test.paper, digits=1), f"{_TEST}paper")
     yield f'<td class="beside" colspan="2"><span>CSV {links}</span></td>'
 
 

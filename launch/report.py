@@ -208,8 +208,8 @@ def _comparisons(found: Results) -> Table:
     caption = (
         "An error less another, in points: negative where the first is better. In brackets the 95% "
         "interval of a paired bootstrap over images, which says nothing of how another training "
-        "would differ. The paper's errors are rounded to 0.1, and so its differences are good to "
-        "0.1."
+        f"would differ{'; ± does' if found.sweep.seeds > 1 else ''}. The paper's errors are "
+        "rounded to 0.1, and so its differences are good to 0.1."
     )
     if found.split == "held_out" and found.sweep.seeds > 1:
         caption += (

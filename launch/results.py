@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -140,8 +139,9 @@ def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) 
             continue
         try:
             lacks = fusion.missing(workdir, result.method, sweep.scales(part), split, variant)
-        except UserError as error:
-            lacks = [str(error)]
+        except UserError as error:  # What is damaged ends no report.
+            lines.append(f"{name}: {error}")
+            continue
         lines += [f"{name}: {split!r}, {lack}" for lack in lacks]
     return tuple(lines)
 
@@ -175,7 +175,7 @@ class _Reader:
             workdir, scales = self._sweep.workdir(part.run, seed), self._sweep.scales(part)
             try:
                 loaded = fusion.load(workdir, result.method, scales, self.split, self._variant)
-            except UserError as error:  # What is damaged, or of two trainings, ends no report.
+            except UserError as error:  # Nor what is of two trainings.
                 lacking += (f"{_name(self._sweep, workdir)}: {error}",)
                 continue
             if loaded is None:
@@ -198,7 +198,7 @@ class _Reader:
                 f"{name} was evaluated on images without labels ({self.split!r}), of which there "
                 "are no errors. Sweep with labelled ones, and name the others by --test_split."
             )
-        about = dataclasses.replace(loaded, values=np.zeros((0, 0), np.float32))
+        about = dataclasses.replace(loaded, values=loaded.values[:, :0].copy())
         of = seed if self.split == "held_out" else 0
         first_name, first = self.first.setdefault(of, (name, about))
         if name == first_name:
