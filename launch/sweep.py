@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import devices, graph, paper, preview, scheduler, sky, slurm, state
+from launch import devices, graph, paper, preview, publish, scheduler, sky, slurm, state
 from vgg_jax import commands, files
 from vgg_jax.errors import UserError
 
@@ -55,6 +55,7 @@ def main(argv: list[str]) -> None:
         slurm.submit(sweep, tasks, _NODES.value, _SBATCH.value)
         return
     failed = _run(sweep, tasks)
+    print(*publish.write(sweep.root), sep="\n")
     if failed:
         logs = "".join(f"    {task.name}: {task.log}\n" for task in failed)
         raise UserError(f"{len(failed)} failed:\n{logs}The same command tries again.")

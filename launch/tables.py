@@ -7,11 +7,9 @@ Arithmetic on the files that evaluations left; no device is needed.
 
 from absl import flags
 
-from launch import markdown, page, report
-from launch.graph import Sweep
+from launch import publish
 from vgg_jax import commands, files
 from vgg_jax.errors import UserError
-from vgg_jax.files import Path
 
 _ROOT = flags.DEFINE_string("root", "runs", "Folder of the sweep's workdirs.")
 
@@ -26,22 +24,8 @@ def main(argv: list[str]) -> None:
             f"There is no folder {root}. Name the --root of a sweep; "
             "`python -m launch.sweep` makes one."
         )
-    for path in write(root):
+    for path in publish.write(root):
         print(path)
-
-
-def write(root: Path) -> tuple[Path, Path]:
-    """Writes the report of the last sweep of a root, and returns the Markdown and the HTML file.
-
-    Raises:
-      UserError: Evaluations are of images, labels or classes that differ.
-    """
-    made = report.make(Sweep.load(root))
-    written = root / "tables.md", root / "tables.html"
-    for path, text in zip(written, (markdown.write(made), page.write(made)), strict=True):
-        with files.written_aside(path) as aside:
-            aside.write_text(text, encoding="utf-8")
-    return written
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_runs import ROOT, environment
 
-from launch import estimates, graph, markdown, page, paper, plots, report, results, tables
+from launch import estimates, graph, markdown, page, paper, plots, publish, report, results
 from launch.estimates import Estimate, Seen
 from launch.graph import Sweep
 from launch.report import Pair
@@ -107,7 +107,7 @@ def _cells(text):
 
 
 def _written(root):
-    return [path.read_text(encoding="utf-8") for path in tables.write(root)]
+    return [path.read_text(encoding="utf-8") for path in publish.write(root)]
 
 
 # Numbers.
@@ -377,7 +377,7 @@ def test_other_images_and_classes_are_refused(tmp_path, changed, what, seed):
         _train(sweep, "a_lrn_256", 0)
     _evaluate(sweep, ("a_lrn_256", "a_256")[seed], "dense", 256, seed, **changed)
     with pytest.raises(UserError, match=rf"{what} .*differ.*Evaluate both on the same"):
-        tables.write(tmp_path)
+        publish.write(tmp_path)
     assert not (tmp_path / "tables.md").exists()
 
 
@@ -386,7 +386,7 @@ def test_images_without_labels_are_refused_as_validation(tmp_path):
     _train(sweep, "a_256", 0)
     _evaluate(sweep, "a_256", "dense", 256, 0, labels=np.full(N, -1, np.int32))
     with pytest.raises(UserError, match=r"without labels .*--test_split"):
-        tables.write(tmp_path)
+        publish.write(tmp_path)
 
 
 def test_seeds_may_hold_out_images_of_their_own(tmp_path):
