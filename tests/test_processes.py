@@ -178,11 +178,11 @@ def test_ctrl_c_in_one_ends_both(images, tmp_path):
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_a_killed_process_ends_the_other(images, alone_for_long, tmp_path, who):
+def test_a_killed_process_ends_the_other(images, alone, tmp_path, who):
     """The first, or another; the job then goes on as if nothing had happened."""
-    more = ("--config.data.num_workers=1",)
-    processes = start(images, tmp_path, *more, epochs=6)
-    wait_for(lambda: len(steps_on_disk(tmp_path)) > 1, processes)
+    more = (f"--config.data.num_workers={who}",)
+    processes = start(images, tmp_path, *more, epochs=2)
+    wait_for(lambda: steps_on_disk(tmp_path), processes)
     processes[who].kill()
     ends = small_runs.ends(processes, timeout_s=60)
     assert ends[who][0] == -signal.SIGKILL
@@ -192,9 +192,9 @@ def test_a_killed_process_ends_the_other(images, alone_for_long, tmp_path, who):
     assert "nother process of" in last
     assert "goes on from the last checkpoint" in last
     assert "Traceback" not in errors
-    ends = small_runs.ends(start(images, tmp_path, *more, epochs=6))
+    ends = small_runs.ends(start(images, tmp_path, *more, epochs=2))
     assert [status for status, *_ in ends] == [0, 0], ends
-    assert_close(tmp_path, alone_for_long)
+    assert_close(tmp_path, alone)
 
 
 def test_what_the_first_process_refuses_ends_the_others(images, tmp_path):
