@@ -141,9 +141,10 @@ class Job:
             self._exit(2)
 
     def _wait_to_end(self) -> None:
-        # The first process has the service, which the others need to learn why.
+        # The first process has the service: it must not go before the others have learned why.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._client.wait_at_barrier("vgg_jax/end", LEAVE_S * 1000)
+            jax.distributed.shutdown()
 
     def _exit(self, status: int) -> NoReturn:
         self._words.dismiss()
