@@ -26,14 +26,14 @@ _SCRIPT = """\
 
 echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${{SLURM_RESTART_COUNT:-0}} + 1))"
 export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${{TQDM_MININTERVAL:-5}}"
-# Some versions' srun takes over no --cpus-per-task.
+# Since 22.05 srun doesn't take over --cpus-per-task.
 srun --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} \\
     {command}
 status=$?
 if {done}; then exit 0; fi
 if [ $status != 0 ] && [ $status != 143 ]; then exit $status; fi
-# SIGTERM went to srun alone. scancel and scontrol requeue end this shell too: let no trap keep it
-# alive, for a job that queues itself again cannot be cancelled.
+# Stopped, but not by scancel or scontrol requeue, which end this shell too. A trap would keep it
+# alive, and a job that then queues itself again can't be cancelled.
 scontrol requeue "$SLURM_JOB_ID"
 exit 75
 """

@@ -1,6 +1,5 @@
 """Jobs on a Slurm of two nodes, which run on this machine: requeued, stopped, failed, cancelled."""
 
-import json
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import small_runs
+from PIL import Image
 
 from launch import graph, slurm
 from launch.graph import Task
@@ -83,25 +83,35 @@ def wait_for(condition, seconds=180):
 
 # A chain of real runs.
 
-OVERRIDES = (
-    "width=0.03125",
-    "crop_px=32",
-    "batch_size=8",
-    "eval.batch_size=8",
-    "num_epochs=5",
-    "log_every_steps=1",
-)
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """17 to train on and 9 to validate on, of one size: evaluations compile one shape a scale."""
+    root = tmp_path_factory.mktemp("slurm-images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 17), ("val", 9)):
+        for index in range(count):
+            folder = root / split / "abc"[index % 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 100 + 70 * (index % 3), (40, 48, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    return root
 
 
-def sweep(root, folder, *more):
+def overrides(images):
+    keys = ("width=0.03125", "crop_px=32", "batch_size=8", "eval.batch_size=8", "num_epochs=8")
+    more = ("log_every_steps=1", f"data.cache_dir={images}-cache")
+    return [f"--config.{key}" for key in (*keys, *more)]
+
+
+def sweep(root, images, *more):
     """Runs the command for the chain of `c_multiscale` on two nodes; returns what it prints."""
-    keys = (*OVERRIDES, f"data.cache_dir={folder}-cache")
     done = small_runs.run_module(
         "launch.sweep",
-        *("--runs=c_multiscale", "--mini", f"--root={root}", f"--data={folder}"),
+        *("--runs=c_multiscale", "--mini", f"--root={root}", f"--data={images}"),
         *("--backend=slurm", "--nodes=2"),
-        *("--", *(f"--config.{key}" for key in keys), *more),
-        JAX_COMPILATION_CACHE_DIR=f"{folder}-compiled",
+        *("--", *overrides(images), *more),
+        JAX_COMPILATION_CACHE_DIR=f"{images}-compiled",
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     )
     assert done.returncode == 0, done.stderr
@@ -118,10 +128,10 @@ def parameters(workdir):
         )
 
 
-def test_a_chain_on_two_nodes_requeued_in_the_middle(folder, tmp_path, run_main):
+def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main):
     """A, C from A, C at S = 384, C with jitter and its evaluation equal those of one process."""
-    root, begin_s = tmp_path / "slurm", time.monotonic()
-    first = numbers(sweep(root, folder))
+    root = tmp_path / "slurm"
+    first = numbers(sweep(root, images))
     assert [*first] == ["a_256", "c_256", "c_384", "c_multiscale", "c_multiscale-dense"]
     metrics = root / "mini_a_256/metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text())
@@ -129,25 +139,24 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(folder, tmp_path, run_main)
 
     # What waits goes on waiting, and is not submitted twice.
     wait_for(lambda: queue()["a_256"][0] == "PENDING")
-    again = sweep(root, folder)
+    again = sweep(root, images)
     assert numbers(again) == first
     assert re.search(r"waits +a_256 +job \d+, BeginTime\n", again)
     assert len(re.findall(r"waits +c_\S+ +job \d+, Dependency\n", again)) == 4
 
     alone = tmp_path / "alone"
-    of_one = graph.Sweep(alone, mini=True, data=str(folder), overrides=tuple(overrides(folder)))
+    of_one = graph.Sweep(alone, mini=True, data=str(images), overrides=tuple(overrides(images)))
     for task in graph.tasks(of_one, graph.of_runs(["c_multiscale"])):
         if task.kind == "train":
             run_main(*task.arguments[2:])
 
     wait_for(lambda: not queue())
-    print(f"{time.monotonic() - begin_s:.0f} s")
-    assert re.findall(r"^(\w+) ", sweep(root, folder), re.MULTILINE) == 5 * ["done"]
+    assert re.findall(r"^done +(\S+)$", sweep(root, images), re.MULTILINE) == [*first]
 
     log = (root / "logs/a_256.log").read_text()
     saved = [int(step) for step in re.findall(r"Stopped and saved at step (\d+)", log)]
     assert len(saved) == 2  # Both tasks say so.
-    assert saved[0] == saved[1] < 10
+    assert saved[0] == saved[1] < 16
     assert re.findall(r"Job (\d+) on (\S+), start (\d)", log) == [
         (first["a_256"], "127.0.0.[1-2]", number) for number in "12"
     ]
@@ -158,23 +167,18 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(folder, tmp_path, run_main)
     for run in ("a_256", "c_256", "c_384", "c_multiscale"):
         ours, theirs = (parameters(where / f"mini_{run}") for where in (root, alone))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), ours, theirs)
-    result = json.loads((root / "mini_c_multiscale/eval/val-dense-73_110_146.json").read_text())
-    assert result["made_by"]["devices"] == "2 x cpu"
+        assert "2 x cpu; starts" in (root / f"logs/{run}.log").read_text()
 
 
-def overrides(folder):
-    return [f"--config.{key}" for key in (*OVERRIDES, f"data.cache_dir={folder}-cache")]
-
-
-def test_what_failed_is_shown_and_submitted_again(folder, tmp_path):
+def test_what_failed_is_shown_and_submitted_again(images, tmp_path):
     root = tmp_path / "my runs, 100%j $HOME 'x'"
     wrong = "--config.batch_size=100"
-    first = numbers(sweep(root, folder, wrong))
+    first = numbers(sweep(root, images, wrong))
     wait_for(lambda: not queue())
     assert record(first["a_256"])["ExitCode"] == "2:0"
     assert record(first["c_multiscale-dense"])["JobState"] == "CANCELLED"
 
-    shown = sweep(root, folder, wrong)
+    shown = sweep(root, images, wrong)
     (failed,) = re.findall(r"failed .*", shown)
     assert failed.startswith(f"failed    a_256                     see {root}/logs/a_256.log: ")
     second = numbers(shown)
