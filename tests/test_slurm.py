@@ -17,6 +17,7 @@ from PIL import Image
 from launch import graph, slurm
 from launch.graph import Task
 from vgg_jax import files
+from vgg_jax.errors import UserError
 
 SCRIPT = small_runs.ROOT / "tests/slurm.sh"
 
@@ -150,7 +151,7 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main)
         if task.kind == "train":
             run_main(*task.arguments[2:])
 
-    wait_for(lambda: not queue())
+    wait_for(lambda: not queue(), seconds=400)
     assert re.findall(r"^done +(\S+)$", sweep(root, images), re.MULTILINE) == [*first]
 
     log = (root / "logs/a_256.log").read_text()
@@ -257,3 +258,25 @@ def test_what_is_cancelled_stays_so(tmp_path, capsys):
     wait_for(lambda: not queue())
     assert record(jobs["first"])["JobState"] == "CANCELLED"
     assert record(jobs["first"])["Restarts"] == "0"
+
+
+def test_what_waits_for_a_cancelled_job_is_submitted_with_it(tmp_path, capsys):
+    """At once, whether or not Slurm has cancelled what waits."""
+    first, second = task(tmp_path, "first", ""), task(tmp_path, "second", "", ("first",))
+    later = "--begin=now+1hour"
+    jobs = submit(tmp_path, [first, second], capsys, later)
+    call("scancel", jobs["first"])
+    again = submit(tmp_path, [first, second], capsys, later)
+    assert again.keys() == jobs.keys()
+    assert not {*again.values()} & {*jobs.values()}
+    shown = call("squeue", "--noheader", "--format=%i %E")
+    assert sorted(shown.splitlines()) == [
+        f"{again['first']} (null)",
+        f"{again['second']} afterok:{again['first']}(unfulfilled)",
+    ]
+    call("scancel", *again.values())
+
+
+def test_what_slurm_refuses(tmp_path):
+    with pytest.raises(UserError, match="failed: sbatch: error: invalid partition specified: none"):
+        submit(tmp_path, [task(tmp_path, "first", "")], None, "--partition=none")
