@@ -1,12 +1,13 @@
 """Makes the paper's tables: every run in the order of the chain, evaluations, fusions, the report.
 
     python -m launch.sweep --tables=3,4,5 --root=runs --backend=local
-    python -m launch.sweep --tables=3,4,5 --root=runs --backend=slurm --nodes=2
+    python -m launch.sweep --tables=3,4,5 --root=runs --backend=slurm --sbatch=--gpus-per-node=8
     python -m launch.sweep --tables=3,4,5,6 --root=runs/mini --mini   # an hour on two cores
     python -m launch.sweep --runs=e_multiscale --root=runs --dry_run  # one run and its chain
 
 What stands behind `--`, --config.KEY=VALUE, is given to every run. Run again, a sweep does what is
-missing. No device is touched here: each task is a process of its own.
+missing; with Slurm it submits that and shows the rest. No device is touched here: each task is a
+process of its own, or a job.
 """
 
 import sys

@@ -89,8 +89,6 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=$((memory_mb / cpus))
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
-# From SIGTERM to SIGKILL; 30 s by default.
-KillWait=5
 
 PartitionName=test Nodes=$(IFS=,; echo "${NODES[*]}") Default=YES State=UP
 END
