@@ -74,7 +74,10 @@ class Job:
             )
         except (ValueError, RuntimeError) as error:
             self._words.dismiss()
-            raise UserError(f"The processes of this job can't be joined: {error}") from error
+            raise UserError(
+                f"The processes of this job can't be joined: {error} JAX_NUM_PROCESSES=1 makes "
+                "this one a job of its own."
+            ) from error
         self.index, self.count = jax.process_index(), jax.process_count()
         self._words.change(_LOST)
         self._client = ocp.multihost.get_jax_distributed_client()
