@@ -14,7 +14,8 @@ EXPLICIT = {"coordinator_address": "host:1234", "num_processes": 4, "process_id"
 
 def test_a_process_of_its_own():
     assert launchers.arguments({}) is None
-    assert launchers.arguments(BY_HAND | {"JAX_NUM_PROCESSES": "1", "JAX_PROCESS_ID": "0"}) is None
+    assert launchers.arguments(BY_HAND | {"JAX_NUM_PROCESSES": "1"}) is None
+    assert launchers.arguments({"SLURM_STEP_NUM_TASKS": "4", "JAX_NUM_PROCESSES": "1"}) is None
 
 
 def test_by_hand_with_all_devices_of_the_host():
@@ -55,6 +56,7 @@ def test_impossible_values(name, value):
     [
         {},  # salloc's shell.
         {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"},  # The same, as an interactive step.
+        {"SLURM_STEP_NUM_TASKS": "1", "JAX_COORDINATOR_ADDRESS": "host:1234"},
         {"SLURM_PROCID": "0", "SLURM_LOCALID": "0"},  # A batch script.
     ],
 )

@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import sys
 import time
 
@@ -227,6 +228,21 @@ def test_processes_with_other_commands_do_not_train(images, tmp_path):
     assert [status for status, *_ in ends] == [2, 2]
     assert "error: The mode and config of process 1" in ends[1][2]
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_another_jobs_port(tmp_path):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = small_runs.run_process(
+            *small_runs.one_epoch(tmp_path, tmp_path / "run"),
+            JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID="0",
+        )
+    assert done.returncode == 2
+    assert f"error: The port of JAX_COORDINATOR_ADDRESS=127.0.0.1:{port} can't be" in done.stderr
 
 
 def test_what_all_refuse_is_said(images, tmp_path):

@@ -1,9 +1,14 @@
+import json
 import pathlib
 import shutil
 import subprocess
 import sys
 
+import pytest
+import small_runs
+
 import vgg_jax
+from vgg_jax import provenance
 
 PRINT = "from vgg_jax import provenance; print(provenance.commit())"
 
@@ -40,3 +45,23 @@ def test_the_commit_of_the_code_and_of_no_other(tmp_path):
     assert commit(tmp_path) == head
     (package / "__init__.py").write_text("changed = True\n")
     assert commit(tmp_path) == f"{head}-dirty"
+
+
+@pytest.mark.parametrize("before", [None, [], ["0000000"]])
+def test_a_result_names_the_commits_that_trained_it(folder, trained, tmp_path, before):
+    """Each once, over resumptions; the first checkpoints had none."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    (workdir / "result.json").unlink()
+    path = workdir / "checkpoints/2/run/metadata"
+    run = json.loads(path.read_text())
+    ours = [provenance.commit()] if provenance.commit() else []
+    assert run.pop("commits") == ours
+    path.write_text(json.dumps(run if before is None else run | {"commits": before}))
+    done = small_runs.run_process(
+        *small_runs.one_epoch(folder, workdir, "--config.eval.method=none")
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["commits"] == [*(before or []), *ours]
+    assert result["train_fingerprint"] == run["train_fingerprint"]
+    assert result["val_fingerprint"] == run["val_fingerprint"]
