@@ -6,8 +6,6 @@ arithmetic on these files, in NumPy alone.
 
 import dataclasses
 import json
-import pathlib
-import shutil
 import time
 import uuid
 import zipfile
@@ -19,6 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from vgg_jax import files
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 
 # What NumPy and zipfile raise at a damaged archive, or at another kind of file.
 _UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
@@ -47,7 +46,7 @@ class Posteriors:
         """Whether errors can be computed: every image has a label."""
         return bool((self.labels >= 0).all())
 
-    def save(self, path: pathlib.Path) -> None:
+    def save(self, path: Path) -> None:
         """Writes the file: a NumPy archive, which needs no pickle."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.written_aside(path) as aside, aside.open("wb") as file:
@@ -61,14 +60,14 @@ class Posteriors:
             )
 
 
-def load(path: pathlib.Path) -> Posteriors:
+def load(path: Path) -> Posteriors:
     """Reads a file that `Posteriors.save` wrote.
 
     Raises:
       UserError: It is damaged, or another kind of file.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as archive:
             return Posteriors(
                 tuple(archive["names"].tolist()),
                 archive["labels"],
@@ -172,7 +171,7 @@ class Unfinished:
 
     def __init__(
         self,
-        folder: pathlib.Path | None,
+        folder: Path | None,
         identity: Mapping[str, Any],
         num_images: int,
         num_classes: int,
@@ -197,12 +196,12 @@ class Unfinished:
         whose = folder / "identity.json"
         text = json.dumps(identity, sort_keys=True)
         if not (whose.exists() and whose.read_text() == text):
-            shutil.rmtree(folder, ignore_errors=True)
+            files.remove_tree(folder)
             folder.mkdir(parents=True)
             files.write_text(whose, text)
         for path in folder.glob("*.npz"):
             try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
+                with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as part:
                     self._take(part["indices"], part["values"])
             except _UNREADABLE:  # A crash of the machine cut it short; it is computed again.
                 path.unlink()
@@ -236,7 +235,7 @@ class Unfinished:
     def remove(self) -> None:
         """Removes the parts, once the whole is a file."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            files.remove_tree(self._folder)
 
     def _take(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
         self.done[indices], self.values[indices] = True, values
