@@ -6,6 +6,7 @@ import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
+from glob import has_magic
 from typing import Any, NamedTuple
 
 import fsspec
@@ -38,11 +39,14 @@ def path(name: str) -> epath.Path:
     """Returns the path of that name.
 
     Raises:
-      UserError: It isn't gs://BUCKET/..., or gcsfs isn't installed.
+      UserError: It isn't gs://BUCKET/..., or holds what gcsfs takes for a pattern; or gcsfs isn't
+        installed.
     """
     scheme, _, rest = name.partition("://")
     if scheme != "gs" or not rest.strip("/"):
         raise UserError(f"{name} is neither on this disk nor gs://BUCKET/FOLDER.")
+    if has_magic(name):
+        raise UserError(f"{name} has one of *?[, which paths in buckets must do without.")
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{name} lies in a bucket, which needs gcsfs: pip install -e '.[gcs]'.")
     # Orbax takes epath's own gcsfs, or TensorFlow's where that is installed.

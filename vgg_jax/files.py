@@ -7,7 +7,6 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from etils import epath
 
@@ -66,7 +65,7 @@ def read(path: Path) -> bytes:
     return bucket.read(path) if in_bucket(path) else path.read_bytes()
 
 
-def open_to_read(path: Path) -> BinaryIO:
+def open_to_read(path: Path) -> io.BufferedIOBase:
     """Opens a file that is going to be read whole."""
     return io.BytesIO(bucket.read(path)) if in_bucket(path) else path.open("rb")
 
