@@ -215,7 +215,7 @@ class Checkpoints:
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
             raise UserError(
                 f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
-                "Make room on that disk; the same command then goes on from there."
+                "Make room, or see to the way there; the same command then goes on."
             ) from error
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import bucket, stopping
+from vgg_jax import gcs, stopping
 from vgg_jax.errors import UserError
 
 
@@ -55,9 +55,9 @@ def report(error: BaseException) -> int | None:
                 file=sys.stderr,
             )
             return 2
-        case _ if bucket.explain(error):
+        case _ if gcs.explain(error):
             print(
-                f"error: The bucket can't be reached ({bucket.explain(error)}). The same command "
+                f"error: The bucket can't be reached ({gcs.explain(error)}). The same command "
                 "then goes on from what was saved.",
                 file=sys.stderr,
             )

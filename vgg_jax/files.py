@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from vgg_jax import bucket
+from vgg_jax import gcs
 
 Path = pathlib.Path | epath.Path  # On a disk; or in a bucket: gs://...
 
@@ -19,9 +19,9 @@ def path(name: str) -> Path:
     """Returns the path of that name.
 
     Raises:
-      UserError: See `bucket.path`.
+      UserError: See `gcs.path`.
     """
-    return bucket.path(name) if "://" in name else pathlib.Path(name).expanduser()
+    return gcs.path(name) if "://" in name else pathlib.Path(name).expanduser()
 
 
 def in_bucket(path: Path) -> bool:
@@ -44,7 +44,7 @@ def written_aside(path: Path) -> Iterator[pathlib.Path]:
         with tempfile.TemporaryDirectory() as folder:
             aside = pathlib.Path(folder, path.name)
             yield aside
-            bucket.write(path, aside.read_bytes())
+            gcs.write(path, aside.read_bytes())
         return
     aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -62,12 +62,12 @@ def write_text(path: Path, text: str) -> None:
 
 def read(path: Path) -> bytes:
     """Returns a file's contents."""
-    return bucket.read(path) if in_bucket(path) else path.read_bytes()
+    return gcs.read(path) if in_bucket(path) else path.read_bytes()
 
 
 def open_to_read(path: Path) -> io.BufferedIOBase:
     """Opens a file that is going to be read whole."""
-    return io.BytesIO(bucket.read(path)) if in_bucket(path) else path.open("rb")
+    return io.BytesIO(gcs.read(path)) if in_bucket(path) else path.open("rb")
 
 
 def move_tree(source: Path, target: Path, mark: str) -> None:
@@ -75,10 +75,10 @@ def move_tree(source: Path, target: Path, mark: str) -> None:
 
     Args:
       source, target: Folders.
-      mark: Name of the file in it without which it doesn't count in a bucket: see `bucket.move`.
+      mark: Name of the file in it without which it doesn't count in a bucket: see `gcs.move`.
     """
     if in_bucket(source):
-        bucket.move(source, target, mark)
+        gcs.move(source, target, mark)
     else:
         source.rename(target)
 

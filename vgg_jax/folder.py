@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 from etils import epath
 
-from vgg_jax import bucket, files
+from vgg_jax import files, gcs
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.examples import Example, hashed
 
@@ -93,7 +93,7 @@ class FolderSource:
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
 
 
-def _on_disk(root: pathlib.Path) -> dict[str, list[bucket.Entry]]:
+def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
     """Lists the images of each class folder, or those right here, under ""."""
     if not root.is_dir():
         return {}
@@ -104,14 +104,14 @@ def _on_disk(root: pathlib.Path) -> dict[str, list[bucket.Entry]]:
             images = [entry for entry in entries if is_image(entry.name) and entry.is_file()]
             stats = [(image.name, image.stat()) for image in images]
         found[class_name] = [
-            bucket.Entry(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats
+            gcs.Entry(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats
         ]
     return found
 
 
-def _in_bucket(root: epath.Path) -> dict[str, list[bucket.Entry]]:
-    found: dict[str, list[bucket.Entry]] = {}
-    for entry in bucket.below(root):
+def _in_bucket(root: epath.Path) -> dict[str, list[gcs.Entry]]:
+    found: dict[str, list[gcs.Entry]] = {}
+    for entry in gcs.below(root):
         class_name, _, name = entry.name.rpartition("/")
         of_class = found.setdefault(class_name.partition("/")[0], [])
         if is_image(name) and "/" not in class_name:

@@ -12,7 +12,7 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import bucket, chain, commands, config, files, processes, scan, sources
+from vgg_jax import chain, commands, config, files, gcs, processes, scan, sources
 from vgg_jax.errors import UserError
 from vgg_jax.examples import Source
 from vgg_jax.files import Path
@@ -24,7 +24,9 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "Train and then evaluate, or evaluate a checkpoint alone."
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the run keeps everything. Default: runs/<the config's name>."
+    "workdir",
+    None,
+    "Where the run keeps everything; gs://... too. Default: runs/<the config's name>.",
 )
 
 
@@ -115,7 +117,7 @@ def _val_source(c: ConfigDict) -> Source:
 
 def _refuse_unusable(workdir: Path) -> None:
     if files.in_bucket(workdir):
-        bucket.refuse_unwritable(workdir)
+        gcs.refuse_unwritable(workdir)
         return
     existing = workdir.absolute()
     while not existing.exists():

@@ -14,7 +14,7 @@ import numpy as np
 import tensorboardX
 from tqdm import tqdm
 
-from vgg_jax import bucket, files, mirror
+from vgg_jax import files, gcs, mirror
 from vgg_jax.errors import UserError
 from vgg_jax.files import Path
 
@@ -118,7 +118,7 @@ class MetricsLog:
                 self._file.close()
             with contextlib.suppress(OSError):
                 self._events.close()
-            with bucket.errors_ignored():
+            with gcs.errors_ignored():
                 self._mirror.sync()
             self._mirror.close()
 

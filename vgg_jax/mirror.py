@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import tempfile
 
-from vgg_jax import bucket, files
+from vgg_jax import files, gcs
 from vgg_jax.files import Path
 
 
@@ -34,7 +34,7 @@ class Mirror:
         for file in self.here.rglob("*"):
             data = file.read_bytes() if file.is_file() else b""
             if len(data) != self._sizes.get(file, 0):
-                bucket.write(self._folder / file.relative_to(self.here), data)
+                gcs.write(self._folder / file.relative_to(self.here), data)
                 self._sizes[file] = len(data)
 
     def close(self) -> None:

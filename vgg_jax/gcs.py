@@ -57,17 +57,17 @@ def path(name: str) -> epath.Path:
 
 def read(source: epath.Path) -> bytes:
     """Returns an object's contents, in one request."""
-    return _gcs().cat_file(str(source))
+    return _client().cat_file(str(source))
 
 
 def write(target: epath.Path, data: bytes) -> None:
     """Writes an object; after an error, or killed on the way, it is what it was."""
-    _gcs().pipe_file(str(target), data)
+    _client().pipe_file(str(target), data)
 
 
 def below(folder: epath.Path) -> list[Entry]:
     """Lists all objects below a folder, in one pass over its pages."""
-    found = _gcs().find(str(folder), detail=True)
+    found = _client().find(str(folder), detail=True)
     start = len(_key(folder)) + 1
     return [
         Entry(name[start:], about["size"], int(about["mtime"].timestamp() * 1e9))
@@ -83,12 +83,12 @@ def move(source: epath.Path, target: epath.Path, mark: str) -> None:
       mark: The file in it without which the folder doesn't count. It is copied last and removed
         first, so that a move which was cut short leaves one folder that counts, or two.
     """
-    gcs, whence, to = _gcs(), _key(source), _key(target)
-    names = [name for name in gcs.find(whence) if name != f"{whence}/{mark}"]
-    gcs.copy(names, [to + name.removeprefix(whence) for name in names])
-    gcs.cp_file(f"{whence}/{mark}", f"{to}/{mark}")
-    gcs.rm_file(f"{whence}/{mark}")
-    gcs.rm(whence, recursive=True)
+    client, whence, to = _client(), _key(source), _key(target)
+    names = [name for name in client.find(whence) if name != f"{whence}/{mark}"]
+    client.copy(names, [to + name.removeprefix(whence) for name in names])
+    client.cp_file(f"{whence}/{mark}", f"{to}/{mark}")
+    client.rm_file(f"{whence}/{mark}")
+    client.rm(whence, recursive=True)
 
 
 def refuse_unwritable(folder: epath.Path) -> None:
@@ -99,8 +99,8 @@ def refuse_unwritable(folder: epath.Path) -> None:
     """
     probe = str(folder / f".{uuid.uuid4().hex}.partial")
     try:
-        _gcs().pipe_file(probe, b"")
-        _gcs().rm_file(probe)
+        _client().pipe_file(probe, b"")
+        _client().rm_file(probe)
     except Exception as error:
         raise UserError(
             f"{folder} can't be written to ({explain(error) or repr(error)}). Is the bucket there, "
@@ -130,7 +130,7 @@ def errors_ignored() -> Iterator[None]:
 
 
 @functools.cache
-def _gcs() -> Any:
+def _client() -> Any:
     return fsspec.filesystem("gs", **_SETTINGS)
 
 
