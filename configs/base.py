@@ -45,7 +45,7 @@ def get_config() -> ConfigDict:
     c.data.undecodable = "refuse"  # refuse to train where images are, or leave_out these.
     c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    c.data.cache_dir = f"{cache}/vgg_jax"  # Shapes, scans, compiled programs.
+    c.data.cache_dir = f"{cache}/vgg_jax"  # Shapes, scans, compiled programs. On a disk.
 
     # Augmentation (§3.1).
     c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.

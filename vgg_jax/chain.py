@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 import configs
-from vgg_jax import config
+from vgg_jax import config, files
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 
 # Of a workdir: where a checkpoint waits while the one that replaces it is written.
 REPLACED = "checkpoint_before_validation"
+
+# What Orbax writes last into a checkpoint in a bucket, which it can't rename.
+COMMIT = "commit_success.txt"
 
 MINI = "mini_"  # configs/mini.py:NAME is the run mini_NAME.
 
@@ -35,7 +39,7 @@ def _module(name: str):  # noqa: ANN202  (a module)
     return importlib.import_module(f"configs.{name}")
 
 
-def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
+def resolve(init_from: str, workdir: Path) -> Path | None:
     """Returns the workdir that `init_from` means, or None for "none".
 
     A name without a slash is a run beside this one; anything else is a path.
@@ -43,24 +47,29 @@ def resolve(init_from: str, workdir: pathlib.Path) -> pathlib.Path | None:
     if init_from == "none":
         return None
     if "/" in init_from:
-        return pathlib.Path(init_from).expanduser()
+        return files.path(init_from)
     return workdir.parent / init_from
 
 
-def last_step(workdir: pathlib.Path) -> int | None:
+def last_step(workdir: Path) -> int | None:
     """Returns the step of the last complete checkpoint in a workdir; None where there is none."""
-    # Orbax writes into STEP.orbax-checkpoint-tmp and renames.
     folders = (workdir / "checkpoints", workdir / REPLACED)
-    names = [path.name for folder in folders for path in folder.glob("*")]
-    return max((int(name) for name in names if name.isdigit()), default=None)
+    found = [path for folder in folders for path in folder.glob("*") if path.name.isdigit()]
+    return max((int(path.name) for path in found if is_complete(path)), default=None)
 
 
-def has_checkpoint(workdir: pathlib.Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
+    """Tells whether a checkpoint's folder, STEP, is there with all that belongs to it."""
+    # On a disk Orbax writes into STEP.orbax-checkpoint-tmp and renames.
+    return (checkpoint / COMMIT if files.in_bucket(checkpoint) else checkpoint).exists()
+
+
+def has_checkpoint(workdir: Path) -> bool:
     """Tells whether a workdir holds a complete checkpoint."""
     return last_step(workdir) is not None
 
 
-def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> None:
+def check(c: ConfigDict, workdir: Path, overrides: Sequence[str]) -> None:
     """Checks that the run which this one starts from is there and fits.
 
     Args:
@@ -93,7 +102,7 @@ def check(c: ConfigDict, workdir: pathlib.Path, overrides: Sequence[str]) -> Non
     )
 
 
-def check_evaluated(c: ConfigDict, workdir: pathlib.Path) -> None:
+def check_evaluated(c: ConfigDict, workdir: Path) -> None:
     """Checks that a workdir has a checkpoint of the net that a config describes.
 
     Raises:
@@ -122,7 +131,7 @@ def check_evaluated(c: ConfigDict, workdir: pathlib.Path) -> None:
             )
 
 
-def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: pathlib.Path) -> None:
+def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
     keys = ["width", "crop_px", *(["net"] if c.init_layers != "preinit" else [])]
     differing = _differing(c, other, keys)
     if differing:
@@ -145,7 +154,7 @@ def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
     )
 
 
-def _commands(name: str, root: pathlib.Path, overrides: Sequence[str]) -> list[str]:
+def _commands(name: str, root: Path, overrides: Sequence[str]) -> list[str]:
     shared = (
         *("data.", "width=", "crop_px=", "num_classes=", "seed="),
         *("init=", "init_sigma=", "input_scale="),

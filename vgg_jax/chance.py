@@ -1,19 +1,19 @@
 """Says that a net has not begun to learn, and what to do."""
 
 import math
-import pathlib
 import statistics
 
 from ml_collections import ConfigDict
 
 from vgg_jax import config, metrics
+from vgg_jax.files import Path
 
 # Of ln(classes), the loss of a net that gives all classes the same probability.
 MARGIN = 0.01
 
 
 def warning(
-    workdir: pathlib.Path, c: ConfigDict, *, epoch: int, steps_per_epoch: int, num_classes: int
+    workdir: Path, c: ConfigDict, *, epoch: int, steps_per_epoch: int, num_classes: int
 ) -> str | None:
     """Returns what to print after an epoch; None where the training loss has left ln(classes).
 

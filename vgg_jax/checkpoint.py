@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -15,8 +13,9 @@ from orbax.checkpoint.checkpoint_managers import (
     LatestN,
 )
 
-from vgg_jax import chain, processes
+from vgg_jax import chain, files, processes
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 from vgg_jax.job import is_lost
 from vgg_jax.step import TrainState
 
@@ -28,7 +27,7 @@ class Checkpoints:
     takes to go on or to use the net (plateau rule, class names, mean RGB).
     """
 
-    def __init__(self, workdir: pathlib.Path, *, read_only: bool = False) -> None:
+    def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
         """Opens a run's checkpoints.
 
         Args:
@@ -38,8 +37,8 @@ class Checkpoints:
         Raises:
           UserError: The file that holds a checkpoint's error is damaged.
         """
-        self.directory = workdir.absolute() / "checkpoints"
-        self._aside = workdir.absolute() / chain.REPLACED
+        self.directory = files.absolute(workdir) / "checkpoints"
+        self._aside = files.absolute(workdir) / chain.REPLACED
         if not read_only:
             processes.from_first(self._bring_back)
         self._refuse_damaged_metrics()
@@ -103,7 +102,7 @@ class Checkpoints:
             )
             if replaces:
                 self._manager.wait_until_finished()
-                processes.from_first(lambda: shutil.rmtree(self._aside))
+                processes.from_first(lambda: files.remove_tree(self._aside))
 
     def step_of(self, which: Literal["last", "best"]) -> int:
         """Returns the step of the last or the best complete checkpoint.
@@ -162,14 +161,16 @@ class Checkpoints:
 
     def _put_aside(self, step: int) -> None:
         self._aside.mkdir(exist_ok=True)
-        (self.directory / str(step)).rename(self._aside / str(step))
+        files.move_tree(self.directory / str(step), self._aside / str(step), chain.COMMIT)
 
     def _bring_back(self) -> None:
         # Killed while a checkpoint was replaced: the new one counts once it is complete.
         for old in self._aside.glob("*"):
-            if not (self.directory / old.name).exists():
-                old.rename(self.directory / old.name)
-        shutil.rmtree(self._aside, ignore_errors=True)
+            new = self.directory / old.name
+            if not chain.is_complete(new):
+                files.remove_tree(new)
+                files.move_tree(old, new, chain.COMMIT)
+        files.remove_tree(self._aside)
 
     def _read(self, step: int | None, **items: Any) -> Any:
         step = self.step_of("last") if step is None else step
@@ -215,7 +216,7 @@ class Checkpoints:
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
             raise UserError(
                 f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
-                "Make room on that disk; the same command then goes on from there."
+                "Make room, or see to the way there; the same command then goes on."
             ) from error
 
 

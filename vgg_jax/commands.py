@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import stopping
+from vgg_jax import gcs, stopping
 from vgg_jax.errors import UserError
 
 
@@ -31,7 +31,7 @@ def run(
 
     try:
         app.run(quiet, flags_parser=parse_flags)
-    except (UserError, OSError, stopping.StoppedError) as error:
+    except (Exception, stopping.StoppedError) as error:
         status = report(error)
         if status is None:
             raise
@@ -52,6 +52,13 @@ def report(error: BaseException) -> int | None:
             print(
                 f"error: {error}. Make room; the same command then goes on from the last "
                 "checkpoint.",
+                file=sys.stderr,
+            )
+            return 2
+        case _ if gcs.explain(error):
+            print(
+                f"error: The bucket can't be reached ({gcs.explain(error)}). The same command "
+                "then goes on from what was saved.",
                 file=sys.stderr,
             )
             return 2

@@ -3,7 +3,6 @@
 import json
 import math
 import numbers
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from configs import base
 from vgg_jax import architectures, files, sources
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 
 # What may change between a run and its resumption: it doesn't change the result, or, as the number
 # of devices does, its rounding alone. The data may have moved; the fingerprint of its index says
@@ -81,6 +81,10 @@ def validate(c: ConfigDict) -> None:
     _require(
         c.num_classes == 0 or c.num_classes >= 2,
         f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
+    )
+    _require(
+        "://" not in c.data.cache_dir,
+        f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",
     )
     _require_choice("data.undecodable", c.data.undecodable, ("refuse", "leave_out"))
     _require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
@@ -260,13 +264,13 @@ def check_divides(c: ConfigDict, num_devices: int) -> None:
             )
 
 
-def load(workdir: pathlib.Path) -> ConfigDict | None:
+def load(workdir: Path) -> ConfigDict | None:
     """Reads the config of the run in a workdir; None where there is none."""
     path = workdir / "config.json"
     return ConfigDict(json.loads(path.read_text())) if path.exists() else None
 
 
-def load_complete(workdir: pathlib.Path) -> ConfigDict | None:
+def load_complete(workdir: Path) -> ConfigDict | None:
     """Reads the config of the run in a workdir, with today's defaults for keys that came since."""
     saved = load(workdir)
     if saved is None:
@@ -276,13 +280,13 @@ def load_complete(workdir: pathlib.Path) -> ConfigDict | None:
     return c
 
 
-def save(c: ConfigDict, workdir: pathlib.Path) -> None:
+def save(c: ConfigDict, workdir: Path) -> None:
     """Writes the config into a workdir."""
     workdir.mkdir(parents=True, exist_ok=True)
     files.write_text(workdir / "config.json", json.dumps(c.to_dict(), indent=2) + "\n")
 
 
-def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
+def refuse_other_run(c: ConfigDict, workdir: Path) -> None:
     """Checks that the workdir is empty or holds this very run.
 
     Raises:
@@ -296,7 +300,7 @@ def refuse_other_run(c: ConfigDict, workdir: pathlib.Path) -> None:
         )
 
 
-def differences(c: ConfigDict, workdir: pathlib.Path) -> str:
+def differences(c: ConfigDict, workdir: Path) -> str:
     """Lists, a line each, the keys in which the run in a workdir would have another result."""
     saved = load(workdir)
     if saved is None:

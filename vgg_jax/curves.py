@@ -1,15 +1,15 @@
 """Draws a run's curves: loss, errors and learning rate against epochs."""
 
 import itertools
-import pathlib
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vgg_jax import metrics
+from vgg_jax import files, metrics
+from vgg_jax.files import Path
 
 
-def draw(workdir: pathlib.Path, title: str) -> pathlib.Path:
+def draw(workdir: Path, title: str) -> Path:
     """Writes workdir/curves.png from workdir/metrics.jsonl and returns its path."""
     train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
     figure = Figure(figsize=(11, 4), layout="constrained")
@@ -35,7 +35,8 @@ def draw(workdir: pathlib.Path, title: str) -> pathlib.Path:
         axes.legend()
     figure.suptitle(title + (" (dotted: the learning rate drops)" if drops else ""))
     path = workdir / "curves.png"
-    figure.savefig(path, dpi=110)
+    with files.written_aside(path) as aside:
+        figure.savefig(aside, dpi=110, format="png")
     return path
 
 

@@ -6,12 +6,11 @@
 Arithmetic on the files that evaluations left; no device is needed.
 """
 
-import pathlib
 import re
 
 from absl import flags
 
-from vgg_jax import commands, config, fusion
+from vgg_jax import commands, config, files, fusion
 from vgg_jax.errors import UserError
 
 _METHOD = flags.DEFINE_enum("method", "dense", list(config.METHODS), "Of the evaluations.")
@@ -27,10 +26,10 @@ def main(argv: list[str]) -> None:
     for argument in argv[1:]:
         workdir, own = re.fullmatch(r"(.+?)(?::([\d,]+))?", argument).groups()
         of_run = config.parse_scales(own.split(",")) if own else scales
-        runs[pathlib.Path(workdir).expanduser()] = of_run
+        runs[files.path(workdir)] = of_run
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
         raise UserError("Give the workdirs of two runs or more, each once.")
-    out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else next(iter(runs)).parent / "fused"
+    out = files.path(_OUT.value) if _OUT.value else next(iter(runs)).parent / "fused"
     print(fusion.fuse(runs, _METHOD.value, _SPLIT.value, out, variant=_VARIANT.value))
 
 

@@ -1,6 +1,5 @@
 """Fusion: the average of the posteriors of several runs (§4.4), from the files of evaluations."""
 
-import pathlib
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -8,13 +7,14 @@ from ml_collections import ConfigDict
 
 from vgg_jax import chain, config, posteriors, summary
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 
 
 def fuse(
-    runs: Mapping[pathlib.Path, Sequence[int]],
+    runs: Mapping[Path, Sequence[int]],
     method: str,
     split: str | None,
-    out: pathlib.Path,
+    out: Path,
     *,
     variant: str = "",
 ) -> str:
@@ -83,25 +83,25 @@ def fuse(
 
 
 def result_path(
-    out: pathlib.Path,
-    runs: Mapping[pathlib.Path, Sequence[int]],
+    out: Path,
+    runs: Mapping[Path, Sequence[int]],
     split: str,
     method: str,
     variant: str = "",
-) -> pathlib.Path:
+) -> Path:
     """Returns the JSON file of a fusion: its arguments are those of `fuse`."""
     names = "+".join(workdir.resolve().name for workdir in runs)
     scales = "+".join("_".join(map(str, of_run)) for of_run in _distinct(runs))
     return out / f"{names}-{summary.stem(split, method, scales, variant)}.json"
 
 
-def _distinct(runs: Mapping[pathlib.Path, Sequence[int]]) -> list[tuple[int, ...]]:
+def _distinct(runs: Mapping[Path, Sequence[int]]) -> list[tuple[int, ...]]:
     of_runs = [tuple(of_run) for of_run in runs.values()]
     return of_runs[:1] if len(set(of_runs)) == 1 else of_runs
 
 
 def load(
-    workdir: pathlib.Path, method: str, scales: Sequence[int], split: str, variant: str = ""
+    workdir: Path, method: str, scales: Sequence[int], split: str, variant: str = ""
 ) -> posteriors.Posteriors | None:
     """Reads what a run's last checkpoint makes of a split, averaged over methods and scales.
 
@@ -129,7 +129,7 @@ def load(
 
 
 def missing(
-    workdir: pathlib.Path, method: str, scales: Sequence[int], split: str, variant: str = ""
+    workdir: Path, method: str, scales: Sequence[int], split: str, variant: str = ""
 ) -> list[str]:
     """Says which files `load` lacks, and why: its arguments. Nothing where it lacks none.
 
@@ -151,12 +151,12 @@ def missing(
     return [f"{single} at Q = {', '.join(qs)}: {why}" for (single, why), qs in found.items()]
 
 
-def _path(workdir: pathlib.Path, split: str, method: str, q: int, variant: str) -> pathlib.Path:
+def _path(workdir: Path, split: str, method: str, q: int, variant: str) -> Path:
     return summary.path(workdir, split, method, [q], variant=variant, suffix=".npz")
 
 
 def evaluation_command(
-    workdir: pathlib.Path,
+    workdir: Path,
     c: ConfigDict,
     split: str,
     method: str,

@@ -1,7 +1,6 @@
 """The net that a config describes, and the parameters that it starts from."""
 
 import contextlib
-import pathlib
 from collections.abc import Sequence
 
 import jax
@@ -12,6 +11,7 @@ from ml_collections import ConfigDict
 from vgg_jax import chain, config, sharding
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 from vgg_jax.model import VGG, Params, init_params, preinitialise
 
 
@@ -32,7 +32,7 @@ def model_from_config(c: ConfigDict, num_classes: int) -> VGG:
 
 def first_params(
     c: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: Path,
     model: VGG,
     class_names: Sequence[str],
     mesh: jax.sharding.Mesh,

@@ -7,15 +7,15 @@ processes, which import this module anew, touch no device.
 
 import json
 import os
-import pathlib
 from typing import Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import chain, commands, config, processes, scan, sources
+from vgg_jax import chain, commands, config, files, gcs, processes, scan, sources
 from vgg_jax.errors import UserError
 from vgg_jax.examples import Source
+from vgg_jax.files import Path
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
@@ -24,7 +24,9 @@ _MODE = flags.DEFINE_enum(
     "mode", "train", ["train", "eval"], "Train and then evaluate, or evaluate a checkpoint alone."
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the run keeps everything. Default: runs/<the config's name>."
+    "workdir",
+    None,
+    "Where the run keeps everything; gs://... too. Default: runs/<the config's name>.",
 )
 
 
@@ -33,7 +35,7 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
     c = _CONFIG.value
-    workdir = pathlib.Path(_WORKDIR.value or f"runs/{c.name}").expanduser()
+    workdir = files.path(_WORKDIR.value or f"runs/{c.name}")
     config.validate(c)
     _refuse_unusable(workdir)
     if c.deterministic:
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> None:
             _train(c, workdir)
 
 
-def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
+def _train(c: ConfigDict, workdir: Path) -> None:
     result = processes.from_first(lambda: _finished(c, workdir))
     val = None
     if result is None:
@@ -76,7 +78,7 @@ def _train(c: ConfigDict, workdir: pathlib.Path) -> None:
     processes.from_first(lambda: _print_next_steps(workdir))
 
 
-def _finished(c: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | None:
+def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Returns the result of a run that is finished, having checked what can be of any other."""
     result_file = workdir / "result.json"
     resumes = chain.has_checkpoint(workdir)
@@ -91,7 +93,7 @@ def _finished(c: ConfigDict, workdir: pathlib.Path) -> dict[str, Any] | None:
     return None
 
 
-def _evaluate(c: ConfigDict, workdir: pathlib.Path, val: scan.Images | None = None) -> None:
+def _evaluate(c: ConfigDict, workdir: Path, val: scan.Images | None = None) -> None:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
     source = val.source if val else _val_source(c)
 
@@ -113,7 +115,10 @@ def _val_source(c: ConfigDict) -> Source:
     return source
 
 
-def _refuse_unusable(workdir: pathlib.Path) -> None:
+def _refuse_unusable(workdir: Path) -> None:
+    if files.in_bucket(workdir):
+        gcs.refuse_unwritable(workdir)
+        return
     existing = workdir.absolute()
     while not existing.exists():
         existing = existing.parent
@@ -124,7 +129,7 @@ def _refuse_unusable(workdir: pathlib.Path) -> None:
         )
 
 
-def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> None:
+def _print_result(name: str, workdir: Path, result: dict[str, Any]) -> None:
     last, best = result["last"], result["best"]
     print(
         f"\n{name}: top-1 error {last['top1_error']:.2f}%, top-5 error {last['top5_error']:.2f}% "
@@ -137,7 +142,7 @@ def _print_result(name: str, workdir: pathlib.Path, result: dict[str, Any]) -> N
     )
 
 
-def _print_next_steps(workdir: pathlib.Path) -> None:
+def _print_next_steps(workdir: Path) -> None:
     print(
         "\nNext:\n"
         f"  python -m vgg_jax.predict PHOTO.jpg --workdir={workdir} --map=where.png\n"

@@ -5,7 +5,6 @@ import contextlib
 import json
 import math
 import os
-import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,9 @@ import numpy as np
 import tensorboardX
 from tqdm import tqdm
 
-from vgg_jax import files
+from vgg_jax import files, gcs, mirror
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 
 # Steps that may wait on the device. Without a bound a fast host runs ahead without end, and
 # several hosts that do so hang.
@@ -33,11 +33,15 @@ class MetricsLog:
     """Writes workdir/metrics.jsonl and TensorBoard events, and shows a progress bar.
 
     Opened at a step, it leaves out what an interrupted run wrote beyond it.
+
+    Attributes:
+      folder: What holds metrics.jsonl up to the last record: the workdir, unless that is in a
+        bucket. On the process that writes.
     """
 
     def __init__(
         self,
-        workdir: pathlib.Path,
+        workdir: Path,
         *,
         start_step: int,
         total_steps: int,
@@ -65,11 +69,13 @@ class MetricsLog:
         )
         if not write:
             return
-        path = workdir / "metrics.jsonl"
-        _truncate(path, start_step, validation_due)
+        self._mirror = mirror.Mirror(workdir)
+        self.folder = self._mirror.here
+        path = self.folder / "metrics.jsonl"
+        files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
         self._file = path.open("a", buffering=1)
         self._events = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start_step + 1
+            str(self.folder / "tensorboard"), purge_step=start_step + 1
         )
 
     def train(self, step: int, values: Mapping[str, int | float]) -> None:
@@ -97,20 +103,24 @@ class MetricsLog:
             self._bar.write(text)
 
     def sync(self) -> None:
-        """Brings what was recorded to the disk, so that it outlives the machine's end."""
+        """Brings what was recorded to disk or bucket, so that it outlives the machine's end."""
         if self._write:
             os.fsync(self._file.fileno())
+            self._mirror.sync()
 
     def close(self) -> None:
         """Flushes and closes the files and the bar."""
         self._bar.close()
         if self._write:
-            # On a full disk both fail again, over the error that ended the run. What counts was
-            # brought to the disk before the last checkpoint.
+            # On a full disk, or without the bucket, all fail again, over the error that ended the
+            # run. What counts was brought there before the last checkpoint.
             with contextlib.suppress(OSError):
                 self._file.close()
             with contextlib.suppress(OSError):
                 self._events.close()
+            with gcs.errors_ignored():
+                self._mirror.sync()
+            self._mirror.close()
 
     def _record(self, kind: str, step: int, values: Mapping[str, int | float]) -> None:
         if not self._write:
@@ -220,23 +230,23 @@ def _floats(values: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     return [{k: float(v) for k, v in step.items()} for step in jax.device_get(list(values))]
 
 
-def _truncate(path: pathlib.Path, step: int, validation_due: bool) -> None:
+def _kept(workdir: Path, step: int, validation_due: bool) -> list[str]:
     def is_kept(record: Record) -> bool:
         if record["step"] == step and record["kind"] == "val":
             return not validation_due
         return record["step"] <= step
 
-    kept = [line for line in _whole_lines(path) if is_kept(json.loads(line))]
-    files.write_text(path, "".join(kept))
+    return [line for line in _whole_lines(workdir) if is_kept(json.loads(line))]
 
 
-def _whole_lines(path: pathlib.Path) -> list[str]:
+def _whole_lines(workdir: Path) -> list[str]:
     # A killed process can leave a last line without its end.
+    path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [line for line in lines if line.endswith("\n")]
 
 
-def read(workdir: pathlib.Path, kind: str) -> list[Record]:
+def read(workdir: Path, kind: str) -> list[Record]:
     """Reads the records of one kind, "train" or "val", in the order of their steps."""
-    records = [json.loads(line) for line in _whole_lines(workdir / "metrics.jsonl")]
+    records = [json.loads(line) for line in _whole_lines(workdir)]
     return [record for record in records if record["kind"] == kind]

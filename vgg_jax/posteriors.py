@@ -7,8 +7,6 @@ arithmetic on these files, in NumPy alone.
 import contextlib
 import dataclasses
 import json
-import pathlib
-import shutil
 import time
 import uuid
 import zipfile
@@ -20,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from vgg_jax import files
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 
 # What NumPy and zipfile raise at a damaged archive, or at another kind of file.
 _UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
@@ -48,7 +47,7 @@ class Posteriors:
         """Whether errors can be computed: every image has a label."""
         return bool((self.labels >= 0).all())
 
-    def save(self, path: pathlib.Path) -> None:
+    def save(self, path: Path) -> None:
         """Writes the file: a NumPy archive, which needs no pickle."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.written_aside(path) as aside, aside.open("wb") as file:
@@ -62,7 +61,7 @@ class Posteriors:
             )
 
 
-def load(path: pathlib.Path) -> Posteriors:
+def load(path: Path) -> Posteriors:
     """Reads a file that `Posteriors.save` wrote.
 
     Raises:
@@ -78,7 +77,7 @@ def load(path: pathlib.Path) -> Posteriors:
         )
 
 
-def load_made_by(path: pathlib.Path) -> dict[str, Any]:
+def load_made_by(path: Path) -> dict[str, Any]:
     """Reads what made a file, without its values, which of ImageNet's images are 200 MB.
 
     Raises:
@@ -89,9 +88,9 @@ def load_made_by(path: pathlib.Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _archive(path: pathlib.Path) -> Iterator[Mapping[str, np.ndarray]]:
+def _archive(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as archive:
             yield archive
     except _UNREADABLE as error:
         raise UserError(
@@ -203,7 +202,7 @@ class Unfinished:
 
     def __init__(
         self,
-        folder: pathlib.Path | None,
+        folder: Path | None,
         identity: Mapping[str, Any],
         num_images: int,
         num_classes: int,
@@ -228,12 +227,12 @@ class Unfinished:
         whose = folder / "identity.json"
         text = json.dumps(identity, sort_keys=True)
         if not (whose.exists() and whose.read_text() == text):
-            shutil.rmtree(folder, ignore_errors=True)
+            files.remove_tree(folder)
             folder.mkdir(parents=True)
             files.write_text(whose, text)
         for path in folder.glob("*.npz"):
             try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
+                with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as part:
                     self._take(part["indices"], part["values"])
             except _UNREADABLE:  # A crash of the machine cut it short; it is computed again.
                 path.unlink()
@@ -267,7 +266,7 @@ class Unfinished:
     def remove(self) -> None:
         """Removes the parts, once the whole is a file."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            files.remove_tree(self._folder)
 
     def _take(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
         self.done[indices], self.values[indices] = True, values

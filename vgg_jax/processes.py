@@ -5,7 +5,6 @@ A process of its own calls all of these too; JAX is imported only for several.
 
 import contextlib
 import os
-import pathlib
 import signal
 import socket
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from vgg_jax import launchers, stopping
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 from vgg_jax.stopping import StoppedError, StopRequest
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def refuse_different(what: str, value: object) -> None:
         )
 
 
-def make_shared(folder: pathlib.Path) -> None:
+def make_shared(folder: Path) -> None:
     """Makes a folder, and checks that it is one for all processes.
 
     Raises:
@@ -109,7 +109,7 @@ def make_shared(folder: pathlib.Path) -> None:
     probe.unlink(missing_ok=True)
 
 
-def _write_probe(folder: pathlib.Path) -> str:
+def _write_probe(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".{uuid.uuid4().hex}.partial"
     probe.touch()

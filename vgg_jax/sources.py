@@ -3,12 +3,14 @@
 import contextlib
 import fcntl
 import io
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from vgg_jax import files
 from vgg_jax.errors import UserError
 from vgg_jax.examples import Example, Source, Subset, hashed
 from vgg_jax.folder import FolderSource
@@ -125,8 +127,8 @@ class TfdsSource:
         self._name = f"{builder.info.full_name}/{split}"
         shards = [(s.name, s.shard_lengths) for s in builder.info.splits.values()]
         self.fingerprint = hashed(self._name, shards)
-        info = pathlib.Path(builder.data_path) / "dataset_info.json"
-        self.contents_key = hashed(self.fingerprint, info.stat().st_mtime_ns)
+        info = files.path(os.fspath(builder.data_path)) / "dataset_info.json"
+        self.contents_key = hashed(self.fingerprint, files.modified_ns(info))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -151,7 +153,7 @@ class TfdsSource:
 def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSource]:
     import tensorflow_datasets as tfds
 
-    where = pathlib.Path(data_dir or "~/tensorflow_datasets").expanduser()
+    where = files.path(data_dir or "~/tensorflow_datasets")
     prepare = (
         "Prepare it once, in an environment of its own (this needs TensorFlow; training doesn't):\n"
         "    pip install -e '.[prepare]'\n"

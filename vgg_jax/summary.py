@@ -2,11 +2,11 @@
 
 import csv
 import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vgg_jax import files, topk
+from vgg_jax.files import Path
 from vgg_jax.posteriors import Posteriors
 
 TOP = 5
@@ -20,19 +20,19 @@ def stem(split: str, method: str, scales: Sequence[int] | str, variant: str = ""
 
 
 def path(
-    workdir: pathlib.Path,
+    workdir: Path,
     split: str,
     method: str,
     scales: Sequence[int],
     *,
     variant: str = "",
     suffix: str = ".json",
-) -> pathlib.Path:
+) -> Path:
     """Returns where a run keeps a result, or with ".npz" the posteriors of one method and Q."""
     return workdir / "eval" / f"{stem(split, method, scales, variant)}{suffix}"
 
 
-def write(file: pathlib.Path, posteriors: Posteriors, title: str, about: Mapping[str, Any]) -> str:
+def write(file: Path, posteriors: Posteriors, title: str, about: Mapping[str, Any]) -> str:
     """Writes a result's JSON file, and of unlabelled images a CSV file of their top classes.
 
     Args:
@@ -74,7 +74,7 @@ def top_classes(posteriors: Posteriors, index: int, top: int = TOP) -> list[tupl
     return [(posteriors.class_names[k], float(values[k])) for k in topk.best(values, top)]
 
 
-def _write_csv(path: pathlib.Path, posteriors: Posteriors) -> None:
+def _write_csv(path: Path, posteriors: Posteriors) -> None:
     with files.written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         top = min(TOP, len(posteriors.class_names))

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,6 +30,7 @@ from vgg_jax import (
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
 from vgg_jax.examples import Source
+from vgg_jax.files import Path
 from vgg_jax.loop import Loop, Progress
 from vgg_jax.model import VGG, Params
 from vgg_jax.optim import PlateauState
@@ -39,7 +39,7 @@ from vgg_jax.step import TrainState
 
 def train(
     c: ConfigDict,
-    workdir: pathlib.Path,
+    workdir: Path,
     train_source: Source,
     val_source: Source,
     mean_rgb: tuple[float, float, float],
@@ -126,7 +126,7 @@ def train(
         def validate(state: TrainState) -> validation.ValResult | None:
             epoch = int(state.step) // steps_per_epoch
             at_chance = is_writer and chance.warning(
-                workdir, c, epoch=epoch, steps_per_epoch=steps_per_epoch, num_classes=num_classes
+                log.folder, c, epoch=epoch, steps_per_epoch=steps_per_epoch, num_classes=num_classes
             )
             if at_chance:
                 log.note(at_chance)
@@ -259,7 +259,7 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
     )
 
 
-def _finish(c: ConfigDict, workdir: pathlib.Path, made_of: dict[str, Any]) -> dict[str, Any]:
+def _finish(c: ConfigDict, workdir: Path, made_of: dict[str, Any]) -> dict[str, Any]:
     history = metrics.read(workdir, "val")
     # Of equal errors the last is the best, as `Checkpoints` keeps it.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])

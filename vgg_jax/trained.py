@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import pathlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
 
-from vgg_jax import augment, chain, compilation, config, images, initial, protocol, sharding
+from vgg_jax import augment, chain, compilation, config, files, images, initial, protocol, sharding
 from vgg_jax.architectures import CELL_PX
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
+from vgg_jax.files import Path
 from vgg_jax.model import VGG, Params, Pooling, activations
 from vgg_jax.passes import Pass
 
@@ -229,7 +230,7 @@ class TrainedNet:
 
 
 def load(
-    workdir: str | pathlib.Path,
+    workdir: str | Path,
     *,
     checkpoint: Literal["last", "best"] | None = None,
     dtype: Literal["float32", "bfloat16"] | None = None,
@@ -247,7 +248,7 @@ def load(
     Raises:
       UserError: The workdir has no run or no checkpoint, or a damaged one.
     """
-    workdir = pathlib.Path(workdir).expanduser()
+    workdir = files.path(os.fspath(workdir))
     c = config.load_complete(workdir)
     if c is None or not chain.has_checkpoint(workdir):
         raise UserError(

@@ -1,0 +1,386 @@
+"""Workdirs and data at gs://, on a server that speaks as Google's: the same as on a disk."""
+
+import contextlib
+import json
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import gcs_server
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small_runs
+
+from launch import graph, state
+from vgg_jax import chain, config, files, fusion, mirror, optim, shapes, sharding, sources, step
+from vgg_jax import posteriors as posteriors_lib
+from vgg_jax.checkpoint import Checkpoints
+from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.folder import FolderSource
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Reached from this process and from those that tests start."""
+    with gcs_server.serve("bucket") as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def refused():
+    """A run whose server refuses all connections: gcsfs tries again for half a minute."""
+    arguments = small_runs.one_epoch("nowhere", "gs://bucket/run")
+    with start(*arguments, STORAGE_EMULATOR_HOST="http://127.0.0.1:1") as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def root(server, request):
+    """A folder of the test's own."""
+    return files.path("gs://bucket/" + re.sub(r"\W", "_", request.node.name))
+
+
+def start(*arguments, module="vgg_jax.main", **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=small_runs.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=small_runs.environment(**more),
+    )
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return output
+
+
+def upload(server, folder, name):
+    for file in folder.rglob("*"):
+        if file.is_file():
+            server.write(f"{name}/{file.relative_to(folder)}", file.read_bytes())
+
+
+# Paths.
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/run", "gs://", "gs:///", "http://host/run"])
+def test_other_places_are_refused(name):
+    with pytest.raises(UserError, match="neither on this disk nor gs://BUCKET/FOLDER"):
+        files.path(name)
+
+
+@pytest.mark.parametrize("name", ["gs://bucket/run[1]", "gs://bucket/*", "gs://bucket/?"])
+def test_names_that_are_patterns_are_refused(name):
+    with pytest.raises(UserError, match="paths in buckets must do without"):
+        files.path(name)
+
+
+def test_without_gcsfs_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UserError, match=r"needs gcsfs: pip install -e '.\[gcs\]'"):
+        files.path("gs://bucket/run")
+
+
+def test_a_cache_in_a_bucket_is_refused(run_main):
+    arguments = small_runs.one_epoch("nowhere", "nowhere", "--config.data.cache_dir=gs://bucket/c")
+    with pytest.raises(UserError, match="cache_dir=gs://bucket/c must be a folder on this machine"):
+        run_main(*arguments)
+
+
+# Files.
+
+
+def test_a_file_is_there_whole_or_as_it_was(root, server):
+    file = root / "file.txt"
+
+    def fail():
+        with files.written_aside(file) as aside:
+            aside.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not file.exists()
+    files.write_text(file, "whole")
+    with pytest.raises(RuntimeError):
+        fail()
+    assert files.read(file) == b"whole"
+    assert server.names(root.name) == [f"{root.name}/file.txt"]
+    assert abs(files.modified_s(file) - time.time()) < 60
+
+
+def test_what_others_write_is_seen(root, server):
+    """The client would keep the first listing."""
+    assert not list(root.glob("*"))
+    server.write(f"{root.name}/a", b"")
+    assert [path.name for path in root.glob("*")] == ["a"]
+    server.write(f"{root.name}/b", b"")
+    assert [path.name for path in root.iterdir()] == ["a", "b"]
+    assert (root / "b").exists()
+
+
+def test_a_tree_is_removed_and_one_that_is_not_there(root, server):
+    for index in range(2 * gcs_server.PAGE):
+        server.write(f"{root.name}/tree/{index % 3}/{index}", b"")
+    server.write(f"{root.name}/trees", b"")
+    files.remove_tree(root / "tree")
+    files.remove_tree(root / "tree")
+    assert server.names(root.name) == [f"{root.name}/trees"]
+
+
+def test_of_a_tree_that_moves_the_mark_comes_last_and_goes_first(root, server):
+    contents = {f"{index % 3}/{index}": b"%d" % index for index in range(2 * gcs_server.PAGE)}
+    contents["mark"] = b""
+    for name, data in contents.items():
+        server.write(f"{root.name}/old/{name}", data)
+    server.requests.clear()
+    files.move_tree(root / "old", root / "new", "mark")
+    moved = server.names(root.name)
+    assert {n.removeprefix(f"{root.name}/new/"): server.read(n) for n in moved} == contents
+    changes = [r.replace(f"{root.name}/", "") for r in server.requests if "GET" not in r]
+    at = [index for index, change in enumerate(changes) if "old/mark" in change]
+    assert "rewriteTo" in changes[at[0]]
+    assert changes[at[1]].startswith("DELETE")
+    assert all("rewriteTo" in change for change in changes[: at[0]])
+    assert at[1] == at[0] + 1 == len(contents)
+    assert all(change.startswith("DELETE") for change in changes[at[1] :])
+
+
+def test_a_mirror_brings_what_has_grown(root, server):
+    mirrored = mirror.Mirror(root)
+    file = mirrored.here / "events" / "1"
+    file.parent.mkdir()
+    for text in ("a", "ab"):
+        file.write_text(text)
+        mirrored.sync()
+        assert server.read(f"{root.name}/events/1") == text.encode()
+    server.requests.clear()
+    mirrored.sync()
+    assert server.requests == []
+    mirrored.close()
+    assert not mirrored.here.exists()
+    assert server.names(root.name) == [f"{root.name}/events/1"]
+
+
+def test_a_bucket_that_is_not_there_is_one_error(server, run_main):
+    with pytest.raises(UserError, match="gs://other/run can't be written to"):
+        run_main(*small_runs.one_epoch("nowhere", "gs://other/run"))
+
+
+def test_a_workdir_without_a_run_is_one_error(root):
+    with pytest.raises(UserError, match=f"There is no run in {root}"):
+        fusion.fuse({root: (), root / "b": ()}, "dense", None, root / "fused")
+
+
+# Checkpoints.
+
+
+def test_orbax_marks_a_complete_checkpoint_as_we_read_it():
+    from orbax.checkpoint._src.path import atomicity_types
+
+    assert chain.COMMIT == atomicity_types.COMMIT_SUCCESS_FILE
+
+
+@pytest.fixture
+def save(root):
+    params = {"fc8": {"kernel": jnp.arange(6.0).reshape(1, 1, 2, 3), "bias": jnp.ones(3)}}
+    made = step.init_state(params, optim.sgd(0.9, 5e-4))
+    made = sharding.put_replicated(made, sharding.make_mesh())
+
+    def save(at, error, about=""):
+        with contextlib.closing(Checkpoints(root)) as checkpoints:
+            checkpoints.save(made.replace(step=jnp.int32(at)), {"about": about}, error)
+            checkpoints.wait()
+
+    return save
+
+
+def test_the_last_two_and_the_best_are_kept(root, save):
+    for at, error in ((1, 50.0), (2, 40.0), (3, 45.0), (4, None), (5, None)):
+        save(at, error)
+    assert sorted(path.name for path in (root / "checkpoints").iterdir()) == ["2", "4", "5"]
+    with contextlib.closing(Checkpoints(root, read_only=True)) as checkpoints:
+        assert (checkpoints.step_of("last"), checkpoints.step_of("best")) == (5, 2)
+
+
+def test_a_checkpoint_counts_once_it_is_complete(root, server, save):
+    save(1, None, "first")
+    save(2, None)
+    bucket_name = f"{root.name}/checkpoints/2/{chain.COMMIT}"
+    mark = server.objects.pop(bucket_name)
+    assert chain.last_step(root) == 1
+    with contextlib.closing(Checkpoints(root, read_only=True)) as checkpoints:
+        assert checkpoints.restore_run() == {"about": "first"}
+    server.objects[bucket_name] = mark
+    assert chain.last_step(root) == 2
+    del server.objects[bucket_name]
+    with contextlib.closing(Checkpoints(root)) as checkpoints:
+        assert checkpoints.last_step == 1
+    assert not server.names(f"{root.name}/checkpoints/2/")  # What is left of it is cleared away.
+
+
+def test_a_checkpoint_is_replaced_after_its_validation(root, server, save):
+    save(1, None, "before")
+    save(1, 40.0, "after")
+    assert not server.names(f"{root.name}/{chain.REPLACED}")
+    with contextlib.closing(Checkpoints(root)) as checkpoints:
+        assert checkpoints.restore_run() == {"about": "after"}
+        assert checkpoints.step_of("best") == 1
+
+
+@pytest.mark.parametrize("killed", ["putting aside", "removing", "saving", "bringing back"])
+def test_killed_where_a_checkpoint_is_replaced_the_old_one_counts(root, server, save, killed):
+    save(1, None, "before")
+    here, aside = f"{root.name}/checkpoints/1/", f"{root.name}/{chain.REPLACED}/1/"
+    old = [name.removeprefix(here) for name in server.names(here)]
+    for name in old:
+        if killed != "putting aside" or name < "m":
+            server.write(aside + name, server.read(here + name))
+    if killed == "removing":
+        del server.objects[here + chain.COMMIT]
+    if killed in ("saving", "bringing back"):
+        for name in old:
+            del server.objects[here + name]
+    if killed == "saving":
+        server.write(here + "params/_METADATA", b"of the new one")
+        server.write(here + "metrics/metrics", b'{"top1_error": 40.0}')
+    if killed == "bringing back":
+        server.write(here + "params/_METADATA", server.read(aside + "params/_METADATA"))
+    assert chain.last_step(root) == 1
+    with contextlib.closing(Checkpoints(root)) as checkpoints:
+        assert checkpoints.restore_run() == {"about": "before"}
+    assert [name.removeprefix(here) for name in server.names(here)] == old
+    assert not server.names(aside)
+
+
+# Data.
+
+
+def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
+    upload(server, folder, root.name)
+    server.write(f"{root.name}/train/a/notes.txt", b"no image")
+    server.write(f"{root.name}/train/a/below/deeper.jpg", b"not in a class folder")
+    server.requests.clear()
+    here, there = FolderSource(folder, "train"), FolderSource(str(root), "train")
+    assert len(server.requests) == -(-19 // gcs_server.PAGE)  # A request a page, none an image.
+    there = pickle.loads(pickle.dumps(there))
+    assert there.class_names == here.class_names
+    assert there.fingerprint == here.fingerprint
+    assert there.contents_key != here.contents_key
+    for index in range(len(here)):
+        ours, theirs = here[index], there[index]
+        assert (ours.image, ours.label) == (theirs.image, theirs.label)
+        assert here.name(index) == there.name(index)
+        assert theirs.key == f"{root}/train/{there.name(index)}"
+    del server.objects[f"{root.name}/train/{there.name(0)}"]
+    with pytest.raises(UndecodableError, match="it isn't there"):
+        there[0]
+
+
+def test_unlabelled_images_in_a_bucket(root, server):
+    server.write(f"{root.name}/test/b.jpg", b"b")
+    server.write(f"{root.name}/test/a.jpg", b"a")
+    source = FolderSource(str(root), "test")
+    assert source.class_names == ()
+    assert [source[index].image for index in range(2)] == [b"a", b"b"]
+    with pytest.raises(UserError, match=f"There is no folder {root}/train"):
+        FolderSource(str(root), "train")
+    server.write(f"{root.name}/train/a/notes.txt", b"")
+    with pytest.raises(UserError, match=f"The class folder {root}/train/a holds no images"):
+        FolderSource(str(root), "train")
+
+
+def test_a_tfds_set_is_the_same_as_on_a_disk(root, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(shapes, "SPLITS", {"train": 12, "validation": 4})
+    splits = {"train_split": "train", "val_split": "validation", "cache_dir": str(tmp_path)}
+    here = sources.open_sources("shapes", "", **splits)
+    upload(server, tmp_path, root.name)
+    there = sources.open_sources("vgg_jax_shapes", str(root), **splits)
+    for ours, theirs in zip(here, there, strict=True):
+        theirs = pickle.loads(pickle.dumps(theirs))
+        assert [ours[i] for i in range(len(ours))] == [theirs[i] for i in range(len(ours))]
+        assert ours.fingerprint == theirs.fingerprint
+    with pytest.raises(UserError, match=f"not prepared in {root}/none|none lies in {root}/none"):
+        sources.open_sources("vgg_jax_shapes", f"{root}/none", **splits)
+
+
+# Runs.
+
+
+def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
+    """Killed, and gone on with from images in the bucket; evaluated, fused, predicting."""
+    workdir = files.path("gs://bucket/runs/a")
+    upload(server, folder, "images")
+    arguments = small_runs.one_epoch(
+        folder, workdir, "--config.eval.method=both", "--config.checkpoint_every_steps=1"
+    )
+    process = start(*arguments)
+    committed = "runs/a/checkpoints/1/commit_success.txt"
+    while committed not in server.objects:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert chain.last_step(workdir) == 1
+    arguments.append("--config.data.dir=gs://bucket/images")
+    output = finish(start(*arguments))
+    assert "goes on at step 1" in output
+
+    def records(of):
+        lines = map(json.loads, (of / "metrics.jsonl").read_text().splitlines())
+        timings = ("images_per_s", "input_wait_share")
+        return [{k: v for k, v in line.items() if k not in timings} for line in lines]
+
+    assert records(workdir) == records(trained)
+    for method in ("dense", "multicrop"):
+        ours, theirs = (
+            posteriors_lib.load(of / "eval" / f"val-{method}-73.npz") for of in (workdir, trained)
+        )
+        np.testing.assert_array_equal(ours.values, theirs.values)
+        assert ours.names == theirs.names
+        assert ours.made_by["identity"]["parameters"] == theirs.made_by["identity"]["parameters"]
+    assert not [n for n in server.names("runs/a") if "partial" in n or "unfinished" in n]
+    assert server.read("runs/a/curves.png").startswith(b"\x89PNG")
+    assert server.names("runs/a/tensorboard/events.out")
+    assert json.loads(server.read("runs/a/result.json"))["last"]["step"] == 2
+
+    photo = folder / "val" / "a" / "0.jpg"
+    predictions = [
+        start(photo, f"--workdir={of}", module="vgg_jax.predict") for of in (workdir, trained)
+    ]
+    fused = start(workdir, trained, "--method=both", module="vgg_jax.fuse")
+    again = start("--mode=eval", *arguments)
+    assert "9 images" in finish(fused)
+    assert "batches" not in finish(again)  # All of it was there.
+    ours, theirs = map(finish, predictions)
+    assert ours == theirs
+    assert server.names("runs/fused/")
+
+
+def test_a_sweep_sees_what_is_done_in_a_bucket(root, server):
+    sweep = graph.Sweep(root, mini=True)
+    sweep.save()
+    assert graph.Sweep.load(root) == sweep
+    tasks = graph.tasks(sweep, graph.of_runs(["a_256"]))
+    assert state.check(tasks) == set()
+    config.save(graph.config_of(tasks[0].arguments), tasks[0].workdir)
+    server.write(f"{root.name}/mini_a_256/result.json", b"{}")
+    assert state.check(tasks) == {"a_256"}
+    assert state.check(graph.tasks(graph.Sweep(root, mini=True, seeds=2), [])) == set()
+
+
+def test_a_server_that_is_out_of_reach_is_one_error(refused):
+    _, errors = refused.communicate(timeout=120)
+    assert refused.returncode == 2
+    (line,) = [line for line in errors.splitlines() if line]
+    assert line.startswith("error: gs://bucket/run can't be written to (ClientConnector")
