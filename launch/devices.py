@@ -1,12 +1,15 @@
 """The devices of this machine, and how a process is bound to some of them."""
 
 import dataclasses
+import itertools
 import os
-import pathlib
 import shutil
 import subprocess
 from collections.abc import Sequence
 from typing import Literal
+
+from vgg_jax import launchers
+from vgg_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ def find() -> Devices:
     gpus = _gpus()
     if gpus:
         return Devices("gpu", gpus)
-    if list(pathlib.Path("/dev").glob("accel*")) or pathlib.Path("/dev/vfio/0").exists():
+    if launchers.on_tpu_machine(os.environ):
         return Devices("tpu", ("all",))
     return cores
 
@@ -55,7 +58,8 @@ def find() -> Devices:
 def _gpus() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return tuple(filter(None, visible.split(",")))
+        # CUDA stops at the first that it doesn't know, as -1.
+        return tuple(itertools.takewhile(lambda name: name not in ("", "-1"), visible.split(",")))
     if not shutil.which("nvidia-smi"):
         return ()
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -63,13 +67,28 @@ def _gpus() -> tuple[str, ...]:
     return tuple(str(index) for index in range(len(lines)))
 
 
-def share(free: Sequence[str], num_ready: int, batch_sizes: Sequence[int]) -> int:
-    """Returns how many devices one of several runs that could start now gets.
+def most(num_free: int, batch_sizes: Sequence[int], multiple: int) -> int:
+    """Returns the most devices that a run can use.
 
     Args:
-      free: The devices.
-      num_ready: Runs that could start now; each is to get as many, one at least.
+      num_free: How many there are.
       batch_sizes: Each must divide over them.
+      multiple: What their number is a multiple of.
     """
-    most = max(1, len(free) // num_ready)
-    return max(n for n in range(1, most + 1) if not any(size % n for size in batch_sizes))
+    fitting = [
+        n for n in range(multiple, num_free + 1, multiple) if not any(b % n for b in batch_sizes)
+    ]
+    return max(fitting, default=0)
+
+
+def check(devices: Devices, model_parallel: int) -> None:
+    """Checks that the devices are enough to share FC kernels.
+
+    Raises:
+      UserError: They aren't.
+    """
+    there = len(devices.names) if devices.kind == "gpu" else 1
+    if devices.kind != "tpu" and model_parallel > there:
+        raise UserError(
+            f"model_parallel={model_parallel} needs as many GPUs; this machine has {devices}."
+        )

@@ -23,6 +23,12 @@ from vgg_jax.files import Path
 
 Kind = Literal["train", "evaluate", "fuse"]
 
+# What the graph sets or rests upon.
+OWN_KEYS = (
+    *("name", "seed", "net", "train_scale", "val_scale", "init_from", "init_layers"),
+    *("eval.method", "eval.scales"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -84,6 +90,26 @@ class Sweep:
         file = root / "sweep.json"
         saved = json.loads(file.read_text()) if file.exists() else {}
         return cls(root, **saved | {"overrides": tuple(saved.get("overrides", ()))})
+
+    def with_saved(self) -> "Sweep":
+        """Returns this sweep with all that the report of its root is to have.
+
+        A part that is made again, with fewer seeds or without the test split, takes nothing away.
+
+        Raises:
+          UserError: That of full-size runs is of miniatures now, or the other way round.
+        """
+        saved = Sweep.load(self.root)
+        if saved.mini != self.mini and (self.root / "sweep.json").exists():
+            raise UserError(
+                f"The sweep in {self.root} is {'' if saved.mini else 'not '}--mini. Choose another "
+                "--root."
+            )
+        return dataclasses.replace(
+            self,
+            seeds=max(self.seeds, saved.seeds),
+            test_split=self.test_split or saved.test_split,
+        )
 
     def save(self) -> None:
         """Writes what `load` reads."""
@@ -156,6 +182,11 @@ def of_runs(names: Sequence[str]) -> list[Result]:
     return results
 
 
+def train_config(sweep: Sweep, run: str, seed: int) -> ConfigDict:
+    """Returns the config of a run of the paper as a sweep makes it."""
+    return config_of(_main(sweep, run, seed))
+
+
 def tasks(sweep: Sweep, results: Iterable[Result]) -> list[Task]:
     """Lists what makes the results, each task behind those that it waits for.
 
@@ -164,10 +195,18 @@ def tasks(sweep: Sweep, results: Iterable[Result]) -> list[Task]:
       results: Of `paper`.
 
     Raises:
-      UserError: An override names no key.
+      UserError: An override names no key, or one that is the sweep's own; or the test split is
+        the one that runs are validated on.
     """
     results = list(dict.fromkeys(results))
+    for override in sweep.overrides:
+        key = override.removeprefix("--config.").partition("=")[0]
+        if key in OWN_KEYS:
+            raise UserError(f"{override}: {key} is the sweep's own, of each run another.")
     runs = _with_sources(part.run for result in results for part in result.parts)
+    val_split = config.split(train_config(sweep, runs[0], 0))
+    if sweep.test_split == val_split:
+        raise UserError(f"--test_split={val_split} is what the runs are validated on.")
     made = []
     for seed in range(sweep.seeds):
         made += [_train(sweep, run, seed) for run in runs]
@@ -264,7 +303,7 @@ def _fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
     name = _name(seed, "+".join(runs), result.method, split)
     out = sweep.folder(seed) / "fused"
     scales = {sweep.workdir(part.run, seed): sweep.scales(part) for part in result.parts}
-    c = config_of(_main(sweep, runs[0], seed))
+    c = train_config(sweep, runs[0], seed)
     flags = [f"--method={result.method}", f"--out={out}"]
     variant = config.variant(c)
     flags += [f"--split={split}"] if split else []

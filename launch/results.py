@@ -137,6 +137,11 @@ def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) 
         if config.load(workdir) is None:
             lines.append(f"{name}: not trained")
             continue
+        differing = config.differences(graph.train_config(sweep, part.run, seed), workdir)
+        if differing:
+            keys = "; ".join(line.strip() for line in differing.splitlines())
+            lines.append(f"{name}: trained otherwise than this sweep's ({keys})")
+            continue
         try:
             lacks = fusion.missing(workdir, result.method, sweep.scales(part), split, variant)
         except UserError as error:  # What is damaged ends no report.

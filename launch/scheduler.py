@@ -1,7 +1,7 @@
 """Runs a graph of tasks on this machine: each as soon as what it waits for is done.
 
-A task that fails stops those that wait for it, and no other. Devices are shared out among the tasks
-that can start, so that none lies idle while there is work.
+A task that fails stops those that wait for it, and no other. GPUs train one run after the other,
+each on all that are free; a CPU's cores are shared out among the tasks that can start.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from launch import state
-from launch.devices import Devices, share
+from launch.devices import Devices, most
 from launch.graph import Sweep, Task, config_of
 from launch.overview import Overview
 from vgg_jax import stopping
@@ -81,6 +81,7 @@ def run(
       StoppedError: A signal asked it to stop; the runs have saved.
     """
     with locked(sweep.here) as lock_fd:
+        sweep.save()
         return _Scheduler(tasks, devices, command, lock_fd).run()
 
 
@@ -140,8 +141,11 @@ class _Scheduler:
             for number, handler in before.items():
                 signal.signal(number, handler)
         if self._signals:
+            went_on = (
+                "what ran has saved" if self._devices else "what was launched goes on elsewhere"
+            )
             raise stopping.StoppedError(
-                self._signals[0], "Stopped; what ran has saved, and the same command goes on."
+                self._signals[0], f"Stopped; {went_on}, and the same command goes on."
             )
         return [job.task for job in self.jobs.values() if job.state is State.FAILED]
 
@@ -158,9 +162,12 @@ class _Scheduler:
         return any(job.state is State.RUNS for job in self.jobs.values())
 
     def _end(self, job: Job) -> None:
-        # A run that was asked to stop ends well too, without its result.
-        well = job.process.returncode == 0 and state.is_done(job.task, self._tasks)
-        job.state, job.ended_s = State.DONE if well else State.FAILED, time.monotonic()
+        well = job.process.returncode == 0
+        if well and state.is_done(job.task, self._tasks):
+            job.state = State.DONE
+        else:  # A run that was asked to stop ends well too, without its result.
+            job.state = State.WAITS if self._signals else State.FAILED
+        job.ended_s = time.monotonic()
         self._free += job.devices
 
     def _block(self) -> None:
@@ -183,14 +190,23 @@ class _Scheduler:
             if job.task.kind == "fuse" or self._devices is None:
                 self._start(job, 0)
             elif self._free:
-                self._start(job, share(self._free, len(on_devices), self._batch_sizes(job.task)))
+                count = self._share(job.task, len(on_devices))
                 on_devices.remove(job)
+                if count:
+                    self._start(job, count)
 
-    def _batch_sizes(self, task: Task) -> list[int]:
-        if self._devices.kind == "core" or task.kind == "evaluate":
-            return []
+    def _share(self, task: Task, num_ready: int) -> int:
+        """Returns how many devices a task gets now; none where it has to wait for more."""
+        if self._devices.kind != "gpu":
+            return max(1, len(self._free) // num_ready)
+        if task.kind == "evaluate":
+            return 1
+        # Runs one after the other on all GPUs keep them busy to the end of the longest chain;
+        # beside one another they would leave most of them idle there.
         c = config_of(task.arguments)
-        return [c.batch_size // c.micro_batches, c.eval.batch_size]
+        return most(
+            len(self._free), [c.batch_size // c.micro_batches, c.eval.batch_size], c.model_parallel
+        )
 
     def _height(self, name: str) -> int:
         above = [job.task.name for job in self.jobs.values() if name in job.task.waits_for]

@@ -5,6 +5,7 @@ own. Its jobs outlive preemptions, and a run goes on from its last checkpoint, s
 be a bucket. For a TPU pod `pod_commands` gives the same as plain gcloud commands.
 """
 
+import hashlib
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ _RUNTIMES = {
     "v6e": "v2-alpha-tpuv6e",
 }
 _PORT = 8476
+_VENV = "$HOME/vgg_jax_venv"
+_PYTHON = f"{_VENV}/bin/python"
 
 
 def check(sweep: Sweep, accelerator: str, nodes: int) -> None:
@@ -36,6 +39,11 @@ def check(sweep: Sweep, accelerator: str, nodes: int) -> None:
         raise UserError(
             f"--root={sweep.root} lies on this machine, and jobs in a cloud don't see it. Give a "
             "bucket: --root=gs://BUCKET/FOLDER."
+        )
+    if sweep.data and "://" not in sweep.data:
+        raise UserError(
+            f"--data={sweep.data} lies on this machine, and jobs in a cloud don't see it. Give a "
+            "bucket: --data=gs://BUCKET/FOLDER."
         )
     if not accelerator:
         raise UserError(
@@ -66,9 +74,13 @@ def run(sweep: Sweep, tasks: Sequence[Task], accelerator: str, nodes: int) -> li
     folder.mkdir(parents=True, exist_ok=True)
 
     def command(task: Task) -> list[str]:
-        file = folder / f"{_job_name(task)}.yaml"
+        file = folder / f"{task.log.stem}.yaml"
         files.write_text(file, job(task, accelerator, nodes))
-        return ["sky", "jobs", "launch", "--yes", "--name", _job_name(task), str(file)]
+        name = _job_name(task)
+        launch = shlex.join(["sky", "jobs", "launch", "--yes", "--name", name, str(file)])
+        # A sweep that was stopped has left its jobs in the cloud: wait for them.
+        known = f"sky jobs queue --skip-finished | grep -q {name}"
+        return ["sh", "-c", f"if {known}; then sky jobs logs --name {name}; else {launch}; fi"]
 
     return scheduler.run(sweep, tasks, None, command)
 
@@ -76,7 +88,7 @@ def run(sweep: Sweep, tasks: Sequence[Task], accelerator: str, nodes: int) -> li
 def preview(tasks: Sequence[Task], accelerator: str, nodes: int) -> str:
     """Returns the task file of each job, and for a TPU pod the gcloud commands."""
     jobs = [
-        f"# sky jobs launch --yes --name {_job_name(task)} {_job_name(task)}.yaml\n"
+        f"# {task.name}: sky jobs launch --yes --name {_job_name(task)} {task.log.stem}.yaml\n"
         + job(task, accelerator, nodes)
         for task in tasks
         if task.kind != "fuse"
@@ -96,22 +108,26 @@ def job(task: Task, accelerator: str, nodes: int) -> str:
         ]
     else:
         lines.append(f"  accelerators: {accelerator}")
-    lines += ["  use_spot: true", f"num_nodes: {nodes}", "workdir: .", "setup: |"]
-    lines.append(f"  {_install(accelerator)}")
+    lines += ["  use_spot: true", "  job_recovery:", "    max_restarts_on_errors: 3"]
+    lines += [f"num_nodes: {nodes}", "workdir: .", "setup: |"]
+    lines += [f"  {line}" for line in _install(accelerator)]
     lines.append("run: |")
     if nodes > 1:
         lines += [
             f'  export JAX_COORDINATOR_ADDRESS="$(echo "$SKYPILOT_NODE_IPS" | head -n 1):{_PORT}"',
             '  export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES" JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"',
         ]
-    return "\n".join([*lines, f"  {task.command}", ""])
+    # Asked to stop it ends well, saved: without its result it is to be started again.
+    is_there = f"from vgg_jax import files; exit(not files.path({str(task.result)!r}).exists())"
+    done = f"{_PYTHON} -c {shlex.quote(is_there)}"
+    return "\n".join([*lines, f"  {_remote(task)} &&", f"  {done}", ""])
 
 
 def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:
     """Returns the gcloud commands that do the same on one TPU pod, one task after the other."""
     kind = _tpu_type(accelerator)
     at, everywhere = '"$TPU" --zone="$ZONE"', "--worker=all --command"
-    prepare = f"tar -xzf vgg-jax.tar.gz && {_install(accelerator)}"
+    prepare = " && ".join(["tar -xzf vgg-jax.tar.gz", *_install(accelerator)])
     lines = [
         "# The same on one TPU pod, by hand. TPU and ZONE: a name, and where there is quota.",
         f"gcloud compute tpus tpu-vm create {at} --accelerator-type={kind} "
@@ -124,14 +140,24 @@ def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:
         if task.kind == "fuse":
             lines.append(task.command)
         else:
-            there = shlex.quote(task.command)
+            there = shlex.quote(_remote(task))
             lines.append(f"gcloud compute tpus tpu-vm ssh {at} {everywhere}={there}")
     return "\n".join([*lines, f"gcloud compute tpus tpu-vm delete {at}", ""])
 
 
-def _install(accelerator: str) -> str:
+def _install(accelerator: str) -> list[str]:
+    """Returns the commands that make an environment: the images' own Python may be older."""
     extra = "tpu" if _is_tpu(accelerator) else "cuda"
-    return f"pip install -c constraints.txt -e '.[{extra},gcs]'"
+    return [
+        "python3 -m pip install --quiet uv",
+        f"python3 -m uv venv --quiet --python 3.11 {_VENV}",
+        f"python3 -m uv pip install --quiet --python {_PYTHON} -c constraints.txt "
+        f"-e '.[{extra},gcs]'",
+    ]
+
+
+def _remote(task: Task) -> str:
+    return f"{_PYTHON} {shlex.join(task.arguments)}"
 
 
 def _is_tpu(accelerator: str) -> bool:
@@ -154,4 +180,5 @@ def _runtime(kind: str) -> str:
 
 
 def _job_name(task: Task) -> str:
-    return "vgg-" + task.name.replace("_", "-").replace("/", "-").replace("+", "-")
+    # Another root's jobs are others; short, since `sky jobs queue` cuts names off.
+    return "vgg-" + hashlib.sha256(str(task.result).encode()).hexdigest()[:8]

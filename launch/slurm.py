@@ -9,7 +9,7 @@ import hashlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from launch import overview, scheduler, state
 from launch.graph import Sweep, Task
@@ -61,6 +61,7 @@ def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> Non
     more, by_name = _split(options), {task.name: task for task in tasks}
     with scheduler.locked(sweep.here):
         # In this order: what ends in between is done.
+        sweep.save()
         jobs, done = _queued(), state.done(tasks)
         (sweep.here / "slurm").mkdir(exist_ok=True)
         (sweep.here / "logs").mkdir(exist_ok=True)
@@ -71,6 +72,12 @@ def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> Non
             if task.name in done:
                 _print("done", task)
                 continue
+            script, text = _script_file(sweep, task), batch_script(task, by_name, nodes)
+            if job and script.read_text() != text:
+                raise UserError(
+                    f"Job {job.number} in the queue makes {task.name} otherwise than this command. "
+                    f"Give the same flags and overrides, or first: scancel {job.number}"
+                )
             if job and job.state == "PENDING" and submitted & {*task.waits_for}:
                 # It waits for a job that has failed, of which Slurm has yet to take notice.
                 _call("scancel", "--quiet", job.number)
@@ -83,7 +90,7 @@ def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> Non
                 continue
             if task.log.exists() and not task.result.exists():
                 _print("failed", task, f"see {task.log}: {overview.tail(task.log)}")
-            files.write_text(_script_file(sweep, task), batch_script(task, by_name, nodes))
+            files.write_text(script, text)
             after = [numbers[name] for name in task.waits_for if name not in done]
             printed = _call(*_sbatch(sweep, task, after, more))
             numbers[task.name] = printed.strip().partition(";")[0]  # ;CLUSTER may follow.
@@ -92,8 +99,13 @@ def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> Non
     print(f"\nWhen they are done: python -m launch.tables --root={sweep.root}")
 
 
-def preview(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> str:
+def preview(
+    sweep: Sweep, tasks: Sequence[Task], done: Collection[str], nodes: int, options: str
+) -> str:
     """Returns the sbatch commands and the scripts that `submit` would run and write.
+
+    Jobs that are in the queue already aren't looked for. Arguments and `done`: as of `submit`, and
+    the names of those that are done.
 
     Raises:
       UserError: The options are no shell words.
@@ -101,7 +113,10 @@ def preview(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> st
     more, by_name = _split(options), {task.name: task for task in tasks}
     parts = []
     for task in tasks:
-        command = _sbatch(sweep, task, [f"ID_OF({name})" for name in task.waits_for], more)
+        if task.name in done:
+            continue
+        after = [f"ID_OF({name})" for name in task.waits_for if name not in done]
+        command = _sbatch(sweep, task, after, more)
         parts.append(f"$ {shlex.join(command)}\n{batch_script(task, by_name, nodes)}")
     return "\n".join(parts)
 
@@ -117,11 +132,11 @@ def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
     result = shlex.quote(str(task.result))
     # Of an evaluation or a fusion an older result may lie there; see `state`.
     sources = [] if task.kind == "train" else [by_name[name].result for name in task.waits_for]
-    newer = [f"[ {result} -nt {shlex.quote(str(source))} ]" for source in sources]
+    newer = [f"! [ {shlex.quote(str(source))} -nt {result} ]" for source in sources]
     return _SCRIPT.format(
         nodes=1 if task.kind == "fuse" else nodes,
         command=shlex.join([sys.executable, *task.arguments]),
-        done=" && ".join(newer or [f"[ -e {result} ]"]),
+        done=" && ".join([f"[ -e {result} ]", *newer]),
     )
 
 

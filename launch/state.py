@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from launch.graph import Task, config_of
 from vgg_jax import chain, config, files, sources
 from vgg_jax.errors import UserError
@@ -48,18 +50,18 @@ def check(tasks: Sequence[Task]) -> set[str]:
     Raises:
       UserError: A config is impossible, or a workdir holds a run with another config or other data.
     """
+    by_name = {task.name: task for task in tasks}
     for task in tasks:
         if task.kind == "fuse":
             continue
         c = config_of(task.arguments)
         config.validate(c)
-        if task.kind == "evaluate" or not (
-            chain.has_checkpoint(task.workdir) or task.result.exists()
-        ):
+        finished = task.result.exists()
+        if task.kind == "evaluate" or not (finished or chain.has_checkpoint(task.workdir)):
             continue
         differing = config.differences(c, task.workdir)
-        if task.result.exists() and config.load(task.workdir).data.dir != c.data.dir:
-            differing += _other_data(json.loads(task.result.read_text()), c)
+        if finished:
+            differing += _other_data(task, c) + _other_source(task, by_name)
         if differing:
             raise UserError(
                 f"{task.workdir} holds another run than this sweep's {task.name}:\n{differing}"
@@ -69,10 +71,25 @@ def check(tasks: Sequence[Task]) -> set[str]:
     return done(tasks)
 
 
-def _other_data(result: Mapping[str, Any], c: Any) -> str:
+def _other_data(task: Task, c: ConfigDict) -> str:
+    result = json.loads(task.result.read_text())
+    keys = ("train_fingerprint", "val_fingerprint")
+    # Results that were made by earlier versions have none; data that clouds read aren't here.
+    if not result.keys() >= {*keys} or "://" in c.data.dir or "://" in str(task.workdir):
+        return ""
     ours = _fingerprints(tuple(config.source_arguments(c).items()))
-    theirs = tuple(result.get(f"{split}_fingerprint") for split in ("train", "val"))
-    return "" if ours == theirs else f"    data.dir: {c.data.dir} has other images now\n"
+    same = ours == tuple(result[key] for key in keys)
+    return "" if same else "    other images there than data.name and data.dir have now\n"
+
+
+def _other_source(task: Task, by_name: Mapping[str, Task]) -> str:
+    newer = [
+        f"    {name} was trained again since, which this run starts from\n"
+        for name in task.waits_for
+        if by_name[name].result.exists()
+        and files.modified_s(by_name[name].result) > files.modified_s(task.result)
+    ]
+    return "".join(newer)
 
 
 @functools.cache

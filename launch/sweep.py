@@ -11,7 +11,7 @@ process of its own, or a job.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from absl import flags
 
@@ -48,18 +48,20 @@ def main(argv: list[str]) -> None:
     # A dry run asks no bucket what is there.
     done = set() if _DRY_RUN.value and "://" in str(sweep.root) else state.check(tasks)
     if _DRY_RUN.value:
-        parts = [preview.commands(tasks, done), preview.picture(tasks), _preview(sweep, tasks)]
-        print(*filter(None, parts), sep="\n\n")
+        plan = [preview.commands(tasks, done), preview.picture(tasks)]
+        print(*filter(None, [*plan, _preview(sweep, tasks, done)]), sep="\n\n")
         return
-    sweep.save()
+    sweep = sweep.with_saved()
     if _BACKEND.value == "slurm":
         slurm.submit(sweep, tasks, _NODES.value, _SBATCH.value)
         return
     failed = _run(sweep, tasks)
-    print(*publish.write(sweep.root), sep="\n")
     if failed:
         logs = "".join(f"    {task.name}: {task.log}\n" for task in failed)
-        raise UserError(f"{len(failed)} failed:\n{logs}The same command tries again.")
+        print(f"{len(failed)} failed:\n{logs}", file=sys.stderr)
+    print(*publish.write(sweep), sep="\n")
+    if failed:
+        raise UserError(f"{len(failed)} of the tasks failed. The same command tries them again.")
 
 
 def _check_backend(sweep: graph.Sweep) -> None:
@@ -74,13 +76,19 @@ def _check_backend(sweep: graph.Sweep) -> None:
             raise UserError(f"--{flag.name} is of --backend={' and '.join(backends)}.")
     if backend == "sky":
         sky.check(sweep, _ACCELERATOR.value, _NODES.value)
-    elif "://" in str(sweep.root):
+        return
+    if "://" in str(sweep.root):
         raise UserError(f"--backend={backend} needs a --root on a disk, not {sweep.root}.")
+    if sweep.data and not files.path(sweep.data).is_dir():
+        raise UserError(
+            f"--data={sweep.data} is no folder. Give the folder that holds train/CLASS/ and "
+            "val/CLASS/; unpack an archive first."
+        )
 
 
-def _preview(sweep: graph.Sweep, tasks: Sequence[graph.Task]) -> str:
+def _preview(sweep: graph.Sweep, tasks: Sequence[graph.Task], done: Collection[str]) -> str:
     if _BACKEND.value == "slurm":
-        return slurm.preview(sweep, tasks, _NODES.value, _SBATCH.value)
+        return slurm.preview(sweep, tasks, done, _NODES.value, _SBATCH.value)
     if _BACKEND.value == "sky":
         return sky.preview(tasks, _ACCELERATOR.value, _NODES.value)
     return ""
@@ -91,6 +99,7 @@ def _run(sweep: graph.Sweep, tasks: Sequence[graph.Task]) -> list[graph.Task]:
         return sky.run(sweep, tasks, _ACCELERATOR.value, _NODES.value)
     found = devices.find()
     print(f"on {found}")
+    devices.check(found, graph.config_of(tasks[0].arguments).model_parallel)
     return scheduler.run(sweep, tasks, found, lambda task: [sys.executable, *task.arguments])
 
 

@@ -8,6 +8,7 @@ Arithmetic on the files that evaluations left; no device is needed.
 from absl import flags
 
 from launch import publish
+from launch.graph import Sweep
 from vgg_jax import commands, files
 from vgg_jax.errors import UserError
 
@@ -24,7 +25,7 @@ def main(argv: list[str]) -> None:
             f"There is no folder {root}. Name the --root of a sweep; "
             "`python -m launch.sweep` makes one."
         )
-    for path in publish.write(root):
+    for path in publish.write(Sweep.load(root)):
         print(path)
 
 

@@ -8,6 +8,8 @@ import pytest
 import small_runs
 import yaml
 
+PYTHON = "$HOME/vgg_jax_venv/bin/python"
+
 
 def preview(*args):
     done = small_runs.run_module("launch.sweep", "--dry_run", *args)
@@ -64,7 +66,8 @@ def test_slurm(tmp_path):
     assert "'--dependency=afterok:ID_OF(b_256)' --kill-on-invalid-dep=yes" in evaluate[0]
     assert "--mode=eval --config.eval.method=dense --config.eval.scales=64,73,82" in evaluate[2]
     eval_result = f"{root}/mini_b_256/eval/validation-dense-64_73_82.json"
-    assert f"if [ '{eval_result}' -nt '{root}/mini_b_256/result.json' ]; then" in evaluate[2]
+    newer = f"! [ '{root}/mini_b_256/result.json' -nt '{eval_result}' ]"
+    assert f"if [ -e '{eval_result}' ] && {newer}; then" in evaluate[2]
     for _, _, script in (train, evaluate):
         assert is_bash(script)
 
@@ -95,19 +98,26 @@ def test_a_tpu_pod():
     )
     (first, *_), names = jobs(text), [job["name"] for job in jobs(text)]
     assert first == {
-        "name": "vgg-a-256",
+        "name": names[0],
         "resources": {
             "infra": "gcp",
             "accelerators": "tpu-v5litepod-64",
             "accelerator_args": {"runtime_version": "v2-alpha-tpuv5-lite"},
             "use_spot": True,
+            "job_recovery": {"max_restarts_on_errors": 3},
         },
         "num_nodes": 1,
         "workdir": ".",
-        "setup": "pip install -c constraints.txt -e '.[tpu,gcs]'\n",
-        "run": "python -m vgg_jax.main --config=configs/a_256.py --workdir=gs://bucket/vgg/a_256 "
-        "--config.eval.method=none\n",
+        "setup": "python3 -m pip install --quiet uv\n"
+        "python3 -m uv venv --quiet --python 3.11 $HOME/vgg_jax_venv\n"
+        "python3 -m uv pip install --quiet --python $HOME/vgg_jax_venv/bin/python "
+        "-c constraints.txt -e '.[tpu,gcs]'\n",
+        "run": f"{PYTHON} -m vgg_jax.main --config=configs/a_256.py "
+        "--workdir=gs://bucket/vgg/a_256 --config.eval.method=none &&\n"
+        f"{PYTHON} -c 'from vgg_jax import files; "
+        """exit(not files.path('"'"'gs://bucket/vgg/a_256/result.json'"'"').exists())'\n""",
     }
+    assert is_bash(first["run"])
     assert len({*names}) == len(names) == 10 + 9  # Runs without A-LRN and B; evaluations.
     by_hand = text.partition("\n# The same on one TPU pod")[2]
     assert is_bash("#" + by_hand)
@@ -117,7 +127,7 @@ def test_a_tpu_pod():
         at.format("create") + " --accelerator-type=v5litepod-64 --version=v2-alpha-tpuv5-lite"
     )
     assert lines[5] == at.format("ssh") + (
-        " --worker=all --command='python -m vgg_jax.main --config=configs/a_256.py "
+        f" --worker=all --command='{PYTHON} -m vgg_jax.main --config=configs/a_256.py "
         "--workdir=gs://bucket/vgg/a_256 --config.eval.method=none'"
     )
     fusions = [line for line in lines if line.startswith("python -m vgg_jax.fuse gs://bucket/vgg/")]
@@ -131,7 +141,7 @@ def test_machines_with_gpus():
         "--nodes=2",
     )
     job, _ = jobs(text)
-    assert job["resources"] == {"accelerators": "A100:8", "use_spot": True}
+    assert job["resources"]["accelerators"] == "A100:8"
     assert job["num_nodes"] == 2
     assert "[cuda,gcs]" in job["setup"]
     # The names that `vgg_jax.main` reads, from those that SkyPilot gives.
@@ -140,7 +150,7 @@ def test_machines_with_gpus():
         "SKYPILOT_NUM_NODES": "2",
         "SKYPILOT_NODE_RANK": "1",
     }
-    exports = job["run"].rpartition("python")[0]
+    exports = job["run"].partition(PYTHON)[0]
     shown = subprocess.run(
         ["bash", "-c", f"{exports} env"],
         env=environment,

@@ -9,6 +9,7 @@ from small_runs import ROOT
 
 from launch import devices
 from launch.devices import Devices
+from vgg_jax.errors import UserError
 
 
 def test_cores_where_jax_shall_use_the_cpu(monkeypatch):
@@ -53,16 +54,30 @@ def test_a_process_is_bound_to_its_devices():
     assert Devices("gpu", ("0", "3")).environment() == {"CUDA_VISIBLE_DEVICES": "0,3"}
 
 
+def test_no_gpu_is_visible(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS")
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert devices.find().kind == "core"
+
+
 @pytest.mark.parametrize(
-    ("num_free", "num_ready", "batch_sizes", "expected"),
+    ("num_free", "batch_sizes", "multiple", "expected"),
     [
-        (8, 1, [256, 256], 8),
-        (8, 2, [256, 256], 4),
-        (8, 3, [256, 256], 2),
-        (8, 9, [256, 256], 1),
-        (6, 1, [256, 100], 4),
-        (7, 1, [], 7),
+        (8, [256, 256], 1, 8),
+        (7, [256, 256], 1, 4),
+        (6, [256, 100], 1, 4),
+        (6, [256, 100], 4, 4),
+        (3, [256, 256], 4, 0),
     ],
 )
-def test_shares(num_free, num_ready, batch_sizes, expected):
-    assert devices.share(["x"] * num_free, num_ready, batch_sizes) == expected
+def test_the_most_devices_of_a_run(num_free, batch_sizes, multiple, expected):
+    assert devices.most(num_free, batch_sizes, multiple) == expected
+
+
+def test_too_few_devices_for_the_fc_kernels():
+    devices.check(Devices("gpu", ("0", "1")), 2)
+    devices.check(Devices("core", ("0",)), 1)
+    for found, wanted in ((Devices("gpu", ("0", "1")), 4), (Devices("core", ("0", "1")), 2)):
+        with pytest.raises(UserError, match=f"model_parallel={wanted} needs as many GPUs"):
+            devices.check(found, wanted)

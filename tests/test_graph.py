@@ -152,6 +152,26 @@ def test_a_sweep_is_known_to_its_root(tmp_path):
     assert Sweep.load(tmp_path) == sweep
 
 
+def test_a_part_made_again_takes_nothing_from_the_report(tmp_path):
+    Sweep(tmp_path, True, seeds=3, test_split="test").save()
+    again = Sweep(tmp_path, True, overrides=("--config.num_epochs=3",)).with_saved()
+    assert (again.seeds, again.test_split) == (3, "test")
+    assert again.overrides == ("--config.num_epochs=3",)
+    with pytest.raises(UserError, match=r"is --mini\. Choose another --root"):
+        Sweep(tmp_path).with_saved()
+
+
+@pytest.mark.parametrize("key", ["seed=7", "init_from=none", "eval.scales=256", "train_scale=9,9"])
+def test_what_the_sweep_sets_is_not_overridden(key):
+    with pytest.raises(UserError, match="is the sweep's own, of each run another"):
+        tasks_of(3, overrides=(f"--config.{key}",))
+
+
+def test_the_test_split_is_another():
+    with pytest.raises(UserError, match="--test_split=validation is what the runs are validated"):
+        tasks_of(6, test_split="validation")
+
+
 def test_the_picture_names_every_task_once():
     tasks = tasks_of(3, 4, 5, 6)
     lines = preview.picture(tasks).splitlines()

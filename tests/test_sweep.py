@@ -86,6 +86,7 @@ def test_killed_broken_mended_and_changed(folder, root):
     assert re.search(r"blocked +a_lrn_256-dense\n", done.stdout)
     assert "3 done, 1 failed, 1 blocked" in done.stdout
     assert f"1 failed:\n    a_lrn_256: {root}/logs/a_lrn_256.log\n" in done.stderr
+    assert "error: 1 of the tasks failed. The same command tries them again.\n" in done.stderr
     assert (root / "mini_a_256/result.json").read_text() == a_result
     assert starts(root, "a_256") == starts(root, "b_256-dense") == 1
     evaluation = json.loads((root / "mini_b_256/eval/val-dense-64_73_82.json").read_text())
@@ -107,6 +108,14 @@ def test_killed_broken_mended_and_changed(folder, root):
     shown = call(small(folder, root, "--runs=b_256", "--dry_run"))
     assert re.findall(r"(\S+) +configs/\S+ .*; is done", shown.stdout) == ["a_256", "b_256"]
 
+    # Nor is a run that started from an earlier one.
+    time.sleep(0.01)
+    os.utime(root / "mini_a_256/result.json")
+    done = call(small(folder, root, "--runs=b_256"))
+    assert done.returncode == 2
+    assert "a_256 was trained again since, which this run starts from" in done.stderr
+    os.utime(root / "mini_b_256/result.json")
+
     # Another config is refused before anything runs.
     done = call([*small(folder, root, "--runs=b_256"), "--config.momentum=0.5"])
     assert done.returncode == 2
@@ -125,8 +134,10 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
     metrics = tmp_path / "mini_a_256/metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text(), process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
+    assert "failed" not in output
+    assert output.endswith("  waits   a_256\n2 waits\n")
     assert "Stopped; what ran has saved, and the same command goes on." in errors
     assert "Stopped and saved at step" in (tmp_path / "logs/a_256.log").read_text()
 
@@ -140,7 +151,9 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
         (["--runs=vgg16"], "--runs names no run: vgg16. Choose from a_256, "),
         (["--tables=3", "x"], "Unknown arguments: x. Behind -- stand --config.KEY=VALUE alone."),
         (["--tables=3", "--", "--config.no_key=1"], "The config has no key"),
-        (["--tables=3", "--", "--config.net=F"], "Unknown net 'F'."),
+        (["--tables=3", "--data=photos.zip"], "--data=photos.zip is no folder. Give the folder"),
+        (["--tables=3", "--", "--config.seed=1"], "seed is the sweep's own"),
+        (["--tables=3", "--", "--config.crop_px=65"], "crop_px"),
     ],
 )
 def test_bad_input(tmp_path, args, message):

@@ -11,6 +11,7 @@ import urllib.parse
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 from small_runs import ROOT, environment
 
 from launch import estimates, graph, markdown, page, paper, plots, publish, report, results
@@ -61,8 +62,7 @@ def _evaluate(sweep, run, method, q, seed, *, split="validation", values=None, *
 
 def _train(sweep, run, seed, **result):
     workdir = sweep.workdir(run, seed)
-    c = chain.load_config(workdir.name)[1]
-    config.save(c, workdir)
+    config.save(graph.train_config(sweep, run, seed), workdir)
     (workdir / "checkpoints" / "7").mkdir(parents=True, exist_ok=True)
     last = {"epoch": 74, "top1_error": 31.25, "top5_error": 11.5}
     (workdir / "result.json").write_text(json.dumps({"last": last} | result))
@@ -107,7 +107,7 @@ def _cells(text):
 
 
 def _written(root):
-    return [path.read_text(encoding="utf-8") for path in publish.write(root)]
+    return [path.read_text(encoding="utf-8") for path in publish.write(Sweep.load(root))]
 
 
 # Numbers.
@@ -377,7 +377,7 @@ def test_other_images_and_classes_are_refused(tmp_path, changed, what, seed):
         _train(sweep, "a_lrn_256", 0)
     _evaluate(sweep, ("a_lrn_256", "a_256")[seed], "dense", 256, seed, **changed)
     with pytest.raises(UserError, match=rf"{what} .*differ.*Evaluate both on the same"):
-        publish.write(tmp_path)
+        publish.write(Sweep.load(tmp_path))
     assert not (tmp_path / "tables.md").exists()
 
 
@@ -386,7 +386,19 @@ def test_images_without_labels_are_refused_as_validation(tmp_path):
     _train(sweep, "a_256", 0)
     _evaluate(sweep, "a_256", "dense", 256, 0, labels=np.full(N, -1, np.int32))
     with pytest.raises(UserError, match=r"without labels .*--test_split"):
-        publish.write(tmp_path)
+        publish.write(Sweep.load(tmp_path))
+
+
+def test_runs_of_another_config_are_left_out(tmp_path):
+    sweep = _sweep(tmp_path, runs=("a_256", "a_lrn_256"))
+    c = ConfigDict(graph.train_config(sweep, "a_lrn_256", 0).to_dict())
+    c.num_epochs = 3
+    config.save(c, sweep.workdir("a_lrn_256", 0))
+    text, _ = _written(tmp_path)
+    assert _cells(text)["A/256/256"][1] != ""
+    assert _cells(text)["A-LRN/256/256"][1] == ""
+    reason = "a_lrn_256: trained otherwise than this sweep's (num_epochs: 3 there, 74 now)"
+    assert f"- {reason}\n" in text
 
 
 def test_seeds_may_hold_out_images_of_their_own(tmp_path):

@@ -59,7 +59,7 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
             "JAX_COORDINATOR_ADDRESS is set, but neither JAX_NUM_PROCESSES and JAX_PROCESS_ID nor "
             "a launcher say which process this is. Set these, or unset it for a single process."
         )
-    return {} if _on_tpu_machine(environment) else None
+    return {} if on_tpu_machine(environment) else None
 
 
 def _numbers(count: str, index: str, names: tuple[str, str]) -> tuple[int, int]:
@@ -103,7 +103,8 @@ def _all_devices(environment: Mapping[str, str]) -> dict[str, Any]:
     return {} if environment.get("JAX_LOCAL_DEVICE_IDS") else {"local_device_ids": []}
 
 
-def _on_tpu_machine(environment: Mapping[str, str]) -> bool:
+def on_tpu_machine(environment: Mapping[str, str]) -> bool:
+    """Tells whether JAX will find a TPU here, without asking it, which would take hold of it."""
     wanted = environment.get("JAX_PLATFORMS", "")
     return (
         (not wanted or "tpu" in wanted)
