@@ -82,9 +82,7 @@ def get_config() -> ConfigDict:
     c.eval.batch_size = 256  # Images of the validation after each epoch, over all devices.
 
     # What changes the memory, the time and the rounding of a step, and nothing else.
-    # Devices that share the FC layers' kernels, a divisor of their number: see
-    # `python -m vgg_jax.describe --net=D --mesh=1,8`.
-    c.model_parallel = 1
+    c.model_parallel = 1  # Devices that share the FC kernels; divides the number of all (README).
     c.micro_batches = 1  # Parts of a device's batch that follow one another.
     c.remat = False  # Activations of a block computed again on the way back instead of kept.
     # For runs on GPUs that resume to the bit; slower. CPUs and TPUs need nothing.

@@ -50,7 +50,9 @@ def get_config(name: str = "") -> ConfigDict:
     c.data.num_workers = 0
 
     c.batch_size = 32
-    c.num_epochs = 10 if c.init_from != "none" and c.init_layers == "all" else 30
+    c.num_epochs = 30  # Less where another net has gone before: 15, and of a whole one 8.
+    if c.init_from != "none":
+        c.num_epochs = 8 if c.init_layers == "all" else 15
     c.eval.batch_size = 100
     c.checkpoint_every_steps = 500
     return c

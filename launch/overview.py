@@ -46,10 +46,13 @@ class Overview:
         changed = [job for name, job in self._jobs.items() if job.state is not self._shown[name]]
         if changed:
             self._draw([])
+        blocked = [job.task.name for job in changed if job.state.value == "blocked"]
         changed.sort(key=lambda job: job.state.value == "runs")  # After what made room for them.
         for job in changed:
             name = job.task.name
             self._shown[name] = job.state
+            if name in blocked:
+                continue
             about = {
                 "runs": f"on {', '.join(job.devices)}" if job.devices else "",
                 "done": f"in {_time(job.ended_s - job.began_s)}",
@@ -57,6 +60,8 @@ class Overview:
             }.get(job.state.value, "")
             passed = _time(time.monotonic() - self._began_s)
             print(f"{passed:>8}  {job.state.value:<8}{name:<24}  {about}".rstrip(), flush=True)
+        if blocked:
+            print(f"{'':10}blocked {', '.join(blocked)}", flush=True)
 
     def _running(self) -> list[str]:
         lines = [self._counts()]

@@ -80,14 +80,19 @@ def run(
       UserError: Another sweep is at work there.
       StoppedError: A signal asked it to stop; the runs have saved.
     """
-    with _locked(sweep.here / ".sweep.lock") as lock_fd:
+    with locked(sweep.here) as lock_fd:
         return _Scheduler(tasks, devices, command, lock_fd).run()
 
 
 @contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+def locked(folder: pathlib.Path) -> Iterator[int]:
+    """Holds a sweep's folder for this process and those that inherit the file descriptor it gives.
+
+    Raises:
+      UserError: Another sweep is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".sweep.lock").open("w") as file:
         until_s = time.monotonic() + WAIT_S
         while True:
             try:
@@ -96,7 +101,7 @@ def _locked(path: pathlib.Path) -> Iterator[int]:
             except BlockingIOError as error:
                 if time.monotonic() > until_s:
                     raise UserError(
-                        f"Another sweep is at work in {path.parent}, or a run that it left behind. "
+                        f"Another sweep is at work in {folder}, or a run that it left behind. "
                         "Wait until it has ended, or choose another --root."
                     ) from error
             time.sleep(0.5)

@@ -1,24 +1,53 @@
 """A cluster: each task a Slurm job that waits for others, and goes on after a preemption.
 
-A job that is preempted or meets its time limit has saved; the run goes on when Slurm starts it
-again, on any number of nodes.
+What is submitted is asked of Slurm alone, by jobs' names: it takes the number of a job that it has
+forgotten for one that ended well. How a run ended, its workdir says.
 """
 
-import getpass
-import json
+import dataclasses
+import hashlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from launch import state
+from launch import overview, scheduler, state
 from launch.graph import Sweep, Task
 from vgg_jax import files
 from vgg_jax.errors import UserError
 
+_SCRIPT = """\
+#!/bin/bash
+#SBATCH --nodes={nodes}
+#SBATCH --ntasks-per-node=1
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=TERM@120
+
+echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${{SLURM_RESTART_COUNT:-0}} + 1))"
+export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${{TQDM_MININTERVAL:-5}}"
+# Since 22.05 srun doesn't take over --cpus-per-task.
+srun --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} \\
+    {command}
+status=$?
+if {done}; then exit 0; fi
+if [ $status != 0 ] && [ $status != 143 ]; then exit $status; fi
+# Stopped, but not by scancel or scontrol requeue, which end this shell too. A trap would keep it
+# alive, and a job that then queues itself again can't be cancelled.
+scontrol requeue "$SLURM_JOB_ID"
+exit 75
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    number: str
+    state: str  # PENDING, RUNNING, COMPLETING, ...
+    reason: str  # Why it is pending.
+
 
 def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> None:
-    """Submits what is missing and not submitted yet; prints each job.
+    """Submits what is neither done nor in Slurm's queue; prints how each task stands.
 
     Args:
       sweep: Whose tasks they are.
@@ -27,74 +56,111 @@ def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> Non
       options: More of sbatch's, as on its command line.
 
     Raises:
-      UserError: Slurm isn't there, or refuses a job.
+      UserError: Slurm isn't there or refuses a job, or another sweep is at work there.
     """
-    folder = sweep.here / "slurm"
-    (folder / "logs").mkdir(parents=True, exist_ok=True)
-    (sweep.here / "logs").mkdir(exist_ok=True)
-    known_file = folder / "jobs.json"
-    known: dict[str, str] = json.loads(known_file.read_text()) if known_file.exists() else {}
-    queued, done = _queued(), state.done(tasks)
-    ids = {name: job for name, job in known.items() if job in queued}
-    for task in tasks:
-        if task.name in done:
-            print(f"done     {task.name}")
-            continue
-        if task.name not in ids:
-            script = folder / f"{_job_name(task)}.sbatch"
-            files.write_text(script, batch_script(task, nodes, options))
-            waits = [ids[name] for name in task.waits_for if name not in done]
-            ids[task.name] = _call(*_sbatch(waits), str(script)).strip().partition(";")[0]
-            # After each: should a later one be refused, these are known.
-            files.write_text(known_file, json.dumps(ids, indent=2) + "\n")
-        print(f"{ids[task.name]:<9}{task.name}  {task.log}", flush=True)
+    more, by_name = _split(options), {task.name: task for task in tasks}
+    with scheduler.locked(sweep.here):
+        # In this order: what ends in between is done.
+        jobs, done = _queued(), state.done(tasks)
+        (sweep.here / "slurm").mkdir(exist_ok=True)
+        (sweep.here / "logs").mkdir(exist_ok=True)
+        numbers: dict[str, str] = {}
+        submitted: set[str] = set()
+        for task in tasks:
+            job = jobs.get(_job_name(sweep, task))
+            if task.name in done:
+                _print("done", task)
+                continue
+            if job and job.state == "PENDING" and submitted & {*task.waits_for}:
+                # It waits for a job that has failed, of which Slurm has yet to take notice.
+                _call("scancel", "--quiet", job.number)
+                job = None
+            if job:
+                numbers[task.name] = job.number
+                waits = job.state == "PENDING"
+                about = job.reason if waits else task.log
+                _print("waits" if waits else "runs", task, f"job {job.number}, {about}")
+                continue
+            if task.log.exists() and not task.result.exists():
+                _print("failed", task, f"see {task.log}: {overview.tail(task.log)}")
+            files.write_text(_script_file(sweep, task), batch_script(task, by_name, nodes))
+            after = [numbers[name] for name in task.waits_for if name not in done]
+            printed = _call(*_sbatch(sweep, task, after, more))
+            numbers[task.name] = printed.strip().partition(";")[0]  # ;CLUSTER may follow.
+            submitted.add(task.name)
+            _print("submitted", task, f"job {numbers[task.name]}")
     print(f"\nWhen they are done: python -m launch.tables --root={sweep.root}")
 
 
 def preview(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> str:
-    """Returns the sbatch commands and the scripts that `submit` would run and write."""
+    """Returns the sbatch commands and the scripts that `submit` would run and write.
+
+    Raises:
+      UserError: The options are no shell words.
+    """
+    more, by_name = _split(options), {task.name: task for task in tasks}
     parts = []
     for task in tasks:
-        command = shlex.join(_sbatch([f"ID_OF({name})" for name in task.waits_for]))
-        script = sweep.here / "slurm" / f"{_job_name(task)}.sbatch"
-        parts.append(f"$ {command} {script}\n{batch_script(task, nodes, options)}")
+        command = _sbatch(sweep, task, [f"ID_OF({name})" for name in task.waits_for], more)
+        parts.append(f"$ {shlex.join(command)}\n{batch_script(task, by_name, nodes)}")
     return "\n".join(parts)
 
 
-def batch_script(task: Task, nodes: int, options: str) -> str:
-    """Returns the script of a job."""
-    on = ["--nodes=1"] if task.kind == "fuse" else [f"--nodes={nodes}"]
-    directives = [
-        f"--job-name={_job_name(task)}",
-        *on,
-        "--ntasks-per-node=1",
-        f"--output={shlex.quote(str(task.log))}",
-        "--open-mode=append",
-        "--requeue",
-        "--signal=TERM@120",  # Seconds before the time limit: it saves.
-        *shlex.split(options),
-    ]
+def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
+    """Returns the script of a job, which ends well only once its task is done.
+
+    Args:
+      task: What it does.
+      by_name: All tasks by their names.
+      nodes: For training and evaluation: one process on each, with all its GPUs.
+    """
     result = shlex.quote(str(task.result))
-    lines = ["#!/bin/bash", *(f"#SBATCH {directive}" for directive in directives), ""]
-    command = shlex.join([sys.executable, *task.arguments])
-    if task.kind == "fuse":
-        return "\n".join([*lines, command, ""])
-    lines += [
-        f"srun --kill-on-bad-exit=1 {command} || exit",
-        "# Stopped before its end, it has saved, and goes on when Slurm starts this job again.",
-        f'if [ ! -e {result} ]; then scontrol requeue "$SLURM_JOB_ID"; sleep 60; exit 1; fi',
-        "",
+    # Of an evaluation or a fusion an older result may lie there; see `state`.
+    sources = [] if task.kind == "train" else [by_name[name].result for name in task.waits_for]
+    newer = [f"[ {result} -nt {shlex.quote(str(source))} ]" for source in sources]
+    return _SCRIPT.format(
+        nodes=1 if task.kind == "fuse" else nodes,
+        command=shlex.join([sys.executable, *task.arguments]),
+        done=" && ".join(newer or [f"[ -e {result} ]"]),
+    )
+
+
+def _split(options: str) -> list[str]:
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        raise UserError(f"--sbatch={options} are no words of a shell: {error}.") from error
+
+
+def _sbatch(sweep: Sweep, task: Task, after: Iterable[str], options: Sequence[str]) -> list[str]:
+    numbers = ":".join(after)
+    return [
+        *("sbatch", "--parsable", *options),
+        f"--job-name={_job_name(sweep, task)}",
+        f"--output={str(task.log).replace('%', '%%')}",
+        *([f"--dependency=afterok:{numbers}", "--kill-on-invalid-dep=yes"] if numbers else []),
+        str(_script_file(sweep, task)),
     ]
-    return "\n".join(lines)
 
 
-def _sbatch(waits_for: Sequence[str]) -> list[str]:
-    after = [f"--dependency=afterok:{':'.join(waits_for)}"] if waits_for else []
-    return ["sbatch", "--parsable", *after, *(["--kill-on-invalid-dep=yes"] if after else [])]
+def _script_file(sweep: Sweep, task: Task) -> files.Path:
+    return sweep.here / "slurm" / f"{task.log.stem}.sbatch"
 
 
-def _queued() -> set[str]:
-    return {*_call("squeue", "--noheader", "--user", getpass.getuser(), "--format=%A").split()}
+def _job_name(sweep: Sweep, task: Task) -> str:
+    # Another root's jobs are others.
+    root = hashlib.sha256(str(sweep.here.resolve()).encode()).hexdigest()[:8]
+    return f"{task.log.stem}.{root}"
+
+
+def _queued() -> dict[str, _Job]:
+    lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j").splitlines()
+    fields = [line.split("|", 3) for line in lines]
+    return {name: _Job(number, state, reason) for number, state, reason, name in fields}
+
+
+def _print(state: str, task: Task, about: str = "") -> None:
+    print(f"{state:<10}{task.name:<24}  {about}".rstrip(), flush=True)
 
 
 def _call(*command: str) -> str:
@@ -108,7 +174,3 @@ def _call(*command: str) -> str:
     if done.returncode:
         raise UserError(f"{shlex.join(command)} failed: {done.stderr.strip()}")
     return done.stdout
-
-
-def _job_name(task: Task) -> str:
-    return task.name.replace("/", "-")

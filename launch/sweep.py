@@ -1,12 +1,13 @@
 """Makes the paper's tables: every run in the order of the chain, evaluations, fusions, the report.
 
     python -m launch.sweep --tables=3,4,5 --root=runs --backend=local
-    python -m launch.sweep --tables=3,4,5 --root=runs --backend=slurm --nodes=2
+    python -m launch.sweep --tables=3,4,5 --root=runs --backend=slurm --sbatch=--gpus-per-node=8
     python -m launch.sweep --tables=3,4,5,6 --root=runs/mini --mini   # an hour on two cores
     python -m launch.sweep --runs=e_multiscale --root=runs --dry_run  # one run and its chain
 
 What stands behind `--`, --config.KEY=VALUE, is given to every run. Run again, a sweep does what is
-missing. No device is touched here: each task is a process of its own.
+missing; with Slurm it submits that and shows the rest. No device is touched here: each task is a
+process of its own, or a job.
 """
 
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch import devices, graph, paper, preview, scheduler, sky, slurm, state
+from launch import devices, graph, paper, preview, publish, scheduler, sky, slurm, state
 from vgg_jax import commands, files
 from vgg_jax.errors import UserError
 
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> None:
         slurm.submit(sweep, tasks, _NODES.value, _SBATCH.value)
         return
     failed = _run(sweep, tasks)
+    print(*publish.write(sweep.root), sep="\n")
     if failed:
         logs = "".join(f"    {task.name}: {task.log}\n" for task in failed)
         raise UserError(f"{len(failed)} failed:\n{logs}The same command tries again.")

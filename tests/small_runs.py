@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -50,6 +51,40 @@ def run_module(module, *args, **more):
         check=False,
         env=environment(**more),
     )
+
+
+def start_processes(count, devices, *args, command=COMMAND, **more):
+    """Starts several processes that are one job, each with so many devices.
+
+    An argument that is a function of the process's number gives each its own; `more` joins their
+    environment.
+    """
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+    return [
+        subprocess.Popen(
+            [*command, *(str(arg(i) if callable(arg) else arg) for arg in args)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(
+                XLA_FLAGS=f"--xla_force_host_platform_device_count={devices} {XLA_FLAGS}",
+                JAX_COORDINATOR_ADDRESS=address,
+                JAX_NUM_PROCESSES=str(count),
+                JAX_PROCESS_ID=str(i),
+                **more,
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+def ends(processes, timeout_s=240):
+    """Waits for processes; returns the status, output and errors of each."""
+    texts = [process.communicate(timeout=timeout_s) for process in processes]
+    return [(p.returncode, *text) for p, text in zip(processes, texts, strict=True)]
 
 
 def fill(root, files):

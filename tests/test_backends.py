@@ -1,5 +1,6 @@
 """What `launch.sweep --dry_run` prints for clusters and clouds."""
 
+import re
 import subprocess
 import sys
 
@@ -30,44 +31,58 @@ def test_slurm(tmp_path):
         *("--runs=b_256", f"--root={root}", "--mini", "--backend=slurm", "--nodes=2"),
         "--sbatch=--gpus-per-node=8 --time=1-0",
     )
-    train, _, evaluate = text.split("$ sbatch ")[1:]
-    assert train.splitlines() == [
-        f"--parsable {root}/slurm/a_256.sbatch",
+    train, _, evaluate = (part.partition("\n") for part in text.split("$ sbatch ")[1:])
+    name = re.fullmatch(
+        "--parsable --gpus-per-node=8 --time=1-0 (--job-name=a_256.[0-9a-f]{8}) "
+        rf"'--output={root}/logs/a_256.log' '{root}/slurm/a_256.sbatch'",
+        train[0],
+    )[1]
+    assert train[2].splitlines() == [
         "#!/bin/bash",
-        "#SBATCH --job-name=a_256",
         "#SBATCH --nodes=2",
         "#SBATCH --ntasks-per-node=1",
-        f"#SBATCH --output='{root}/logs/a_256.log'",
-        "#SBATCH --open-mode=append",
         "#SBATCH --requeue",
+        "#SBATCH --open-mode=append",
         "#SBATCH --signal=TERM@120",
-        "#SBATCH --gpus-per-node=8",
-        "#SBATCH --time=1-0",
         "",
-        f"srun --kill-on-bad-exit=1 {sys.executable} -m vgg_jax.main "
-        f"--config=configs/mini.py:a_256 '--workdir={root}/mini_a_256' --config.eval.method=none "
-        "|| exit",
-        "# Stopped before its end, it has saved, and goes on when Slurm starts this job again.",
-        f"if [ ! -e '{root}/mini_a_256/result.json' ]; then "
-        'scontrol requeue "$SLURM_JOB_ID"; sleep 60; exit 1; fi',
+        'echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"',
+        'export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${TQDM_MININTERVAL:-5}"',
+        "# Since 22.05 srun doesn't take over --cpus-per-task.",
+        "srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \\",
+        f"    {sys.executable} -m vgg_jax.main --config=configs/mini.py:a_256 "
+        f"'--workdir={root}/mini_a_256' --config.eval.method=none",
+        "status=$?",
+        f"if [ -e '{root}/mini_a_256/result.json' ]; then exit 0; fi",
+        "if [ $status != 0 ] && [ $status != 143 ]; then exit $status; fi",
+        "# Stopped, but not by scancel or scontrol requeue, which end this shell too. A trap would "
+        "keep it",
+        "# alive, and a job that then queues itself again can't be cancelled.",
+        'scontrol requeue "$SLURM_JOB_ID"',
+        "exit 75",
         "",
     ]
-    assert is_bash(train.partition("\n")[2])
-    assert evaluate.startswith(
-        f"--parsable '--dependency=afterok:ID_OF(b_256)' --kill-on-invalid-dep=yes {root}/slurm/"
-    )
-    assert "--mode=eval --config.eval.method=dense --config.eval.scales=64,73,82" in evaluate
+    assert "'--dependency=afterok:ID_OF(b_256)' --kill-on-invalid-dep=yes" in evaluate[0]
+    assert "--mode=eval --config.eval.method=dense --config.eval.scales=64,73,82" in evaluate[2]
+    eval_result = f"{root}/mini_b_256/eval/validation-dense-64_73_82.json"
+    assert f"if [ '{eval_result}' -nt '{root}/mini_b_256/result.json' ]; then" in evaluate[2]
+    for _, _, script in (train, evaluate):
+        assert is_bash(script)
+
+    # Another folder's jobs have other names.
+    other = preview("--runs=b_256", f"--root={tmp_path}", "--mini", "--backend=slurm")
+    assert "--job-name=a_256." in other
+    assert name not in other
 
 
 def test_a_fusion_is_a_slurm_job_of_one_node(tmp_path):
     text = preview("--tables=6", f"--root={tmp_path}", "--backend=slurm", "--nodes=4")
-    both = text.split("$ sbatch ")[-1]
-    assert both.startswith(
-        "--parsable '--dependency=afterok:ID_OF(d_multiscale-dense):ID_OF(d_multiscale-multicrop)"
+    both, _, script = text.split("$ sbatch ")[-1].partition("\n")
+    assert (
+        "'--dependency=afterok:ID_OF(d_multiscale-dense):ID_OF(d_multiscale-multicrop)"
         ":ID_OF(e_multiscale-dense):ID_OF(e_multiscale-multicrop)' --kill-on-invalid-dep=yes"
-    )
-    assert "--nodes=1\n" in both
-    assert "srun" not in both
+    ) in both
+    assert "--nodes=1\n" in script
+    assert script.count(" -nt ") == 4
 
 
 def jobs(text):
@@ -147,6 +162,7 @@ def test_machines_with_gpus():
         (["--nodes=2"], "--nodes is of --backend=slurm and sky."),
         (["--sbatch=-p x", "--backend=sky"], "--sbatch is of --backend=slurm."),
         (["--accelerator=A100", "--backend=slurm"], "--accelerator is of --backend=sky."),
+        (["--sbatch=--comment='x", "--backend=slurm", "--dry_run"], "are no words of a shell: No"),
         (["--root=gs://b/x"], "--backend=local needs a --root on a disk, not gs://b/x."),
         (["--backend=sky", "--accelerator=A100"], "jobs in a cloud don't see it"),
         (["--backend=sky", "--root=gs://b/x"], "--backend=sky needs --accelerator"),

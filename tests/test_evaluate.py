@@ -6,9 +6,7 @@ import fcntl
 import json
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -347,44 +345,8 @@ def test_interrupted_it_goes_on(many, workdir, uninterrupted, how):
     assert not parts.exists()
 
 
-TWO_PROCESSES = """
-import runpy, sys
-import jax
-address, index, count, *sys.argv = sys.argv[1:]
-jax.distributed.initialize(address, int(count), int(index))
-sys.argv.insert(0, "main")
-runpy.run_module("vgg_jax.main", run_name="__main__")
-"""
-
-
-def free_address():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{s.getsockname()[1]}"
-
-
-def end_processes(count, devices, *args):
-    """Runs several processes that are one job; returns the status, output and errors of each."""
-    address = free_address()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", TWO_PROCESSES, address, str(i), str(count), *map(str, args)],
-            cwd=small_runs.ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=small_runs.environment(
-                XLA_FLAGS=f"--xla_force_host_platform_device_count={devices} {small_runs.XLA_FLAGS}"
-            ),
-        )
-        for i in range(count)
-    ]
-    outputs = [process.communicate(timeout=240) for process in processes]
-    return [(p.returncode, *texts) for p, texts in zip(processes, outputs, strict=True)]
-
-
 def run_processes(count, devices, *args):
-    ends = end_processes(count, devices, *args)
+    ends = small_runs.ends(small_runs.start_processes(count, devices, *args))
     assert [status for status, _, _ in ends] == [0] * count, ends
     # Gloo, which connects them, says so on stdout.
     return [[line for line in output.splitlines() if "Gloo" not in line] for _, output, _ in ends]
@@ -415,10 +377,15 @@ def test_an_error_of_the_first_process_ends_the_others(folder, workdir):
     (workdir / "eval").mkdir()
     with (workdir / "eval/.val-dense-lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        ends = end_processes(2, 1, *small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    assert [status for status, _, _ in ends] == [2, 2]
-    assert "Another evaluation of that method writes to" in ends[0][2]
-    assert "The first process has ended; it says why." in ends[1][2]
+        processes = small_runs.start_processes(
+            2, 1, *small_runs.one_epoch(folder, workdir, "--mode=eval")
+        )
+        first, second = small_runs.ends(processes)
+    assert [first[0], second[0]] == [2, 2]
+    assert "Another evaluation of that method writes to" in first[2]
+    assert second[2].startswith("\nerror: Process 0 on ")
+    assert second[2].count("\n") == 2
+    assert "has ended: Another evaluation of that method writes to" in second[2]
 
 
 def test_the_runs_config_is_not_changed(folder, workdir, run_main):

@@ -184,6 +184,23 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
     assert "top-1 error" in _fused(runs, "dense", (64, 73), None, tmp_path / "out")
 
 
+def test_what_a_fusion_lacks_is_said_by_method(runs):
+    d = runs[0]
+    lacking = {"method": "both", "scales": (64, 73), "split": "validation"}
+    assert fusion.missing(d, **lacking) == [
+        "dense at Q = 64, 73: not there",
+        "multicrop at Q = 64, 73: not there",
+    ]
+    _evaluate_all(runs)
+    assert fusion.missing(d, **lacking) == []
+    (d / "checkpoints" / "7").mkdir(parents=True)
+    _evaluate(d, "dense", 64)
+    assert fusion.missing(d, **lacking) == [
+        "dense at Q = 73: of step None, the last checkpoint of step 7",
+        "multicrop at Q = 64, 73: of step None, the last checkpoint of step 7",
+    ]
+
+
 def test_a_variants_commands_make_it(runs, tmp_path):
     _evaluate_all(runs)
     with pytest.raises(UserError) as caught:

@@ -197,6 +197,22 @@ def test_another_run_is_refused_but_housekeeping_is_not(folder, tmp_path, run_ma
     run_main(*arguments(folder, tmp_path, "a_256", "--config.log_every_steps=7"))
 
 
+def test_a_run_goes_on_on_another_mesh(folder, tmp_path, run_main, capsys):
+    run = arguments(folder, tmp_path, "a_256", "--config.num_epochs=2", "--config.dtype=float32")
+    with pytest.raises(UserError, match="model_parallel to 1 or 2 or 4 or 8"):
+        run_main(*run, "--config.model_parallel=3")
+    run_main(*run, "--config.model_parallel=8")
+    whole = last_params(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoints" / "4")
+    (tmp_path / "result.json").unlink()
+    run_main(*run, "--config.model_parallel=2")
+    assert "goes on at step 2" in capsys.readouterr().out
+    for ours, theirs in zip(
+        jax.tree.leaves(last_params(tmp_path)), jax.tree.leaves(whole), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize("more", [[], ["--config.log_every_steps=100"]])
 def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main, more):
     overflow = ("--config.learning_rate=1e30", "--config.num_epochs=3", *more)

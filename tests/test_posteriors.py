@@ -89,6 +89,16 @@ DAMAGE = {
 }
 
 
+def test_what_made_a_file_is_read_without_its_values(tmp_path):
+    path = tmp_path / "it.npz"
+    made = _made()
+    made.save(path)
+    assert posteriors.load_made_by(path) == posteriors.load(path).made_by
+    _cut(path, 0.5)
+    with pytest.raises(UserError, match="no whole file of posteriors"):
+        posteriors.load_made_by(path)
+
+
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / "it.npz"

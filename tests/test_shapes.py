@@ -1,7 +1,11 @@
 """The embedded data set is deterministic, balanced and widely varied."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from small_runs import ROOT
 
 from vgg_jax import shapes
 
@@ -81,3 +85,19 @@ def test_the_builder_yields_every_image_once_as_jpeg():
     assert example["label"] == 3
     assert example["file_name"] == "validation_00013.jpg"
     assert example["image"].read(2) == b"\xff\xd8"
+
+
+def test_of_two_processes_one_renders(tmp_path):
+    code = (
+        "from vgg_jax import sources; "
+        f"print(len(sources.open_val_source('shapes', '', train_split='train', val_split='', "
+        f"cache_dir={str(tmp_path)!r})))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(output.count("Rendering") for output in outputs) == [0, 1]
+    assert all(output.endswith("500\n") for output in outputs)

@@ -1,151 +1,22 @@
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from small_steps import BATCH, MEAN, narrow_net, random_batch, run_steps
 
-from vgg_jax import architectures, augment, optim, parallel, sharding, step, traffic
+from vgg_jax import architectures, augment, optim, step
 from vgg_jax.model import VGG, init_params
-
-BATCH = 32  # 8 devices x 4 micro-batches.
-MEAN = np.array([120.0, 110.0, 100.0], np.float32)
 
 
 @pytest.fixture(scope="module")
 def model():
-    return VGG("A", num_classes=7, width=1 / 16, crop_px=32)
+    return narrow_net()
 
 
 @pytest.fixture(scope="module")
 def batch():
-    rng = np.random.default_rng(0)
-    return {
-        "image": rng.integers(0, 256, (BATCH, 32, 32, 3), np.uint8),
-        "label": rng.integers(0, 7, BATCH, np.int32),
-    }
-
-
-def run_steps(
-    model, batch, mesh=(1, 1), num_steps=3, micro_batches=1, trained_layers="all", rate=0.01
-):
-    data, model_parallel = mesh
-    mesh = sharding.make_mesh(jax.devices()[: data * model_parallel], model_parallel=model_parallel)
-    optimiser = optim.sgd(0.9, 5e-4, trained_layers)
-    train_step = compiled(model, optimiser, mesh, micro_batches, trained_layers)
-    state = step.init_state(init_params(model, jax.random.key(0)), optimiser)
-    state = sharding.put_state(state, mesh)
-    batch = sharding.put_batch(batch, sharding.split_batch(mesh))
-    losses = []
-    for _ in range(num_steps):
-        state, metrics = train_step(state, batch, np.float32(rate))
-        losses.append(float(metrics["loss"]))
-    return state, losses
-
-
-def compiled(model, optimiser, mesh, micro_batches=1, trained_layers="all"):
-    return parallel.train_step(
-        model,
-        optimiser,
-        mesh,
-        seed=1,
-        mean_rgb=MEAN,
-        input_scale=1 / 70,
-        colour_shift=0.1,
-        micro_batches=micro_batches,
-        trained_layers=trained_layers,
-    )
-
-
-def assert_equal(ours, theirs, tolerance):
-    """Compares states and losses."""
-    np.testing.assert_allclose(ours[1], theirs[1], rtol=tolerance)
-    for a, b in zip(jax.tree.leaves(ours[0]), jax.tree.leaves(theirs[0]), strict=True):
-        np.testing.assert_allclose(a, b, atol=tolerance)
-
-
-@pytest.fixture(scope="module")
-def single(model, batch):
-    with jax.default_matmul_precision("highest"):
-        return run_steps(model, batch)
-
-
-@pytest.mark.parametrize(
-    ("mesh", "micro_batches"),
-    [((8, 1), 1), ((1, 1), 2), ((1, 1), 4), ((8, 1), 2), ((8, 1), 4), ((2, 4), 2), ((1, 8), 4)],
-)
-def test_devices_and_micro_batches_agree_with_dropout_and_colour_shift(
-    model, batch, single, mesh, micro_batches
-):
-    with jax.default_matmul_precision("highest"):
-        ours = run_steps(model, batch, mesh, micro_batches=micro_batches)
-    assert_equal(ours, single, 1e-6)
-    for leaf in jax.tree.leaves(ours[0].params):
-        assert len(leaf.sharding.device_set) == math.prod(mesh)
-
-
-@pytest.fixture(scope="module")
-def single_for_20_steps(model, batch):
-    with jax.default_matmul_precision("highest"):
-        return run_steps(model, batch, num_steps=20, rate=0.02)
-
-
-@pytest.mark.parametrize("mesh", [(8, 1), (4, 2), (2, 4), (1, 8)])
-def test_meshes_equal_one_device_over_20_steps(model, batch, single_for_20_steps, mesh):
-    with jax.default_matmul_precision("highest"):
-        ours = run_steps(model, batch, mesh, num_steps=20, rate=0.02)
-    assert_equal(ours, single_for_20_steps, 1e-5)
-    assert ours[1][-1] < 0.9 * ours[1][0]  # It has learnt something.
-    for tree in (ours[0].params, ours[0].opt_state[-1].trace):
-        parts = {
-            name: layer["kernel"].addressable_shards[0].data.size for name, layer in tree.items()
-        }
-        for name, size in parts.items():
-            shared_by = mesh[1] if name.startswith("fc") else 1
-            assert size * shared_by == tree[name]["kernel"].size
-
-
-@pytest.mark.parametrize("setting", [{"trained_layers": "fc"}, {"remat": True}, {"classes": 101}])
-def test_a_mesh_equals_one_device_in_other_settings(model, batch, setting):
-    """101 classes don't divide over the devices."""
-    remat, classes = setting.pop("remat", False), setting.pop("classes", 7)
-    model = model.clone(remat=remat, num_classes=classes)
-    with jax.default_matmul_precision("highest"):
-        assert_equal(
-            run_steps(model, batch, (2, 4), **setting), run_steps(model, batch, **setting), 1e-6
-        )
-
-
-@pytest.mark.parametrize("mesh", [(8, 1), (2, 4)])
-def test_validation_agrees(model, batch, mesh):
-    """With parameters that lie as they do in training."""
-    mesh = sharding.make_mesh(jax.devices(), model_parallel=mesh[1])
-    state = step.init_state(init_params(model, jax.random.key(0)), optim.sgd(0.9, 0.0))
-    batch = {**batch, "weight": (np.arange(BATCH) < 27).astype(np.float32)}
-    settings = {"mean_rgb": MEAN, "input_scale": 1 / 70}
-    expected = jax.jit(step.make_val_step(model, **settings))(state.params, batch)
-    metrics = parallel.val_step(model, mesh, **settings)(
-        sharding.put_state(state, mesh).params,
-        sharding.put_batch(batch, sharding.split_batch(mesh)),
-    )
-    for name, value in expected.items():
-        np.testing.assert_allclose(metrics[name], value, rtol=1e-6)
-
-
-@pytest.mark.parametrize("micro_batches", [1, 4])
-def test_micro_batches_move_no_image_between_devices(model, micro_batches):
-    """Each device's part of the batch is cut into parts where it lies."""
-    optimiser, mesh = optim.sgd(0.9, 5e-4), sharding.make_mesh()
-    images = jax.ShapeDtypeStruct((BATCH, 32, 32, 3), np.uint8)
-    labels = jax.ShapeDtypeStruct((BATCH,), np.int32)
-    lowered = compiled(model, optimiser, mesh, micro_batches).lower(
-        parallel.abstract_state(model, optimiser, mesh),
-        {"image": images, "label": labels},
-        np.float32(1),
-    )
-    kinds = {one.kind for one in traffic.collectives(lowered.compile().as_text())}
-    assert kinds == {"all-reduce"}
+    return random_batch()
 
 
 def test_the_fc_layers_alone_are_trained(model, batch):

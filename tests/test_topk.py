@@ -131,3 +131,23 @@ def test_no_rounding_of_the_parts_stops_the_draws():
     for n in range(1, 300):
         low, high = topk.difference_interval(*_pair(n, n // 3, n - n // 3, 0), resamples=2)
         assert -100 <= low <= high <= 100
+
+
+# Several nets in place of one.
+
+
+def test_nets_that_all_say_the_same_count_as_one():
+    a, b = _pair(600, 90, 60, 100)
+    of_three = topk.difference_interval(3 * a, 3 * b, tries=np.full(600, 3))
+    assert of_three == pytest.approx(topk.difference_interval(a, b), abs=1e-9)
+
+
+def test_images_that_more_nets_saw_weigh_more():
+    rng = np.random.default_rng(3)
+    tries = rng.integers(1, 4, 500)
+    a, b = rng.binomial(tries, 0.5), rng.binomial(tries, 0.4)
+    drawn = rng.integers(0, 500, (10_000, 500))
+    expected = np.percentile(
+        100 * (a - b)[drawn].sum(axis=1) / tries[drawn].sum(axis=1), [2.5, 97.5]
+    )
+    assert topk.difference_interval(a, b, tries=tries) == pytest.approx(expected, abs=0.4)

@@ -125,13 +125,14 @@ class Checkpoints:
         return self._read(step, run=ocp.args.JsonRestore()).run
 
     def restore(self, like: TrainState) -> TrainState:
-        """Reads the state of the last checkpoint, placed as `like` is."""
+        """Reads the state of the last checkpoint, placed as `like` is, but for the step."""
         restored = self._read(
             None,
             params=ocp.args.StandardRestore(_abstract(like.params)),
             opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
         )
-        counter = jax.device_put(jax.numpy.int32(self.last_step), like.step.sharding)
+        # Not put anywhere: from one device JAX can't then bring it to those of several processes.
+        counter = jax.numpy.int32(self.last_step)
         return TrainState(counter, restored.params, restored.opt_state)
 
     def restore_params(self, like: Any, step: int | None = None) -> Any:

@@ -6,18 +6,16 @@
     python -m vgg_jax.describe --net=D --mesh=1,8
 
 The third prints the memory of a training step instead: see `vgg_jax.memory_table`; the last what
-devices exchange in it: see `vgg_jax.traffic_table`. JAX is imported for the last alone, so that the
+devices exchange in it: see `vgg_jax.virtual_mesh`. JAX is imported for the last alone, so that the
 others answer at once.
 """
 
-import os
-import re
 import sys
 from collections.abc import Sequence
 
 from absl import app, flags
 
-from vgg_jax import architectures, memory, memory_table, tables
+from vgg_jax import architectures, memory, memory_table, tables, virtual_mesh
 from vgg_jax.architectures import Cost, Layer
 
 _KINDS = {"conv": "conv", "pool": "maxpool", "fc": "fc", "lrn": "LRN"}
@@ -227,12 +225,12 @@ def main(argv: Sequence[str]) -> int:
     of_a_step = {name: flags.FLAGS[name].value for name in ("dtype", "micro_batches", "remat")}
     batch, mesh = flags.FLAGS.batch, flags.FLAGS.mesh
     try:
+        if mesh is not None or batch is not None:
+            del setting["image_px"]  # Training has crops only.
         if mesh is not None:
-            del setting["image_px"]
-            print(_traffic(net, mesh, batch, **of_a_step, **setting))
+            print(virtual_mesh.traffic_table(net, mesh, batch, **setting, **of_a_step))
             return 0
         if batch is not None:
-            del setting["image_px"]  # Training has crops only.
             print(memory_table.table(net, batch, **setting, **of_a_step))
             return 0
         for name, value in of_a_step.items():
@@ -245,42 +243,6 @@ def main(argv: Sequence[str]) -> int:
         return _report(error)
     print(text, kernel_arithmetic(), sep="\n\n")
     return 0
-
-
-def _traffic(
-    net: str,
-    mesh: str,
-    batch: int | None,
-    *,
-    dtype: memory.DType | None,
-    micro_batches: int | None,
-    remat: bool | None,
-    **setting: int | float,
-) -> str:
-    match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", mesh)
-    if match is None:
-        raise ValueError(f"--mesh={mesh} must be DATA,MODEL, two numbers of devices: --mesh=1,8.")
-    data, model_parallel = map(int, match.groups())
-    if dtype == "bfloat16":
-        raise ValueError(
-            "--mesh shows float32: XLA for CPUs exchanges no bfloat16. Leave out --dtype=bfloat16."
-        )
-    # Both before JAX is imported.
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    devices = f"--xla_force_host_platform_device_count={data * model_parallel}"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {devices}"
-
-    from vgg_jax import traffic_table
-
-    return traffic_table.table(
-        net,
-        data,
-        model_parallel,
-        batch=256 if batch is None else batch,
-        micro_batches=1 if micro_batches is None else micro_batches,
-        remat=bool(remat),
-        **setting,
-    )
 
 
 def run() -> None:

@@ -118,18 +118,41 @@ def load(
     Raises:
       UserError: A file is damaged, or they don't belong together.
     """
-    loaded = {}
+    if missing(workdir, method, scales, split, variant):
+        return None
+    return posteriors.combine(
+        {
+            single: {q: posteriors.load(_path(workdir, split, single, q, variant)) for q in scales}
+            for single in config.METHODS[method]
+        }
+    )
+
+
+def missing(
+    workdir: Path, method: str, scales: Sequence[int], split: str, variant: str = ""
+) -> list[str]:
+    """Says which files `load` lacks, and why: its arguments. Nothing where it lacks none.
+
+    Raises:
+      UserError: A file is damaged.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
     for single in config.METHODS[method]:
         for q in scales:
-            path = summary.path(workdir, split, single, [q], variant=variant, suffix=".npz")
+            path = _path(workdir, split, single, q, variant)
             if not path.exists():
-                return None
-            part = posteriors.load(path)
-            is_of_last = part.made_by["checkpoint_step"] == chain.last_step(workdir)
-            if "best" not in variant and not is_of_last:
-                return None
-            loaded.setdefault(single, {})[q] = part
-    return posteriors.combine(loaded)
+                found.setdefault((single, "not there"), []).append(str(q))
+            elif "best" not in variant:
+                step = posteriors.load_made_by(path)["checkpoint_step"]
+                last = chain.last_step(workdir)
+                if step != last:
+                    why = f"of step {step}, the last checkpoint of step {last}"
+                    found.setdefault((single, why), []).append(str(q))
+    return [f"{single} at Q = {', '.join(qs)}: {why}" for (single, why), qs in found.items()]
+
+
+def _path(workdir: Path, split: str, method: str, q: int, variant: str) -> Path:
+    return summary.path(workdir, split, method, [q], variant=variant, suffix=".npz")
 
 
 def evaluation_command(

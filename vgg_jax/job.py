@@ -30,6 +30,7 @@ JOIN_S = 300  # Hosts may start minutes apart.
 # Until a silent peer counts as lost: killed peers were seen to be after nine tenths of it.
 HEARTBEAT_S = 40
 LEAVE_S = 5  # For the others to learn why one ends.
+LOOK_MS = 1000  # Between looks at Ctrl-C.
 _FOREVER_MS = 10 * 24 * 3600 * 1000
 
 _GO_ON = "The same command, on all of them, goes on from the last checkpoint."
@@ -56,12 +57,14 @@ class Job:
         Raises:
           UserError: They can't be met, as when the port is taken.
         """
+        _refuse_taken(arguments)
         who = "process {process_id} of {num_processes}" if arguments else "a TPU's host"
         self._words = LastWords(
             f"error: The processes of this job did not meet within {JOIN_S // 60} minutes; this is "
             f"{who.format(**arguments)}. Start all of them, with a coordinator address that each "
             "can reach."
         )
+        faulthandler.disable()  # absl's, which says nothing of why JAX ends a process.
         try:
             jax.distributed.initialize(
                 **arguments,
@@ -71,10 +74,12 @@ class Job:
             )
         except (ValueError, RuntimeError) as error:
             self._words.dismiss()
-            raise UserError(f"The processes of this job can't be joined: {error}") from error
+            raise UserError(
+                f"The processes of this job can't be joined: {error} JAX_NUM_PROCESSES=1 makes "
+                "this one a job of its own."
+            ) from error
         self.index, self.count = jax.process_index(), jax.process_count()
         self._words.change(_LOST)
-        faulthandler.disable()  # absl's, which says nothing of why JAX ends a process.
         self._client = ocp.multihost.get_jax_distributed_client()
         self._names = (f"vgg_jax/{number}" for number in itertools.count())
         self._looks = itertools.count(1)  # Of all requests to stop: JAX wants it to rise.
@@ -89,7 +94,12 @@ class Job:
             value = function()
             self._client.key_value_set_bytes(name, pickle.dumps(value))
             return value
-        return pickle.loads(self._client.blocking_key_value_get_bytes(name, _FOREVER_MS))
+        while True:
+            try:
+                return pickle.loads(self._client.blocking_key_value_get_bytes(name, LOOK_MS))
+            except jax.errors.JaxRuntimeError as error:
+                if "DEADLINE_EXCEEDED" not in str(error):
+                    raise
 
     def wait_for_all(self) -> None:
         """Returns when all processes have called it."""
@@ -141,15 +151,32 @@ class Job:
             self._exit(2)
 
     def _wait_to_end(self) -> None:
-        # The first process has the service, which the others need to learn why.
+        # The first process has the service: it must not go before the others have learned why.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._client.wait_at_barrier("vgg_jax/end", LEAVE_S * 1000)
+            jax.distributed.shutdown()
 
     def _exit(self, status: int) -> NoReturn:
         self._words.dismiss()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _refuse_taken(arguments: dict[str, Any]) -> None:
+    # JAX would share the port with the job that has it, and mix up the processes of both.
+    if arguments.get("process_id") != 0 or "coordinator_address" not in arguments:
+        return
+    address = arguments["coordinator_address"]
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", int(address.rpartition(":")[2])))
+        except OSError as error:
+            raise UserError(
+                f"The port of JAX_COORDINATOR_ADDRESS={address} can't be used here "
+                f"({error.strerror}). Choose another."
+            ) from error
 
 
 def is_lost(error: BaseException | None) -> bool:

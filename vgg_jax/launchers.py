@@ -15,9 +15,10 @@ _BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
     """Returns what to call `jax.distributed.initialize` with; None for a process of its own.
 
+    JAX_NUM_PROCESSES=1 says that it is one, whatever else is set. Otherwise
     JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID
-    come first; then Slurm, where the step has several tasks, as `srun` starts them: neither in a
-    batch script nor in the shell of an allocation would others come; then a TPU's own machine.
+    count; then Slurm, where the step has several tasks, as `srun` starts them: neither in a batch
+    script nor in the shell of an allocation would others come; then MPI; then a TPU's own machine.
 
     Args:
       environment: os.environ.
@@ -26,6 +27,8 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
       UserError: Variables are missing or impossible, or MPI has started several processes that
         would not find one another: each would train alone, in one workdir.
     """
+    if environment.get("JAX_NUM_PROCESSES") == "1":
+        return None
     if "JAX_NUM_PROCESSES" in environment or "JAX_PROCESS_ID" in environment:
         missing = [name for name in _BY_HAND if not environment.get(name)]
         if missing:
@@ -51,7 +54,7 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
                     "the first one's host and a free port, for them to find one another."
                 )
             return _explicit(environment, address, count, index)
-    if environment.get("JAX_COORDINATOR_ADDRESS"):
+    if environment.get("JAX_COORDINATOR_ADDRESS") and "SLURM_STEP_NUM_TASKS" not in environment:
         raise UserError(
             "JAX_COORDINATOR_ADDRESS is set, but neither JAX_NUM_PROCESSES and JAX_PROCESS_ID nor "
             "a launcher say which process this is. Set these, or unset it for a single process."
@@ -70,12 +73,10 @@ def _numbers(count: str, index: str, names: tuple[str, str]) -> tuple[int, int]:
 
 def _explicit(
     environment: Mapping[str, str], address: str, count: int, index: int
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise UserError(f"JAX_COORDINATOR_ADDRESS={address} is not HOST:PORT.")
-    if count == 1:
-        return None
     return {
         "coordinator_address": address,
         "num_processes": count,

@@ -4,12 +4,13 @@ One file holds what one run, method and Q made of every image of a split. Everyt
 arithmetic on these files, in NumPy alone.
 """
 
+import contextlib
 import dataclasses
 import json
 import time
 import uuid
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,15 +67,31 @@ def load(path: Path) -> Posteriors:
     Raises:
       UserError: It is damaged, or another kind of file.
     """
+    with _archive(path) as archive:
+        return Posteriors(
+            tuple(archive["names"].tolist()),
+            archive["labels"],
+            tuple(archive["class_names"].tolist()),
+            archive["values"],
+            json.loads(archive["made_by"].item()),
+        )
+
+
+def load_made_by(path: Path) -> dict[str, Any]:
+    """Reads what made a file, without its values, which of ImageNet's images are 200 MB.
+
+    Raises:
+      UserError: It is damaged, or another kind of file.
+    """
+    with _archive(path) as archive:
+        return json.loads(archive["made_by"].item())
+
+
+@contextlib.contextmanager
+def _archive(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as archive:
-            return Posteriors(
-                tuple(archive["names"].tolist()),
-                archive["labels"],
-                tuple(archive["class_names"].tolist()),
-                archive["values"],
-                json.loads(archive["made_by"].item()),
-            )
+            yield archive
     except _UNREADABLE as error:
         raise UserError(
             f"{path} is no whole file of posteriors ({type(error).__name__}). Remove it; the "
@@ -91,6 +108,25 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
     Raises:
       UserError: Their images, labels or classes differ.
     """
+    check_alike(parts, "averaged")
+    first = next(iter(parts.values()))
+    total = np.zeros(first.values.shape)
+    for part in parts.values():
+        total += part.values
+    made_by = {"average_of": {name: dict(part.made_by) for name, part in parts.items()}}
+    return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
+
+
+def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
+    """Checks that posteriors are of the same images in the same order.
+
+    Args:
+      parts: By what the error calls them.
+      purpose: What they otherwise can't be: "averaged".
+
+    Raises:
+      UserError: Their images, labels or classes differ.
+    """
     (first_name, first), *others = parts.items()
     for name, other in others:
         for what, ours, theirs in (
@@ -100,14 +136,9 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
         ):
             if ours != theirs:
                 raise UserError(
-                    f"{first_name} and {name} can't be averaged: their {what} differ"
+                    f"{first_name} and {name} can't be {purpose}: their {what} differ"
                     f"{_difference(ours, theirs)}. Evaluate both on the same images."
                 )
-    total = np.zeros(first.values.shape)
-    for part in parts.values():
-        total += part.values
-    made_by = {"average_of": {name: dict(part.made_by) for name, part in parts.items()}}
-    return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
 
 
 def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:

@@ -1,10 +1,12 @@
 """Images and labels by index: any TFDS data set, a folder of class folders, the embedded set."""
 
 import contextlib
+import fcntl
 import io
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -190,16 +192,27 @@ def _open_tfds(name: str, data_dir: str, splits: Sequence[str]) -> list[TfdsSour
 
 
 def _open_shapes(cache_dir: pathlib.Path, splits: Sequence[str]) -> list[TfdsSource]:
-    import tensorflow_datasets as tfds
 
     from vgg_jax import shapes
 
     builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
     if not builder.is_prepared():
-        print(f"Rendering the embedded data set into {builder.data_dir} (some seconds, once) ...")
-        tfds.disable_progress_bar()
-        # TFDS announces a download that doesn't take place.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
-        tfds.enable_progress_bar()
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        # Of runs that start together one renders, and the others wait.
+        with (cache_dir / ".shapes.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
+            if not builder.is_prepared():
+                _render(builder)
     return [TfdsSource(builder, split) for split in splits]
+
+
+def _render(builder: Any) -> None:
+    import tensorflow_datasets as tfds
+
+    print(f"Rendering the embedded data set into {builder.data_dir} (some seconds, once) ...")
+    tfds.disable_progress_bar()
+    # TFDS announces a download that doesn't take place.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    tfds.enable_progress_bar()

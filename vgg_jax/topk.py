@@ -44,24 +44,32 @@ def interval(num_wrong: int, num_images: int) -> tuple[float, float]:
 
 
 def difference_interval(
-    wrong_a: Bool[np.ndarray, " n"],
-    wrong_b: Bool[np.ndarray, " n"],
+    wrong_a: Bool[np.ndarray, " n"] | Int[np.ndarray, " n"],
+    wrong_b: Bool[np.ndarray, " n"] | Int[np.ndarray, " n"],
     *,
+    tries: Int[np.ndarray, " n"] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float]:
     """Returns the 95% interval of the error of `a` less that of `b`, in percent: paired bootstrap.
 
-    Images are drawn anew with replacement, each with what both made of it. Only three kinds of
-    image matter, so that their counts, which are multinomial, are drawn in place of images.
+    Images are drawn anew with replacement, each with all that was made of it. Few kinds of image
+    differ in what matters, so that their counts, which are multinomial, are drawn in place of
+    images.
 
     Args:
-      wrong_a, wrong_b: Of the same images, whether each is wrong.
+      wrong_a, wrong_b: Of the same images, whether each is wrong; or of several nets in place of
+        `a` and as many of `b`, how many of them are wrong.
+      tries: How many nets each image was shown, of `a` and of `b` alike; None for one.
       resamples: How often they are drawn.
       seed: Of the draws.
     """
     n = len(wrong_a)
-    kinds = np.array([(wrong_a & ~wrong_b).sum(), (wrong_b & ~wrong_a).sum()]) / n
-    counts = np.random.default_rng(seed).multinomial(n, [*kinds, 1 - kinds.sum()], resamples)
-    low, high = np.percentile(100 * (counts[:, 0] - counts[:, 1]) / n, [2.5, 97.5])
+    shown = np.ones(n, np.int64) if tries is None else tries
+    kinds, counts = np.unique(
+        np.stack([wrong_a.astype(np.int64) - wrong_b, shown]), axis=1, return_counts=True
+    )
+    drawn = np.random.default_rng(seed).multinomial(n, counts / n, resamples)
+    less, total = (drawn @ kinds.T).T
+    low, high = np.percentile(100 * less / total, [2.5, 97.5])
     return float(low), float(high)

@@ -1,0 +1,27 @@
+"""A line that outlives the process that it is of."""
+
+import subprocess
+import sys
+
+import pytest
+
+ENDS = """
+import os, signal, sys
+from vgg_jax.last_words import LastWords
+words = LastWords("too early")
+words.change("gone")
+if sys.argv[1] == "dismissed":
+    words.dismiss()
+elif sys.argv[1] != "exit":
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGABRT", "exit", "dismissed"])
+def test_said_unless_dismissed(how):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, how], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
+    assert done.stderr.split() == ([] if how == "dismissed" else ["gone"])

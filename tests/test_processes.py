@@ -1,0 +1,294 @@
+"""Real jobs of several processes: equal to one process, stopped, killed and refused together."""
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+import small_runs
+from PIL import Image
+
+STEPS_PER_EPOCH = 10
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """83 training images, in batches of 8 with a remainder, and 30 to validate on."""
+    root = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 83), ("val", 30)):
+        for index in range(count):
+            directory = root / split / "abc"[index % 3]
+            directory.mkdir(parents=True, exist_ok=True)
+            height, width = rng.integers(32, 60, 2)
+            pixels = rng.integers(0, 100 + 70 * (index % 3), (height, width, 3), np.uint8)
+            Image.fromarray(pixels).save(directory / f"{index:02}.png")
+    return root
+
+
+def arguments(images, workdir, *more, epochs):
+    """Dropout, colour shift, jitter, checkpoints within epochs."""
+    return small_runs.arguments(
+        images,
+        workdir,
+        "a_256",
+        "--config.crop_px=32",
+        "--config.train_scale=33,48",
+        "--config.val_scale=36",
+        "--config.batch_size=8",
+        "--config.eval.batch_size=8",
+        f"--config.num_epochs={epochs}",
+        "--config.plateau.patience_epochs=100",
+        "--config.log_every_steps=4",
+        "--config.checkpoint_every_steps=3",
+        "--config.eval.method=none",
+        *more,
+    )
+
+
+def compiled(images):
+    """The processes of all jobs here compile the same programs."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": f"{images}-compiled",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+
+def train_alone(images, workdir, *more, epochs):
+    flags = arguments(images, workdir, *more, epochs=epochs)
+    done = small_runs.run_process(*flags, **compiled(images))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def start(images, workdir, *more, epochs, devices=1):
+    flags = arguments(images, workdir, *more, epochs=epochs)
+    return small_runs.start_processes(2, devices, *flags, **compiled(images))
+
+
+@pytest.fixture(scope="module")
+def alone(images, tmp_path_factory):
+    """20 steps in one process."""
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    train_alone(images, workdir, epochs=2)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def alone_for_long(images, tmp_path_factory):
+    """60 steps in one process: long enough to be stopped in by others."""
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    train_alone(images, workdir, epochs=6)
+    return workdir
+
+
+def steps_on_disk(workdir):
+    found = (workdir / "checkpoints").glob("*")
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def arrays(workdir):
+    """Parameters and momentum of the last checkpoint, read by Orbax alone."""
+    folder = workdir / "checkpoints" / str(steps_on_disk(workdir)[-1])
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # Not on as many as it was saved.
+    restore = ocp.args.StandardRestore(fallback_sharding=here)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        return jax.tree.leaves(
+            [checkpointer.restore(folder / item, args=restore) for item in ("params", "opt_state")]
+        )
+
+
+def records(workdir):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def result(workdir):
+    return json.loads((workdir / "result.json").read_text())
+
+
+def assert_close(workdir, other):
+    assert steps_on_disk(workdir) == steps_on_disk(other)
+    for ours, theirs in zip(arrays(workdir), arrays(other), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    ours, theirs = (records(run) for run in (workdir, other))
+    assert [(r["kind"], r["step"]) for r in ours] == [(r["kind"], r["step"]) for r in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+
+
+def wait_for(condition, processes):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        assert [process.poll() for process in processes] == [None, None], processes[0].stderr.read()
+        time.sleep(0.005)
+
+
+def lines(text):
+    """Without progress bars, which end their lines otherwise."""
+    return [line for line in text.split("\n") if line and "\r" not in line]
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_two_processes_equal_one(images, alone, tmp_path, devices):
+    ends = small_runs.ends(start(images, tmp_path / "run", epochs=2, devices=devices))
+    assert [status for status, *_ in ends] == [0, 0], ends
+    assert f"{2 * devices} x cpu" in ends[0][1]
+    assert_close(tmp_path / "run", alone)
+    ours, theirs = result(tmp_path / "run"), result(alone)
+    assert ours["last"]["top1_error"] == theirs["last"]["top1_error"]
+    for key in ("train_fingerprint", "val_fingerprint", "commits"):
+        assert ours[key] == theirs[key]
+    # One log, one voice.
+    assert not [line for line in lines(ends[1][1] + ends[1][2]) if "Gloo" not in line]
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_path, who):
+    """Then a single process goes on, to the result of one that did it all."""
+    processes = start(images, tmp_path, epochs=6)
+    wait_for(lambda: len(steps_on_disk(tmp_path)) > 1, processes)
+    processes[who].send_signal(signal.SIGTERM)
+    ends = small_runs.ends(processes)
+    assert [status for status, *_ in ends] == [0, 0], ends
+    step = steps_on_disk(tmp_path)[-1]
+    for _, _, errors in ends:
+        assert f"Stopped and saved at step {step};" in errors
+        assert "Traceback" not in errors
+    assert f"goes on at step {step}" in train_alone(images, tmp_path, epochs=6)
+    assert_close(tmp_path, alone_for_long)
+
+
+def test_ctrl_c_in_one_ends_both(images, tmp_path):
+    processes = start(images, tmp_path, epochs=6)
+    wait_for(lambda: steps_on_disk(tmp_path), processes)
+    processes[1].send_signal(signal.SIGINT)
+    ends = small_runs.ends(processes)
+    assert [status for status, *_ in ends] == [0, 130], ends
+    for _, _, errors in ends:
+        assert f"saved at step {steps_on_disk(tmp_path)[-1]};" in errors
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_killed_process_ends_the_other(images, alone, tmp_path, who):
+    """The first, or another; the job then goes on as if nothing had happened."""
+    more = (f"--config.data.num_workers={who}",)
+    processes = start(images, tmp_path, *more, epochs=2)
+    wait_for(lambda: steps_on_disk(tmp_path), processes)
+    processes[who].kill()
+    ends = small_runs.ends(processes, timeout_s=60)
+    assert ends[who][0] == -signal.SIGKILL
+    status, _, errors = ends[1 - who]
+    assert status not in (0, 130)
+    last = [line for line in lines(errors) if line.startswith("error: ")][-1]
+    assert "nother process of" in last
+    assert "goes on from the last checkpoint" in last
+    assert "Traceback" not in errors
+    ends = small_runs.ends(start(images, tmp_path, *more, epochs=2))
+    assert [status for status, *_ in ends] == [0, 0], ends
+    assert_close(tmp_path, alone)
+
+
+def test_what_the_first_process_refuses_ends_the_others(images, tmp_path):
+    """Of the scan, which it does alone."""
+    shutil.copytree(images, tmp_path / "images")
+    (tmp_path / "images/train/a/00.png").write_bytes(b"no image")
+    first, second = small_runs.ends(start(tmp_path / "images", tmp_path / "run", epochs=2))
+    assert [first[0], second[0]] == [2, 2]
+    assert "error: 1 of the 83 training images can't be decoded" in first[2]
+    (line,) = lines(second[2])
+    assert line.startswith("error: Process 0 on ")
+    assert "has ended: 1 of the 83 training images can't be decoded" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_of_another_process_ends_the_first(images, tmp_path):
+    shutil.copytree(images, tmp_path / "images")
+    data = (images, tmp_path / "images")
+    (data[1] / "val/a/00.png").unlink()
+    ends = small_runs.ends(
+        start(images, tmp_path / "run", lambda i: f"--config.data.dir={data[i]}", epochs=2)
+    )
+    assert [status for status, *_ in ends] == [2, 2]
+    assert "error: Process 1 on " in ends[0][2]
+    assert "error: The validation images of process 1" in ends[1][2]
+
+
+def test_processes_with_other_commands_do_not_train(images, tmp_path):
+    ends = small_runs.ends(start(images, tmp_path, lambda i: f"--config.seed={i}", epochs=2))
+    assert [status for status, *_ in ends] == [2, 2]
+    assert "error: The mode and config of process 1" in ends[1][2]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_another_jobs_port(tmp_path):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = small_runs.run_process(
+            *small_runs.one_epoch(tmp_path, tmp_path / "run"),
+            JAX_COORDINATOR_ADDRESS=f"127.0.0.1:{port}",
+            JAX_NUM_PROCESSES="2",
+            JAX_PROCESS_ID="0",
+        )
+    assert done.returncode == 2
+    assert f"error: The port of JAX_COORDINATOR_ADDRESS=127.0.0.1:{port} can't be" in done.stderr
+
+
+def test_what_all_refuse_is_said(images, tmp_path):
+    ends = small_runs.ends(start(images, tmp_path, "--config.batch_size=7", epochs=2))
+    assert [status for status, *_ in ends] == [2, 2]
+    assert any("batch_size=7 doesn't divide over 2 devices" in errors for *_, errors in ends)
+
+
+UNSHARED = """
+import pathlib, sys
+from vgg_jax import commands, processes
+processes.FILE_S = 1
+def main(argv):
+    with processes.joined():
+        processes.make_shared(pathlib.Path(argv[1]))
+commands.run(main)
+"""
+
+
+def test_a_workdir_that_hosts_do_not_share(tmp_path):
+    command = (sys.executable, "-c", UNSHARED)
+    ends = small_runs.ends(
+        small_runs.start_processes(2, 1, lambda i: tmp_path / str(i), command=command)
+    )
+    assert [status for status, *_ in ends] == [2, 2]
+    assert "is not the folder that the first process writes to" in ends[1][2]
+    ends = small_runs.ends(small_runs.start_processes(2, 1, tmp_path / "both", command=command))
+    assert [status for status, *_ in ends] == [0, 0]
+    assert not list((tmp_path / "both").iterdir())
+
+
+def test_an_evaluation_stops_on_all(images, alone, tmp_path):
+    shutil.copytree(alone, tmp_path / "run")
+    more = (
+        "--mode=eval",
+        "--config.eval.method=multicrop",
+        "--config.eval.batch_px=1",
+        "--config.eval.save_every_s=0",
+    )
+    processes = start(images, tmp_path / "run", *more, epochs=2)
+    parts = tmp_path / "run/eval/val-multicrop-36.unfinished"
+    wait_for(lambda: len(list(parts.glob("*.npz"))) > 1, processes)
+    processes[1].send_signal(signal.SIGTERM)
+    ends = small_runs.ends(processes)
+    assert [status for status, *_ in ends] == [0, 0], ends
+    finished = (tmp_path / "run/eval/val-multicrop-36.npz").exists()
+    assert finished or "what was computed is kept" in ends[0][2]
+    with contextlib.suppress(FileNotFoundError):
+        assert finished or list(parts.glob("*.npz"))
