@@ -17,7 +17,8 @@ class Server(http.server.ThreadingHTTPServer):
 
     Attributes:
       objects: By name: content, generation, and when it was written.
-      requests: "METHOD name?query" of what was asked.
+      requests: "METHOD path?query" of what was asked.
+      refuse_with: The status of all answers, where it isn't None.
     """
 
     daemon_threads = True
@@ -28,6 +29,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.objects = {}
         self.uploads = {}
         self.requests = []
+        self.refuse_with = None
         self.lock = threading.RLock()
         self.numbers = itertools.count(1)
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -106,6 +108,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append(f"{self.command} {urllib.parse.unquote(self.path)}")
             try:
+                if self.server.refuse_with:
+                    raise _Error(self.server.refuse_with)
                 self._answer(url.path, query, body)
             except _Error as error:
                 (status,) = error.args

@@ -16,7 +16,19 @@ import pytest
 import small_runs
 
 from launch import graph, state
-from vgg_jax import chain, config, files, fusion, mirror, optim, shapes, sharding, sources, step
+from vgg_jax import (
+    chain,
+    commands,
+    config,
+    files,
+    fusion,
+    mirror,
+    optim,
+    shapes,
+    sharding,
+    sources,
+    step,
+)
 from vgg_jax import posteriors as posteriors_lib
 from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UndecodableError, UserError
@@ -182,6 +194,31 @@ def test_a_workdir_without_a_run_is_one_error(root):
         fusion.fuse({root: (), root / "b": ()}, "dense", None, root / "fused")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_bucket_that_is_closed_to_us_is_one_error(root, server, monkeypatch, capsys, status):
+    monkeypatch.setattr(server, "refuse_with", status)
+    with pytest.raises(Exception, match="refused") as raised:
+        config.load(root)
+    assert commands.report(raised.value) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: The bucket can't be reached (")
+    assert "refused" in line
+
+
+def test_an_evaluation_goes_on_from_its_parts(root, server):
+    def unfinished(**identity):
+        return posteriors_lib.Unfinished(root / "x.unfinished", identity, 4, 3, save_every_s=0.0)
+
+    values = np.full((2, 3), 1 / 3, np.float32)
+    unfinished(net="A").add(np.array([3, 1]), values)
+    again = unfinished(net="A")
+    assert again.done.tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(again.values[[3, 1]], values)
+    assert not unfinished(net="B").done.any()
+    again.remove()
+    assert not server.names(root.name)
+
+
 # Checkpoints.
 
 
@@ -226,7 +263,8 @@ def test_a_checkpoint_counts_once_it_is_complete(root, server, save):
     del server.objects[bucket_name]
     with contextlib.closing(Checkpoints(root)) as checkpoints:
         assert checkpoints.last_step == 1
-    assert not server.names(f"{root.name}/checkpoints/2/")  # What is left of it is cleared away.
+    save(3, None)  # By then what was left has been cleared away.
+    assert sorted(path.name for path in (root / "checkpoints").iterdir()) == ["1", "3"]
 
 
 def test_a_checkpoint_is_replaced_after_its_validation(root, server, save):
