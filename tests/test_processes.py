@@ -167,6 +167,21 @@ def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_pat
     assert_close(tmp_path, alone_for_long)
 
 
+def test_a_checkpoint_from_before_its_validation_is_replaced(images, alone, tmp_path):
+    """As a run leaves one that was stopped in the validation; two processes go on."""
+    workdir = shutil.copytree(alone, tmp_path / "run")
+    (workdir / "result.json").unlink()
+    saved = workdir / "checkpoints/20/run/metadata"
+    run = json.loads(saved.read_text())
+    run["progress"]["validation_due"] = True
+    saved.write_text(json.dumps(run))
+    ends = small_runs.ends(start(images, workdir, epochs=2))
+    assert [status for status, *_ in ends] == [0, 0], ends
+    assert not json.loads(saved.read_text())["progress"]["validation_due"]
+    assert not (workdir / "checkpoint_before_validation").exists()
+    assert_close(workdir, alone)
+
+
 def test_ctrl_c_in_one_ends_both(images, tmp_path):
     processes = start(images, tmp_path, epochs=6)
     wait_for(lambda: steps_on_disk(tmp_path), processes)
