@@ -68,6 +68,9 @@ class Checkpoints:
             ),
         )
 
+        if not read_only:
+            self._await_same_steps()
+
     @property
     def last_step(self) -> int | None:
         """Step of the last complete checkpoint; None where there is none."""
@@ -91,6 +94,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
                 processes.from_first(lambda: self._put_aside(step))
                 self._manager.reload()
+                self._await_same_steps()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -110,7 +114,9 @@ class Checkpoints:
         Raises:
           UserError: There is none, or for the best none that was validated.
         """
-        step = self.last_step if which == "last" else self._manager.best_step()
+        step = processes.from_first(
+            lambda: self.last_step if which == "last" else self._manager.best_step()
+        )
         if step is None:
             validated = "" if which == "last" else "validated "
             raise UserError(f"There is no {validated}checkpoint in {self.directory}.")
@@ -158,6 +164,18 @@ class Checkpoints:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not is_lost(error):  # It would wait for that process to save its part.
             self.close()
+
+    def _await_same_steps(self) -> None:
+        # A process that took a step for saved when the others save it would leave them waiting.
+        steps = processes.from_first(lambda: sorted(self._manager.all_steps()))
+
+        def seen() -> bool:
+            if sorted(self._manager.all_steps()) == steps:
+                return True
+            self._manager.reload()
+            return False
+
+        processes.wait_until_seen(self.directory, seen)
 
     def _put_aside(self, step: int) -> None:
         self._aside.mkdir(exist_ok=True)

@@ -93,20 +93,29 @@ def make_shared(folder: Path) -> None:
     """Makes a folder, and checks that it is one for all processes.
 
     Raises:
-      UserError: What the first process writes there is not seen here.
+      UserError: See `wait_until_seen`.
     """
     probe = folder / from_first(lambda: _write_probe(folder))
+    wait_until_seen(folder, probe.exists)
+    if _job is not None:
+        _job.wait_for_all()
+    probe.unlink(missing_ok=True)
+
+
+def wait_until_seen(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
+    """Returns once a folder shows what the first process wrote there, which may take a minute.
+
+    Raises:
+      UserError: It doesn't come to.
+    """
     deadline_s = time.monotonic() + FILE_S
-    while not probe.exists():
+    while not seen():
         if time.monotonic() > deadline_s:
             raise UserError(
                 f"{folder} on {socket.gethostname()} is not the folder that the first process "
                 "writes to. Choose a --workdir on a file system that all hosts share."
             )
         time.sleep(0.2)
-    if _job is not None:
-        _job.wait_for_all()
-    probe.unlink(missing_ok=True)
 
 
 def _write_probe(folder: Path) -> str:
