@@ -136,9 +136,11 @@ def lines(text):
     return [line for line in text.split("\n") if line and "\r" not in line]
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_two_processes_equal_one(images, alone, tmp_path, devices):
-    ends = small_runs.ends(start(images, tmp_path / "run", epochs=2, devices=devices))
+@pytest.mark.parametrize(("devices", "model_parallel"), [(1, 1), (2, 2), (2, 4)])
+def test_two_processes_equal_one(images, alone, tmp_path, devices, model_parallel):
+    """With FC kernels whole, shared within each process, and shared by both."""
+    shared = f"--config.model_parallel={model_parallel}"
+    ends = small_runs.ends(start(images, tmp_path / "run", shared, epochs=2, devices=devices))
     assert [status for status, *_ in ends] == [0, 0], ends
     assert f"{2 * devices} x cpu" in ends[0][1]
     assert_close(tmp_path / "run", alone)

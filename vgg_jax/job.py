@@ -9,6 +9,7 @@ import faulthandler
 import itertools
 import os
 import pickle
+import re
 import socket
 import sys
 import threading
@@ -126,7 +127,10 @@ class Job:
         if is_lost(error):
             # The others notice too. Nothing more through the service: it may be what was lost, and
             # JAX then ends this process.
-            error = UserError(f"Another process of this job has ended. {_GO_ON}")
+            what = str(error).strip().partition("\n")[0]
+            error = UserError(
+                f"Another process of this job has ended, or can't be reached. {_GO_ON} ({what})"
+            )
             self._exit(commands.report(error))
         status = commands.report(error)
         if status is None:
@@ -183,7 +187,7 @@ def is_lost(error: BaseException | None) -> bool:
     """Tells whether an error comes of a process that isn't there any more."""
     while error is not None:
         # XLA's own, or a ValueError where the value of a failed step is fetched.
-        if any(name in str(error) for name in ("Gloo", "NCCL", "coordination_service")):
+        if re.search(r"\b(Gloo|NCCL|coordination_service)\b", str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False

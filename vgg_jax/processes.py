@@ -102,7 +102,7 @@ def make_shared(folder: Path) -> None:
     probe.unlink(missing_ok=True)
 
 
-def wait_until_seen(folder: pathlib.Path, seen: Callable[[], bool]) -> None:
+def wait_until_seen(folder: Path, seen: Callable[[], bool]) -> None:
     """Returns once a folder shows what the first process wrote there, which may take a minute.
 
     Raises:
