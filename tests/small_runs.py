@@ -6,6 +6,9 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
+from PIL import Image
+
 ROOT = pathlib.Path(__file__).parents[1]
 # Tests compile more than they compute: without optimisation they take two thirds of the time.
 XLA_FLAGS = "--xla_backend_optimization_level=0"
@@ -93,4 +96,17 @@ def fill(root, files):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+    return root
+
+
+def small_images(root, **counts):
+    """Writes so many images of three classes, which brightness tells apart, for each split."""
+    rng = np.random.default_rng(0)
+    for split, count in counts.items():
+        for index in range(count):
+            directory = root / split / "abc"[index % 3]
+            directory.mkdir(parents=True, exist_ok=True)
+            height, width = rng.integers(32, 60, 2)
+            pixels = rng.integers(0, 100 + 70 * (index % 3), (height, width, 3), np.uint8)
+            Image.fromarray(pixels).save(directory / f"{index:02}.png")
     return root

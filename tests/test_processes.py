@@ -9,10 +9,9 @@ import time
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+import saved
 import small_runs
-from PIL import Image
 
 STEPS_PER_EPOCH = 10
 
@@ -20,16 +19,7 @@ STEPS_PER_EPOCH = 10
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """83 training images, in batches of 8 with a remainder, and 30 to validate on."""
-    root = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 83), ("val", 30)):
-        for index in range(count):
-            directory = root / split / "abc"[index % 3]
-            directory.mkdir(parents=True, exist_ok=True)
-            height, width = rng.integers(32, 60, 2)
-            pixels = rng.integers(0, 100 + 70 * (index % 3), (height, width, 3), np.uint8)
-            Image.fromarray(pixels).save(directory / f"{index:02}.png")
-    return root
+    return small_runs.small_images(tmp_path_factory.mktemp("images"), train=83, val=30)
 
 
 def arguments(images, workdir, *more, epochs):
@@ -88,22 +78,6 @@ def alone_for_long(images, tmp_path_factory):
     return workdir
 
 
-def steps_on_disk(workdir):
-    found = (workdir / "checkpoints").glob("*")
-    return sorted(int(path.name) for path in found if path.name.isdigit())
-
-
-def arrays(workdir):
-    """Parameters and momentum of the last checkpoint, read by Orbax alone."""
-    folder = workdir / "checkpoints" / str(steps_on_disk(workdir)[-1])
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # Not on as many as it was saved.
-    restore = ocp.args.StandardRestore(fallback_sharding=here)
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        return jax.tree.leaves(
-            [checkpointer.restore(folder / item, args=restore) for item in ("params", "opt_state")]
-        )
-
-
 def records(workdir):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -113,9 +87,13 @@ def result(workdir):
     return json.loads((workdir / "result.json").read_text())
 
 
+def _leaves(workdir):
+    return jax.tree.leaves(saved.arrays(workdir))
+
+
 def assert_close(workdir, other):
-    assert steps_on_disk(workdir) == steps_on_disk(other)
-    for ours, theirs in zip(arrays(workdir), arrays(other), strict=True):
+    assert saved.steps(workdir) == saved.steps(other)
+    for ours, theirs in zip(*map(_leaves, (workdir, other)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
     ours, theirs = (records(run) for run in (workdir, other))
     assert [(r["kind"], r["step"]) for r in ours] == [(r["kind"], r["step"]) for r in theirs]
@@ -158,11 +136,11 @@ def test_two_processes_equal_one(images, alone, tmp_path, devices, model_paralle
 def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_path, who):
     """Then a single process goes on, to the result of one that did it all."""
     processes = start(images, tmp_path, epochs=6)
-    wait_for(lambda: len(steps_on_disk(tmp_path)) > 1, processes)
+    wait_for(lambda: len(saved.steps(tmp_path)) > 1, processes)
     processes[who].send_signal(signal.SIGTERM)
     ends = small_runs.ends(processes)
     assert [status for status, *_ in ends] == [0, 0], ends
-    step = steps_on_disk(tmp_path)[-1]
+    step = saved.steps(tmp_path)[-1]
     for _, _, errors in ends:
         assert f"Stopped and saved at step {step};" in errors
         assert "Traceback" not in errors
@@ -187,12 +165,12 @@ def test_a_checkpoint_from_before_its_validation_is_replaced(images, alone, tmp_
 
 def test_ctrl_c_in_one_ends_both(images, tmp_path):
     processes = start(images, tmp_path, epochs=6)
-    wait_for(lambda: steps_on_disk(tmp_path), processes)
+    wait_for(lambda: saved.steps(tmp_path), processes)
     processes[1].send_signal(signal.SIGINT)
     ends = small_runs.ends(processes)
     assert [status for status, *_ in ends] == [0, 130], ends
     for _, _, errors in ends:
-        assert f"saved at step {steps_on_disk(tmp_path)[-1]};" in errors
+        assert f"saved at step {saved.steps(tmp_path)[-1]};" in errors
 
 
 @pytest.mark.parametrize("who", [0, 1])
@@ -200,7 +178,7 @@ def test_a_killed_process_ends_the_other(images, alone, tmp_path, who):
     """The first, or another; the job then goes on as if nothing had happened."""
     more = (f"--config.data.num_workers={who}",)
     processes = start(images, tmp_path, *more, epochs=2)
-    wait_for(lambda: steps_on_disk(tmp_path), processes)
+    wait_for(lambda: saved.steps(tmp_path), processes)
     processes[who].kill()
     ends = small_runs.ends(processes, timeout_s=60)
     assert ends[who][0] == -signal.SIGKILL

@@ -11,10 +11,9 @@ import time
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+import saved
 import small_runs
-from PIL import Image
 
 STEPS_PER_EPOCH, NUM_EPOCHS = 11, 12
 
@@ -22,16 +21,7 @@ STEPS_PER_EPOCH, NUM_EPOCHS = 11, 12
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """91 training images, in batches of 8 with a remainder, and 60 to validate on."""
-    root = tmp_path_factory.mktemp("resume")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 91), ("val", 60)):
-        for index in range(count):
-            directory = root / split / "abc"[index % 3]
-            directory.mkdir(parents=True, exist_ok=True)
-            height, width = rng.integers(32, 60, 2)
-            pixels = rng.integers(0, 100 + 70 * (index % 3), (height, width, 3), np.uint8)
-            Image.fromarray(pixels).save(directory / f"{index}.png")
-    return root
+    return small_runs.small_images(tmp_path_factory.mktemp("resume"), train=91, val=60)
 
 
 def start(folder, workdir, *more, prefix=(), process_group=None):
@@ -114,19 +104,8 @@ def records(workdir):
     return [{k: v for k, v in json.loads(line).items() if k not in timing} for line in lines]
 
 
-def steps_on_disk(workdir):
-    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("*") if p.name.isdigit())
-
-
 def read_json(workdir, step):
     return json.loads((workdir / "checkpoints" / str(step) / "run" / "metadata").read_text())
-
-
-def arrays(workdir, step):
-    """Parameters and momentum, read by Orbax alone."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        folder = workdir / "checkpoints" / str(step)
-        return [checkpointer.restore(folder / item) for item in ("params", "opt_state")]
 
 
 def but_commits(values):
@@ -136,10 +115,10 @@ def but_commits(values):
 
 def assert_same(workdir, whole):
     assert records(workdir) == records(whole)
-    assert steps_on_disk(workdir) == steps_on_disk(whole)
-    for step in steps_on_disk(whole):
+    assert saved.steps(workdir) == saved.steps(whole)
+    for step in saved.steps(whole):
         assert but_commits(read_json(workdir, step)) == but_commits(read_json(whole, step))
-        ours, theirs = (jax.tree.leaves(arrays(run, step)) for run in (workdir, whole))
+        ours, theirs = (jax.tree.leaves(saved.arrays(run, step=step)) for run in (workdir, whole))
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(a, b)
     results = [json.loads((run / "result.json").read_text()) for run in (workdir, whole)]
@@ -155,13 +134,13 @@ def test_the_uninterrupted_run_is_worth_comparing_with(whole):
     val = [r for r in records(whole) if r["kind"] == "val"]
     assert [r["step"] for r in val] == list(range(11, total + 1, 11))
     assert len({r["learning_rate"] for r in val}) > 2
-    assert total in steps_on_disk(whole)
+    assert total in saved.steps(whole)
     losses = [r["loss"] for r in records(whole) if r["kind"] == "train"]
     assert len(set(losses)) == len(losses)
 
 
 def last_on_disk(workdir):
-    return max(steps_on_disk(workdir), default=0)
+    return max(saved.steps(workdir), default=0)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -278,7 +257,7 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
         assert time.monotonic() - before < 20  # On a loaded machine; less than 1 s on an idle one.
         assert process.returncode == 0
         assert "Traceback" not in errors
-        step = steps_on_disk(tmp_path)[-1]
+        step = saved.steps(tmp_path)[-1]
         assert f"saved at step {step}" in errors
         stops += 1
         within_a_window += bool(read_json(tmp_path, step)["progress"]["window"])
@@ -288,9 +267,9 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
 
 def kill_after_a_checkpoint(folder, workdir, count=1):
     process = start(folder, workdir)
-    assert wait_until(lambda: len(steps_on_disk(workdir)) >= count, process)
+    assert wait_until(lambda: len(saved.steps(workdir)) >= count, process)
     end(process, signal.SIGKILL)
-    return steps_on_disk(workdir)
+    return saved.steps(workdir)
 
 
 def test_a_disk_that_fills_up_loses_nothing(folder, whole, tmp_path):
@@ -302,7 +281,7 @@ def test_a_disk_that_fills_up_loses_nothing(folder, whole, tmp_path):
     assert process.returncode == 2
     assert "error: A checkpoint could not be written" in errors
     assert f"The last good one is {tmp_path}/checkpoints/{kept[-1]}." in errors
-    assert steps_on_disk(tmp_path) == kept
+    assert saved.steps(tmp_path) == kept
     assert not (tmp_path / "result.json").exists()
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
@@ -341,10 +320,10 @@ def test_data_that_changed_is_refused_and_brought_back_goes_on(folder, whole, tm
 
 def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):
     process = start(folder, tmp_path)
-    wait_until(lambda: steps_on_disk(tmp_path), process)
+    wait_until(lambda: saved.steps(tmp_path), process)
     _, errors = end(process, signal.SIGINT)
     assert process.returncode == 130
-    assert f"saved at step {steps_on_disk(tmp_path)[-1]}" in errors
+    assert f"saved at step {saved.steps(tmp_path)[-1]}" in errors
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
 

@@ -9,8 +9,8 @@ import time
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+import saved
 import small_runs
 from PIL import Image
 
@@ -119,16 +119,6 @@ def sweep(root, images, *more):
     return done.stdout
 
 
-def parameters(workdir):
-    steps = [int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*")]
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # Not on as many as it was saved.
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        return checkpointer.restore(
-            workdir / "checkpoints" / str(max(steps)) / "params",
-            args=ocp.args.StandardRestore(fallback_sharding=here),
-        )
-
-
 def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main):
     """A, C from A, C at S = 384, C with jitter and its evaluation equal those of one process."""
     root = tmp_path / "slurm"
@@ -155,18 +145,18 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main)
     assert re.findall(r"^done +(\S+)$", sweep(root, images), re.MULTILINE) == [*first]
 
     log = (root / "logs/a_256.log").read_text()
-    saved = [int(step) for step in re.findall(r"Stopped and saved at step (\d+)", log)]
-    assert len(saved) == 2  # Both tasks say so.
-    assert saved[0] == saved[1] < 16
+    at = [int(step) for step in re.findall(r"Stopped and saved at step (\d+)", log)]
+    assert len(at) == 2  # Both tasks say so.
+    assert at[0] == at[1] < 16
     assert re.findall(r"Job (\d+) on (\S+), start (\d)", log) == [
         (first["a_256"], "127.0.0.[1-2]", number) for number in "12"
     ]
     assert re.findall(r"3 classes, (.*)\n", log) == [
         "2 x cpu; starts",
-        f"2 x cpu; goes on at step {saved[0]}",
+        f"2 x cpu; goes on at step {at[0]}",
     ]
     for run in ("a_256", "c_256", "c_384", "c_multiscale"):
-        ours, theirs = (parameters(where / f"mini_{run}") for where in (root, alone))
+        ours, theirs = (saved.arrays(where / f"mini_{run}", "params") for where in (root, alone))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5), ours, theirs)
         assert "2 x cpu; starts" in (root / f"logs/{run}.log").read_text()
 

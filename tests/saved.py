@@ -1,0 +1,22 @@
+"""What a run has saved, read by Orbax alone."""
+
+import jax
+import orbax.checkpoint as ocp
+
+
+def steps(workdir):
+    """Steps of the complete checkpoints, in order."""
+    found = (workdir / "checkpoints").glob("*")
+    return sorted(int(path.name) for path in found if path.name.isdigit())
+
+
+def arrays(workdir, *items, step=None):
+    """Items of a checkpoint, by default all arrays of the last, on a single device."""
+    folder = workdir / "checkpoints" / str(steps(workdir)[-1] if step is None else step)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])  # Not on as many as it was saved.
+    restore = ocp.args.StandardRestore(fallback_sharding=here)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        return [
+            checkpointer.restore(folder / item, args=restore)
+            for item in items or ("params", "opt_state")
+        ]
