@@ -14,14 +14,13 @@ import importlib
 from ml_collections import ConfigDict
 
 import configs
-from configs import base
 
 CROP_PX = 64
 
 
-def shrunk_px(px: int) -> int:
-    """Shrinks a scale of the paper: S or Q, px."""
-    return round(px * CROP_PX / base.get_config().crop_px)
+def shrunk_px(px: int, crop_px: int = 224) -> int:
+    """Shrinks S or Q, px, of nets with that crop, by default the paper's."""
+    return round(px * CROP_PX / crop_px)
 
 
 def get_config(name: str = "") -> ConfigDict:
@@ -38,8 +37,8 @@ def get_config(name: str = "") -> ConfigDict:
     c.name = f"mini_{name}"
     if c.init_from != "none":
         c.init_from = f"mini_{c.init_from}"
-    c.train_scale = tuple(map(shrunk_px, c.train_scale))
-    c.val_scale = shrunk_px(c.val_scale)
+    c.train_scale = tuple(shrunk_px(px, c.crop_px) for px in c.train_scale)
+    c.val_scale = shrunk_px(c.val_scale, c.crop_px)
     c.crop_px = CROP_PX
     c.width = 0.25
     c.num_classes = 0

@@ -204,9 +204,8 @@ def tasks(sweep: Sweep, results: Iterable[Result]) -> list[Task]:
         if key in OWN_KEYS:
             raise UserError(f"{override}: {key} is the sweep's own, of each run another.")
     runs = _with_sources(part.run for result in results for part in result.parts)
-    val_split = config.split(train_config(sweep, runs[0], 0))
-    if sweep.test_split == val_split:
-        raise UserError(f"--test_split={val_split} is what the runs are validated on.")
+    if sweep.test_split == config.split(train_config(sweep, "a_256", 0)):
+        raise UserError(f"--test_split={sweep.test_split} is what the runs are validated on.")
     made = []
     for seed in range(sweep.seeds):
         made += [_train(sweep, run, seed) for run in runs]
