@@ -221,6 +221,7 @@ class _Scheduler:
         # Seconds between lines of a progress bar: logs are no terminals.
         environment = {"TQDM_MININTERVAL": "5", **os.environ, **bound.environment()}
         job.task.log.parent.mkdir(parents=True, exist_ok=True)
+        sweep_pid = os.getpid()
         with job.task.log.open("a") as log:
             print(f"\n$ {job.task.command}", file=log, flush=True)
             job.process = subprocess.Popen(
@@ -231,7 +232,7 @@ class _Scheduler:
                 env=environment,
                 start_new_session=True,  # Ctrl-C is passed on below.
                 pass_fds=[self._lock_fd],
-                preexec_fn=lambda: _prepare(bound),
+                preexec_fn=lambda: _prepare(bound, sweep_pid),
             )
         job.state, job.began_s = State.RUNS, time.monotonic()
 
@@ -243,7 +244,12 @@ class _Scheduler:
                 job.ended_s = time.monotonic()  # Asked once.
 
 
-def _prepare(devices: Devices) -> None:
+def _prepare(devices: Devices, sweep_pid: int) -> None:
     devices.bind()
-    # Should the sweep be killed, its runs save and end.
+    # Should the sweep be killed, its runs save and end. Until exec this process would handle the
+    # signal as the sweep does, and forget it; and a sweep that is killed already sends none.
+    for number in stopping.EXIT_STATUS:
+        signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != sweep_pid:
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -88,6 +89,15 @@ def ends(processes, timeout_s=240):
     """Waits for processes; returns the status, output and errors of each."""
     texts = [process.communicate(timeout=timeout_s) for process in processes]
     return [(p.returncode, *text) for p, text in zip(processes, texts, strict=True)]
+
+
+def spoke(output):
+    """Whether a process printed more than Gloo's numbered words for processes that it connects.
+
+    Several of its threads print those, and were seen to mix them.
+    """
+    words = r"\[Gloo\] Rank|is connected to|peer ranks\.|Expected number of connected peer ranks is"
+    return re.fullmatch(rf"({words}|[\d\s:])*", output) is None
 
 
 def fill(root, files):

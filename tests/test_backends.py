@@ -49,6 +49,7 @@ def test_slurm(tmp_path):
         "",
         'echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"',
         'export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${TQDM_MININTERVAL:-5}"',
+        'export TQDM_ASCII="${TQDM_ASCII:- #}"  # srun mixes the nodes\' output byte by byte.',
         "# Since 22.05 srun doesn't take over --cpus-per-task.",
         "srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \\",
         f"    {sys.executable} -m vgg_jax.main --config=configs/mini.py:a_256 "

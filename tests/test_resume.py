@@ -287,6 +287,23 @@ def test_a_disk_that_fills_up_loses_nothing(folder, whole, tmp_path):
     assert_same(tmp_path, whole)
 
 
+def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path):
+    """As a mount that is gone. Threads of Orbax wait for ten minutes for what they can't make."""
+    checkpoints, file, link = (tmp_path / name for name in ("run/checkpoints", "file", "link"))
+    (tmp_path / "kept").mkdir()
+    checkpoints.parent.mkdir()
+    checkpoints.symlink_to(tmp_path / "kept")
+    process = start(folder, checkpoints.parent)
+    assert wait_until(lambda: saved.steps(checkpoints.parent), process)
+    file.touch()
+    link.symlink_to(file)
+    link.replace(checkpoints)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert f"error: A checkpoint could not be written to {checkpoints} (NotADirectory" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_checkpoint_cut_short_is_named_and_the_one_before_goes_on(folder, whole, tmp_path):
     kept = kill_after_a_checkpoint(folder, tmp_path, count=2)
     damaged = tmp_path / "checkpoints" / str(kept[-1])

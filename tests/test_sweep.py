@@ -12,7 +12,7 @@ import time
 import pytest
 import small_runs
 
-from launch import overview
+from launch import overview, scheduler
 
 
 def sweep(root, *args):
@@ -52,7 +52,7 @@ def starts(root, name):
 
 @pytest.fixture(scope="module")
 def root(folder, tmp_path_factory):
-    """A sweep that was killed in the middle."""
+    """A sweep that was killed in the middle, and whose runs have saved and ended."""
     root = tmp_path_factory.mktemp("sweep")
     process = subprocess.Popen(
         small(folder, root, "--runs=b_256,a_lrn_256"),
@@ -65,7 +65,8 @@ def root(folder, tmp_path_factory):
     finally:
         process.kill()
         process.wait()
-    return root
+    with scheduler.locked(root):
+        return root
 
 
 def test_killed_broken_mended_and_changed(folder, root):
@@ -136,6 +137,44 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
     assert output.endswith("  waits   a_256\n2 waits\n")
     assert "Stopped; what ran has saved, and the same command goes on." in errors
     assert "Stopped and saved at step" in (tmp_path / "logs/a_256.log").read_text()
+
+
+KILLED_AS_IT_STARTS_A_RUN = """
+import os, pathlib, signal, sys, time
+from launch import devices, scheduler
+
+class Killed(devices.Devices):
+    def bind(self):
+        if {early}: os.kill(parent, signal.SIGKILL)
+        while {early} and os.getppid() == parent: time.sleep(0.01)
+
+parent = os.getpid()
+signal.signal(signal.SIGTERM, lambda *_: None)
+run = os.fork()
+if run: signal.pause()
+scheduler._prepare(Killed("core", ()), parent)
+pathlib.Path(sys.argv[1]).touch()
+os.kill(parent, signal.SIGKILL)
+time.sleep(60)
+pathlib.Path(sys.argv[2]).touch()
+"""
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early):
+    """Before the run has asked for a signal, and after."""
+    script = KILLED_AS_IT_STARTS_A_RUN.format(early=early)
+    started, went_on = tmp_path / "started", tmp_path / "went_on"
+    read, write = os.pipe()  # Its end comes when the last process that holds it has ended.
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, started, went_on], cwd=small_runs.ROOT, pass_fds=[write]
+    )
+    os.close(write)
+    assert process.wait(timeout=30) == -signal.SIGKILL
+    with open(read) as held:
+        assert held.read() == ""
+    assert started.exists() != early
+    assert not went_on.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from vgg_jax import chain, files, processes
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.files import Path
 from vgg_jax.job import is_lost
 from vgg_jax.step import TrainState
@@ -232,7 +232,7 @@ class Checkpoints:
                 raise
             last = self._manager.latest_step()
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
-            raise UserError(
+            raise UnwrittenError(
                 f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
                 "Make room, or see to the way there; the same command then goes on."
             ) from error

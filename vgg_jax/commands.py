@@ -11,7 +11,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import gcs, stopping
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UnwrittenError, UserError
 
 
 def run(
@@ -35,6 +35,11 @@ def run(
         status = report(error)
         if status is None:
             raise
+        if isinstance(error, UnwrittenError):
+            # Threads of Orbax wait ten minutes for a folder that it couldn't make, and Python's
+            # own end for them.
+            sys.stdout.flush()
+            os._exit(status)
         sys.exit(status)
 
 

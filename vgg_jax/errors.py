@@ -8,6 +8,10 @@ class UserError(ValueError):
     """
 
 
+class UnwrittenError(UserError):
+    """A checkpoint can't be written."""
+
+
 class UndecodableError(UserError):
     """An image can't be read or decoded.
 

@@ -1,0 +1,101 @@
+"""Roots of sweeps whose runs and posteriors were made up: what a report is read from."""
+
+import json
+
+import numpy as np
+
+from launch import graph, paper, publish, results
+from launch.graph import Sweep
+from vgg_jax import chain, config, summary
+from vgg_jax.posteriors import Posteriors
+
+N, C = 60, 8
+NAMES = tuple(f"{i % 3}/ünï_{i}.jpg" for i in range(N))
+CLASSES = tuple("abcdefgh")
+LABELS = np.random.default_rng(0).integers(0, C, N).astype(np.int32)
+EVALUATED = dict.fromkeys(
+    (part.run, method, q)
+    for row in paper.ROWS
+    if row.result
+    for part in row.result.parts
+    for method in config.METHODS[row.result.method]
+    for q in part.scales
+)
+
+
+def values_of(run, method, q, seed, split="validation"):
+    rng = np.random.default_rng([*run.encode(), len(method), q, seed, len(split)])
+    scores = np.exp(rng.normal(size=(N, C)) + 1.5 * (np.arange(C) == LABELS[:, None]))
+    return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
+    workdir = sweep.workdir(run, seed)
+    images = changed.pop("images", "f")
+    identity = {"images": images, "parameters": f"{run}{seed}", "method": method, "scale": q}
+    made_by = {"identity": identity, "checkpoint_step": chain.last_step(workdir)}
+    made_by |= {"commit": "abc1234", "devices": "8 x TPU v5e", "jax": "0.11.2"}
+    known = {"names": NAMES, "labels": LABELS, "class_names": CLASSES} | changed
+    values = values_of(run, method, q, seed, split)
+    posteriors = Posteriors(**known, values=values, made_by=made_by)
+    posteriors.save(summary.path(workdir, split, method, [q], suffix=".npz"))
+
+
+def train(sweep, run, seed, **result):
+    workdir = sweep.workdir(run, seed)
+    config.save(graph.train_config(sweep, run, seed), workdir)
+    (workdir / "checkpoints" / "7").mkdir(parents=True, exist_ok=True)
+    last = {"epoch": 74, "top1_error": 31.25, "top5_error": 11.5}
+    (workdir / "result.json").write_text(json.dumps({"last": last} | result))
+
+
+def sweep_of(root, *, runs=None, **options):
+    """Everything that Tables 3 to 7 need on the validation split, or of some runs."""
+    sweep = Sweep(root, **options)
+    sweep.save()
+    for seed in range(sweep.seeds):
+        for run in dict.fromkeys(run for run, _, _ in EVALUATED if runs is None or run in runs):
+            train(sweep, run, seed, commits=["abc1234"])
+        for run, method, q in EVALUATED:
+            if runs is None or run in runs:
+                scaled = sweep.scales(paper.Part(run, (q,)))[0]
+                split = config.split(results.config_of(sweep))
+                evaluate(sweep, run, method, scaled, seed, split=split)
+    return sweep
+
+
+def wrong(result, k, seed):
+    """Whether each image is wrong: the average, sorted."""
+    means = [
+        np.mean(
+            [
+                np.mean([values_of(part.run, method, q, seed) for q in part.scales], axis=0)
+                for method in config.METHODS[result.method]
+            ],
+            axis=0,
+        )
+        for part in result.parts
+    ]
+    ranked = np.argsort(-np.mean(means, axis=0), axis=1)
+    return (ranked[:, :k] != LABELS[:, None]).all(axis=1)
+
+
+def cells_of(text):
+    """The rows of all tables of a Markdown text, by the first cell."""
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]
+    return {row[0]: row[1:] for row in reversed(rows)}
+
+
+def written(root):
+    return [path.read_text(encoding="utf-8") for path in publish.write(Sweep.load(root))]
+
+
+def two_nets(root, labels, seeds=1):
+    sweep = sweep_of(root, runs=("d_multiscale", "e_multiscale"), test_split="test", seeds=seeds)
+    for seed in range(seeds):
+        for run in ("d_multiscale", "e_multiscale"):
+            for method in ("dense", "multicrop"):
+                for q in (256, 384, 512):
+                    evaluate(sweep, run, method, q, seed, split="test", labels=labels)
+    return sweep

@@ -1,0 +1,371 @@
+"""What the report of a sweep says: its numbers by independent arithmetic, and what is missing."""
+
+import html
+import json
+import re
+import shlex
+
+import made_sweeps
+import numpy as np
+import pytest
+from made_sweeps import CLASSES, EVALUATED, LABELS, NAMES, C, N
+from ml_collections import ConfigDict
+from small_runs import ROOT
+
+from launch import graph, paper, publish, report, results
+from launch.estimates import Estimate, Seen
+from launch.graph import Sweep
+from launch.report import Pair
+from vgg_jax import config, summary
+from vgg_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_errors_and_differences_are_those_of_the_averages(tmp_path, seeds):
+    found = results.read(made_sweeps.sweep_of(tmp_path, seeds=seeds))
+    for result in {row.result for row in paper.ROWS if row.result}:
+        for k in (1, 5):
+            errors = [100 * made_sweeps.wrong(result, k, seed).mean() for seed in range(seeds)]
+            error = found.error(result, k)
+            assert (error.mean, error.seeds) == (pytest.approx(np.mean(errors)), seeds)
+            if seeds > 1:
+                variance = sum((e - np.mean(errors)) ** 2 for e in errors) / (seeds - 1)
+                assert error.spread == pytest.approx(variance**0.5)
+                assert error.interval is None
+            else:
+                assert error.spread is None
+                assert error.interval[0] < errors[0] < error.interval[1] or errors[0] == 0
+    for comparison in paper.COMPARISONS:
+        a, b = comparison.error_of, comparison.less
+        differences = [
+            100 * (made_sweeps.wrong(a, 1, seed).mean() - made_sweeps.wrong(b, 1, seed).mean())
+            for seed in range(seeds)
+        ]
+        difference = found.difference(a, b, 1)
+        assert difference.mean == pytest.approx(np.mean(differences))
+        assert difference.interval[0] <= difference.mean <= difference.interval[1]
+        assert (difference.spread is None) == (seeds == 1)
+
+
+def test_both_files_have_the_same_numbers_and_each_of_the_papers(tmp_path):
+    made_sweeps.sweep_of(tmp_path)
+    text, shown = made_sweeps.written(tmp_path)
+    rows, found = made_sweeps.cells_of(text), results.read(Sweep.load(tmp_path))
+    plain = html.unescape(re.sub(r"<svg.*?</svg>", "", shown)).replace("\N{MINUS SIGN}", "-")
+    for row in paper.ROWS:
+        cells = rows[row.label]
+        (html_row,) = {
+            found_row
+            for found_row in re.findall(r"<tr>.*?</tr>", plain)
+            if f">{row.label}<" in found_row
+        }
+        of_paper = [figure for figure in (row.top1, row.top5, row.top5_test) if figure is not None]
+        assert [figure for figure in of_paper if f"{figure:.1f}" not in cells] == []
+        assert [figure for figure in of_paper if f">{figure:.1f}</td>" not in html_row] == []
+        if row.result is None:
+            assert cells[1:3] == ["", ""]
+            continue
+        error = found.error(row.result, 1)
+        low, high = error.interval
+        assert cells[0:3] == [
+            f"{row.top1:.1f}",
+            f"{error.mean:.2f} ({low:.2f} to {high:.2f})",
+            f"{error.mean - row.top1:+.2f}",
+        ]
+        for cell in (f"{error.mean:.2f}</td>", f"({low:.2f} to {high:.2f})", cells[2]):
+            assert cell in html_row
+
+
+def test_the_papers_differences_stand_beside_ours(tmp_path):
+    made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256", "b_256"))
+    rows = made_sweeps.cells_of(made_sweeps.written(tmp_path)[0])
+    assert rows["A-LRN/256/256 less A/256/256"][0] == "+0.1"
+    assert rows["B/256/256 less A/256/256"][0] == "-0.9"
+    assert rows["B/256/256 less A/256/256"][1] != ""
+    assert rows["E/256/256 less D/256/256"] == ["+0.3", "", "+0.2", ""]
+    assert rows["D, multi-crop & dense less D, multi-crop"][0] == "-0.2"
+    assert rows["2 nets, dense less 7 nets (ILSVRC submission), dense"][0] == "-0.7"
+
+
+def test_findings_count_signs_and_clear_signs():
+    def line(of_paper, mean, low, high):
+        pair = Pair(of_paper, Estimate(mean, 1, (low, high), None))
+        return report.Line("", pair, pair)
+
+    lines = [
+        line(-0.5, -1.0, -2.0, -0.1),  # As the paper, and clear.
+        line(-0.5, -1.0, -2.0, 0.1),
+        line(0.5, -1.0, -2.0, -0.1),  # Clearly the other sign.
+        line(0.5, 0.0, -1.0, 1.0),
+        line(0.0, 1.0, 0.5, 1.5),  # The paper has none.
+        report.Line("", Pair(0.5, None), Pair(None, None)),
+    ]
+    assert report._findings(lines) == (
+        "Of 4 differences of top-1 error that the paper draws conclusions from, 2 have its sign "
+        "here, 1 of them with an interval that leaves out 0; with such an interval 1 have the "
+        "other sign."
+    )
+    assert report._findings(lines[-2:]) == ""
+
+
+# What is missing.
+
+
+def _commands(text):
+    return [shlex.split(line) for line in text.splitlines() if line.startswith("    python")]
+
+
+def test_of_an_empty_root_it_says_what_makes_each_table(tmp_path):
+    text, shown = made_sweeps.written(tmp_path)
+    commands = _commands(text)
+    sweep = ["python", "-m", "launch.sweep"]
+    root = f"--root={tmp_path}"
+    assert [*sweep, "--tables=3", root] in commands
+    assert [*sweep, "--tables=6", root, "--test_split=SPLIT"] in commands
+    assert [*sweep, "--tables=3,4,5,6,7", root] in commands
+    assert "a_256, a_lrn_256, b_256, c_256, c_384, c_multiscale, d_256" in text
+    assert shlex.join([*sweep, "--tables=3", root]) in html.unescape(shown)
+    assert "differences of top-1 error" not in text
+
+
+def test_the_commands_make_it_as_the_sweep_was_made(tmp_path):
+    sweep = Sweep(
+        tmp_path,
+        mini=True,
+        data="a folder/of mine",
+        seeds=2,
+        overrides=("--config.num_epochs=3", "--config.eval.pooling=ceil"),
+    )
+    sweep.save()
+    (first, *_) = _commands(made_sweeps.written(tmp_path)[0])
+    assert first[3:] == [
+        *("--tables=3", f"--root={tmp_path}", "--mini", "--data=a folder/of mine", "--seeds=2"),
+        *("--", "--config.num_epochs=3", "--config.eval.pooling=ceil"),
+    ]
+
+
+def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256", "c_256", "c_384"))
+    file = summary.path(sweep.workdir("b_256", 0), "validation", "dense", [224], suffix=".npz")
+    file.unlink()
+    (sweep.workdir("c_256", 0) / "checkpoints" / "9").mkdir()
+    damaged = summary.path(sweep.workdir("c_384", 0), "validation", "dense", [384], suffix=".npz")
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    text, shown = made_sweeps.written(tmp_path)
+    rows = made_sweeps.cells_of(text)
+    assert [rows[label][1] != "" for label in ("A/256/256", "B/256/256")] == [True, True]
+    for label in ("B/256/224,256,288", "C/256/256", "C/384/384", "C/384/352,384,416"):
+        assert rows[label][1] == ""
+    for line in (
+        "b_256: 'validation', dense at Q = 224: not there",
+        "c_256: 'validation', dense at Q = 224, 256, 288: of step 7, the last checkpoint of step 9",
+        f"c_384: {damaged} is no whole file of posteriors (BadZipFile). Remove it; the evaluation "
+        "then makes it again.",
+        "a_lrn_256, c_multiscale, d_256, d_384, d_multiscale, e_256, e_384, e_multiscale: "
+        "not trained",
+    ):
+        assert f"- {line}\n" in text
+        assert f"<li>{html.escape(line)}</li>" in shown
+
+
+def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("b_256",))
+    file = summary.path(sweep.workdir("b_256", 0), "validation", "dense", [288], suffix=".npz")
+    with np.load(file) as archive:
+        entries = dict(archive)
+    made_by = json.loads(entries["made_by"].item())
+    made_by["identity"]["parameters"] = "others"
+    np.savez(file, **entries | {"made_by": np.array(json.dumps(made_by))})
+    text, _ = made_sweeps.written(tmp_path)
+    rows = made_sweeps.cells_of(text)
+    assert (rows["B/256/256"][1] != "", rows["B/256/224,256,288"][1]) == (True, "")
+    assert "they were made with different parameters" in text
+
+
+def test_seeds_that_lack_a_side_are_left_out_and_counted(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"), seeds=3)
+    summary.path(sweep.workdir("a_256", 1), "validation", "dense", [256], suffix=".npz").unlink()
+    text, shown = made_sweeps.written(tmp_path)
+    rows = made_sweeps.cells_of(text)
+    assert rows["A/256/256"][1].endswith(", 2 of 3 seeds")
+    assert "seeds" not in rows["A-LRN/256/256"][1]
+    assert rows["A-LRN/256/256 less A/256/256"][1].endswith(", 2 of 3 seeds")
+    assert "seed_1/a_256: 'validation', dense at Q = 256: not there" in text
+    kept = [
+        100 * (made_sweeps.wrong(a, 1, seed).mean() - made_sweeps.wrong(b, 1, seed).mean())
+        for seed in (0, 2)
+        for a, b in [(paper.COMPARISONS[0].error_of, paper.COMPARISONS[0].less)]
+    ]
+    assert rows["A-LRN/256/256 less A/256/256"][1].startswith(f"{np.mean(kept):+.2f} ")
+    assert "2 of 3 seeds" in shown
+
+
+# What doesn't belong together.
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"names": ("other", *NAMES[1:])}, "images"),
+        ({"labels": (LABELS + 1) % C}, "labels"),
+        ({"class_names": (*CLASSES[:-1], "z")}, "classes"),
+        ({"images": "g"}, "image files"),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_other_images_and_classes_are_refused(tmp_path, changed, what, seed):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256",), seeds=2)
+    if seed == 0:
+        made_sweeps.train(sweep, "a_lrn_256", 0)
+    made_sweeps.evaluate(sweep, ("a_lrn_256", "a_256")[seed], "dense", 256, seed, **changed)
+    with pytest.raises(UserError, match=rf"{what} .*differ.*Evaluate both on the same"):
+        publish.write(Sweep.load(tmp_path))
+    assert not (tmp_path / "tables.md").exists()
+
+
+def test_images_without_labels_are_refused_as_validation(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=())
+    made_sweeps.train(sweep, "a_256", 0)
+    made_sweeps.evaluate(sweep, "a_256", "dense", 256, 0, labels=np.full(N, -1, np.int32))
+    with pytest.raises(UserError, match=r"without labels .*--test_split"):
+        publish.write(Sweep.load(tmp_path))
+
+
+def test_runs_of_another_config_are_left_out(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"))
+    c = ConfigDict(graph.train_config(sweep, "a_lrn_256", 0).to_dict())
+    c.num_epochs = 3
+    config.save(c, sweep.workdir("a_lrn_256", 0))
+    text, _ = made_sweeps.written(tmp_path)
+    assert made_sweeps.cells_of(text)["A/256/256"][1] != ""
+    assert made_sweeps.cells_of(text)["A-LRN/256/256"][1] == ""
+    reason = "a_lrn_256: trained otherwise than this sweep's (num_epochs: 3 there, 74 now)"
+    assert f"- {reason}\n" in text
+
+
+def test_seeds_may_hold_out_images_of_their_own(tmp_path):
+    sweep = Sweep(tmp_path, seeds=2, overrides=("--config.data.held_out=60",))
+    sweep.save()
+    for seed in range(2):
+        names = tuple(f"{i}.jpg" for i in range(seed * 20, seed * 20 + N))
+        for run in ("a_256", "a_lrn_256"):
+            made_sweeps.train(sweep, run, seed)
+            made_sweeps.evaluate(
+                sweep, run, "dense", 256, seed, split="held_out", names=names, images=f"f{seed}"
+            )
+    text, _ = made_sweeps.written(tmp_path)
+    assert "Each seed holds out images of its own" in text
+    assert made_sweeps.cells_of(text)["A-LRN/256/256 less A/256/256"][1] != ""
+
+
+# The test split.
+
+
+def test_of_unlabelled_test_images_there_are_predictions(tmp_path):
+    made_sweeps.two_nets(tmp_path, np.full(N, -1, np.int32), seeds=2)
+    text, shown = made_sweeps.written(tmp_path)
+    rows = made_sweeps.cells_of(text)
+    for label, name in (
+        ("2 nets, dense", "d_multiscale+e_multiscale-test-dense-256_384_512"),
+        ("2 nets, multi-crop & dense", "d_multiscale+e_multiscale-test-both-256_384_512"),
+        ("VGG, 1 net, multi-crop & dense", "e_multiscale-test-both-256_384_512"),
+    ):
+        assert rows[label][-1] == "below"
+        for folder in ("", "seed_1/"):
+            path = f"{folder}fused/{name}.csv"
+            assert f"- {label}: `{path}`" in text
+            assert f'title="{path}"' in shown
+            assert (tmp_path / path).read_text(encoding="utf-8").count("\n") == N + 1
+    assert rows["7 nets (ILSVRC submission), dense"][-2:] == ["7.3", ""]
+
+
+def test_of_labelled_test_images_there_are_errors(tmp_path):
+    made_sweeps.two_nets(tmp_path, LABELS)
+    made = report.make(Sweep.load(tmp_path))
+    (line,) = (line for line in made.tables[3].lines if line.label == "2 nets, multi-crop")
+    mean = np.mean(
+        [
+            np.mean(
+                [made_sweeps.values_of(run, "multicrop", q, 0, "test") for q in (256, 384, 512)],
+                axis=0,
+            )
+            for run in ("d_multiscale", "e_multiscale")
+        ],
+        axis=0,
+    )
+    wrong = (np.argsort(-mean, axis=1)[:, :5] != LABELS[:, None]).all(axis=1)
+    assert line.top5_test.ours.mean == pytest.approx(100 * wrong.mean())
+    assert line.predictions == ()
+
+
+def test_what_the_test_split_lacks_is_named(tmp_path):
+    made_sweeps.sweep_of(tmp_path, runs=("d_multiscale", "e_multiscale"), test_split="test")
+    text, _ = made_sweeps.written(tmp_path)
+    assert "- d_multiscale, e_multiscale: 'test', dense at Q = 256, 384, 512: not there\n" in text
+
+
+# What it says of the runs.
+
+
+def test_runs_are_listed_with_what_made_them(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "d_384"))
+    made_sweeps.train(sweep, "d_384", 0, commits=["1234567", "89abcde-dirty"])
+    made_sweeps.train(sweep, "b_5x5_256", 0)
+    (sweep.workdir("a_256", 0) / "result.json").unlink()
+    rows = {line.name: line for line in report.make(sweep).runs}
+    assert set(rows) == {"a_256", "b_5x5_256", "d_384"}
+    a, b, d = (rows[name].texts + rows[name].numbers for name in sorted(rows))
+    assert a == ("a_256", "A", "256", "random", "not ended", "unknown", "abc1234", "", "", "")
+    assert b[:4] == ("b_5x5_256", "B-5x5", "256", "a_256")
+    assert b[5:] == ("unknown", "unknown", "74", "31.25", "11.50")
+    assert d[3] == "d_256"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", d[4])
+    assert d[5:7] == ("1234567, 89abcde-dirty", "abc1234")
+    text, _ = made_sweeps.written(tmp_path)
+    assert "- images: 60 of 'validation', 8 classes\n" in text
+    assert "- evaluated on: 8 x TPU v5e\n" in text
+
+
+def test_miniatures_are_read_at_their_scales_and_said_to_be_so(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256"), mini=True)
+    assert (tmp_path / "mini_b_256" / "eval" / "validation-dense-82.npz").exists()
+    assert sweep.scales(paper.Part("b_256", (288,))) == (82,)
+    text, shown = made_sweeps.written(tmp_path)
+    assert made_sweeps.cells_of(text)["B/256/224,256,288"][1] != ""
+    for said in ("so that Q = 256 means 73 px", "figures mean nothing"):
+        assert said in text
+        assert said in shown
+
+
+def test_of_as_many_images_and_classes_as_imagenet_has_no_difference_means_nothing():
+    sweep = Sweep(None)
+    wrong = dict.fromkeys((1, 5), np.zeros(50_000, bool))
+    seen = {(paper.ROWS[0].result, 0): Seen(tuple(range(50_000)), np.zeros(50_000), wrong)}
+    for classes, warned in ((1000, 0), (999, 1)):
+        names = tuple(map(str, range(classes)))
+        found = results.Results(sweep, "validation", seen, {}, names, {}, {})
+        assert len(report._warnings(found)) == warned
+
+
+def test_every_table_is_read_from_what_the_graph_evaluates(tmp_path):
+    sweep = Sweep(tmp_path)
+    wanted = [row.result for row in paper.ROWS if row.result]
+    evaluated = [task for task in graph.tasks(sweep, wanted) if task.kind == "evaluate"]
+    stems = {
+        summary.path(task.workdir, "validation", method, [int(q)], suffix=".npz")
+        for task in evaluated
+        for method, q in re.findall(r"-(dense|multicrop)-(.*)", task.result.stem)
+        for q in q.split("_")
+    }
+    assert stems == {
+        summary.path(sweep.workdir(run, 0), "validation", method, [q], suffix=".npz")
+        for run, method, q in EVALUATED
+    }
