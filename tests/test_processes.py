@@ -42,24 +42,16 @@ def arguments(images, workdir, *more, epochs):
     )
 
 
-def compiled(images):
-    """The processes of all jobs here compile the same programs."""
-    return {
-        "JAX_COMPILATION_CACHE_DIR": f"{images}-compiled",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-
 def train_alone(images, workdir, *more, epochs):
     flags = arguments(images, workdir, *more, epochs=epochs)
-    done = small_runs.run_process(*flags, **compiled(images))
+    done = small_runs.run_process(*flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def start(images, workdir, *more, epochs, devices=1):
     flags = arguments(images, workdir, *more, epochs=epochs)
-    return small_runs.start_processes(2, devices, *flags, **compiled(images))
+    return small_runs.start_processes(2, devices, *flags)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +64,9 @@ def alone(images, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone_for_long(images, tmp_path_factory):
-    """60 steps in one process: long enough to be stopped in by others."""
+    """40 steps in one process: long enough to be stopped in by others."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    train_alone(images, workdir, epochs=6)
+    train_alone(images, workdir, epochs=4)
     return workdir
 
 
@@ -135,7 +127,7 @@ def test_two_processes_equal_one(images, alone, tmp_path, devices, model_paralle
 @pytest.mark.parametrize("who", [0, 1])
 def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_path, who):
     """Then a single process goes on, to the result of one that did it all."""
-    processes = start(images, tmp_path, epochs=6)
+    processes = start(images, tmp_path, epochs=4)
     wait_for(lambda: len(saved.steps(tmp_path)) > 1, processes)
     processes[who].send_signal(signal.SIGTERM)
     ends = small_runs.ends(processes)
@@ -144,7 +136,7 @@ def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_pat
     for _, _, errors in ends:
         assert f"Stopped and saved at step {step};" in errors
         assert "Traceback" not in errors
-    assert f"goes on at step {step}" in train_alone(images, tmp_path, epochs=6)
+    assert f"goes on at step {step}" in train_alone(images, tmp_path, epochs=4)
     assert_close(tmp_path, alone_for_long)
 
 
@@ -164,7 +156,7 @@ def test_a_checkpoint_from_before_its_validation_is_replaced(images, alone, tmp_
 
 
 def test_ctrl_c_in_one_ends_both(images, tmp_path):
-    processes = start(images, tmp_path, epochs=6)
+    processes = start(images, tmp_path, epochs=4)
     wait_for(lambda: saved.steps(tmp_path), processes)
     processes[1].send_signal(signal.SIGINT)
     ends = small_runs.ends(processes)

@@ -112,8 +112,6 @@ def sweep(root, images, *more):
         *("--runs=c_multiscale", "--mini", f"--root={root}", f"--data={images}"),
         *("--backend=slurm", "--nodes=2"),
         *("--", *overrides(images), *more),
-        JAX_COMPILATION_CACHE_DIR=f"{images}-compiled",
-        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
