@@ -126,7 +126,8 @@ class Pass:
             # On CPUs JAX reads the workers' shared memory in place, and lets go of it when Python
             # collects garbage: at exit it would be reported as leaked.
             waiting.clear()
-            gc.collect()
+            if self._num_workers:
+                gc.collect()
 
     def _compute(self, batch: dict[str, jax.Array]) -> jax.Array:
         net, crop_px = self._net, self._net.model.crop_px
