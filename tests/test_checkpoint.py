@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import shutil
 
 import jax
@@ -108,6 +109,11 @@ def test_params_of_no_checkpoint(tmp_path):
         checkpoints.restore_params(PARAMS)
 
 
+# Orbax leaves a coroutine behind that failed, unawaited.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <coroutine object _read_array:"
+    "pytest.PytestUnraisableExceptionWarning"
+)
 # Orbax leaves the coroutines of its other reads unfinished.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("length", [0, 0.5])
@@ -146,11 +152,11 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
             checkpoints.restore_run()
             return checkpoints.restore(state)
 
-    with pytest.raises(UserError, match="checkpoints/5 can't be read") as error:
+    with pytest.raises(UserError, match=r"checkpoints/5 can't be read(.|\n)*goes on from step 3"):
         read()
-    assert "goes on from step 3" in str(error.value)
     shutil.rmtree(damaged)
     assert int(read().step) == 3
+    gc.collect()  # Here, not in some later test, that coroutine raises what it read once more.
 
 
 def test_another_runs_unfinished_checkpoint_is_left_alone(tmp_path, state):
