@@ -14,6 +14,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Tests compile more than they compute: without optimisation they take two thirds of the time.
 XLA_FLAGS = "--xla_backend_optimization_level=0"
 COMMAND = (sys.executable, "-m", "vgg_jax.main")
+# Where Python's encoding is ASCII, as under a bare cron or container.
+ASCII_ALONE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 def arguments(folder, workdir, name, *more):

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from small_runs import ROOT, environment
+import small_runs
 
 from configs import mini
 from vgg_jax import chain, config, fusion, summary
@@ -245,16 +245,7 @@ def test_runs_evaluated_on_other_images_are_refused(runs, tmp_path, options, wha
 
 
 def _fuse(*args):
-    # Where Python's encoding is ASCII, as under a bare cron or container.
-    ascii_alone = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    return subprocess.run(
-        [sys.executable, "-m", "vgg_jax.fuse", *map(str, args)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(**ascii_alone),
-    )
+    return small_runs.run_module("vgg_jax.fuse", *args, **small_runs.ASCII_ALONE)
 
 
 def test_the_command_fuses(runs):
@@ -298,5 +289,7 @@ def test_arguments_that_cannot_be_meant_are_refused(runs, tmp_path, again, flag,
 
 def test_no_jax_is_needed():
     code = "import sys; import vgg_jax.fuse; print('jax' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
+    )
     assert done.stdout.split() == ["False"], done.stderr

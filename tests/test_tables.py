@@ -10,8 +10,8 @@ import urllib.parse
 import made_sweeps
 import numpy as np
 import pytest
+import small_runs
 from made_sweeps import N
-from small_runs import ROOT, environment
 
 from launch import markdown, page, plots, report
 from launch.estimates import Estimate
@@ -21,7 +21,7 @@ from launch.report import Pair
 
 @pytest.fixture(autouse=True)
 def _in_the_repository(monkeypatch):
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(small_runs.ROOT)
 
 
 class _Parsed(html.parser.HTMLParser):
@@ -114,16 +114,7 @@ def test_markdown_lines_up(tmp_path):
 
 
 def _tables(*args):
-    # Where Python's encoding is ASCII, as under a bare cron or container.
-    ascii_alone = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    return subprocess.run(
-        [sys.executable, "-m", "launch.tables", *map(str, args)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(**ascii_alone),
-    )
+    return small_runs.run_module("launch.tables", *args, **small_runs.ASCII_ALONE)
 
 
 def test_the_command_writes_both_files_and_says_where(tmp_path):
@@ -149,5 +140,7 @@ def test_what_it_cannot_do_is_one_line(tmp_path, arguments, says):
 
 def test_no_jax_is_needed():
     code = "import sys; import launch.tables; print('jax' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
+    )
     assert done.stdout.split() == ["False"], done.stderr
