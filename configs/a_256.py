@@ -8,12 +8,12 @@ Starts from random weights.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
     """Net A, trained at S = 256."""
-    c = base.get_config()
+    c = base_config.get_config()
     c.name = "a_256"
     c.net = "A"
     return c

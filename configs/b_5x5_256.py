@@ -9,12 +9,12 @@ Starts from the FC layers of runs/a_256: no convolution of A has a 5x5 kernel.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
     """Net B-5x5, trained at S = 256."""
-    c = base.get_config()
+    c = base_config.get_config()
     c.name = "b_5x5_256"
     c.net = "B-5x5"
     c.init_from = "a_256"

@@ -8,12 +8,12 @@ Starts from the first four convolutions and the FC layers of runs/a_256.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
     """Net C, trained at S = 256."""
-    c = base.get_config()
+    c = base_config.get_config()
     c.name = "c_256"
     c.net = "C"
     c.init_from = "a_256"

@@ -8,12 +8,12 @@ Starts from runs/c_384 whole, at a tenth of the rate.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
     """Net C, trained at S in [256; 512]."""
-    c = base.get_config()
+    c = base_config.get_config()
     c.name = "c_multiscale"
     c.net = "C"
     c.train_scale = (256, 512)

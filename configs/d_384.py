@@ -8,12 +8,12 @@ Starts from runs/d_256 whole, at a tenth of the rate.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
     """Net D, trained at S = 384."""
-    c = base.get_config()
+    c = base_config.get_config()
     c.name = "d_384"
     c.net = "D"
     c.train_scale = (384, 384)

@@ -9,11 +9,13 @@ FC6 is 2x2; S and Q follow in proportion (256 -> 73, 384 -> 110, 512 -> 146). St
 runs/mini_OTHER where the original starts from runs/OTHER. What to expect stands in the README.
 """
 
-import importlib
+import pathlib
 
 from ml_collections import ConfigDict
 
-import configs
+from vgg_jax.runs import config_files
+
+_FOLDER = pathlib.Path(__file__).parent
 
 CROP_PX = 64
 
@@ -29,10 +31,11 @@ def get_config(name: str = "") -> ConfigDict:
     Raises:
       ImportError: There is no config of that name.
     """
-    if name not in configs.names():
-        known = ", ".join(configs.names())
+    names = config_files.names(_FOLDER)
+    if name not in names:
+        known = ", ".join(names)
         raise ImportError(f"configs/mini.py:NAME takes one of {known} for NAME, not {name!r}.")
-    c = importlib.import_module(f"configs.{name}").get_config()
+    c = config_files.load(_FOLDER / f"{name}.py").get_config()
 
     c.name = f"mini_{name}"
     if c.init_from != "none":

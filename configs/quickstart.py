@@ -6,13 +6,16 @@ Reproduces no row of the paper: it shows that everything works. Starts from He's
 expect a top-1 error of 20 to 40% (chance is 90%).
 """
 
+import pathlib
+
 from ml_collections import ConfigDict
 
-from configs import mini
+from vgg_jax.runs import config_files
 
 
 def get_config() -> ConfigDict:
     """Net A, shrunk as `configs/mini.py` has it, for fewer epochs."""
+    mini = config_files.load(pathlib.Path(__file__).with_name("mini.py"))
     c = mini.get_config("a_256")
     c.name = "quickstart"
     c.num_epochs = 14

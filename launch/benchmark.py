@@ -15,9 +15,15 @@ from absl import flags
 from jaxtyping import Float32, Int32
 from PIL import Image
 
-from vgg_jax import commands, config, images, pipeline, scan, sources, topk, trained
-from vgg_jax.passes import Pass
-from vgg_jax.trained import TrainedNet
+from vgg_jax.data import images, scan
+from vgg_jax.data import settings as data_settings
+from vgg_jax.data.decoded import Decoded
+from vgg_jax.data.splits import open_val_source
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation import topk, trained_net
+from vgg_jax.evaluation.inference import Pass
+from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.system import command_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the run.", required=True)
 _SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: the run's.")
@@ -28,20 +34,24 @@ _REPEATS = flags.DEFINE_integer("repeats", 3, "Of the times, of which the median
 def main(argv: list[str]) -> None:
     """Prints both comparisons for one run."""
     del argv
-    net = trained.load(_WORKDIR.value)
+    net = trained_net.load(_WORKDIR.value)
     c = net.config
-    source = sources.open_val_source(**config.source_arguments(c))
-    checked = scan.check_one(source, name=config.split(c), **config.scan_arguments(c)).source
+    source = open_val_source(**data_settings.source_arguments(c))
+    checked = scan.check_one(
+        source, name=data_settings.split(c), **data_settings.scan_arguments(c)
+    ).source
     chosen = np.random.default_rng(0).permutation(len(checked))[: _IMAGES.value]
-    decoded = pipeline.Decoded(checked)
+    decoded = Decoded(checked)
     photos = [decoded(int(i)) for i in chosen]
     labels = np.array([checked.label(int(i)) for i in chosen], np.int32)
-    scales = config.parse_scales(_SCALES.value) or config.test_scales(c)
-    config.check_scales(scales, net.model.crop_px)
+    scales = evaluation_settings.parse_scales(_SCALES.value) or evaluation_settings.test_scales(c)
+    evaluation_settings.check_scales(scales, net.model.crop_px)
     print(
         f"Net {net.model.net}, width {net.model.width}, crop {net.model.crop_px} px, "
-        f"{len(photos):,} images of {config.split(c)} ({pathlib.Path(_WORKDIR.value).name}), "
-        f"float32, {jax.device_count()} x {jax.devices()[0].device_kind}, JAX {jax.__version__}\n"
+        f"{len(photos):,} images of {data_settings.split(c)} "
+        f"({pathlib.Path(_WORKDIR.value).name}), float32, "
+        f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
+        f"JAX {jax.__version__}\n"
     )
     print_methods(net, photos, labels, scales)
     print_batched(net, photos, scales[len(scales) // 2])
@@ -55,7 +65,7 @@ def print_methods(
 ) -> None:
     """Prints the errors of dense, multi-crop and both, their differences, and the times."""
     posteriors, seconds = {}, {}
-    for method in config.METHODS["both"]:
+    for method in evaluation_settings.METHODS["both"]:
         passes = [_pass(net, photos, method, scale) for scale in scales]
         results = [_timed(each, len(photos)) for each in passes]
         posteriors[method] = np.mean([values for values, _ in results], axis=0)
@@ -161,4 +171,4 @@ class _OneByOne:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    command_line.run(main)

@@ -15,9 +15,12 @@ from collections.abc import Collection, Sequence
 
 from absl import flags
 
-from launch import devices, graph, paper, preview, publish, scheduler, sky, slurm, state
-from vgg_jax import commands, files
+from launch.backends import devices, scheduler, sky, slurm
+from launch.plan import finished, graph, paper, preview
+from launch.report import publish
 from vgg_jax.errors import UserError
+from vgg_jax.storage import files
+from vgg_jax.system import command_line
 
 _TABLES = flags.DEFINE_list("tables", None, "Of the paper: some of 3,4,5,6,7.")
 _RUNS = flags.DEFINE_list("runs", None, "Names of configs/, instead of tables.")
@@ -46,7 +49,7 @@ def main(argv: list[str]) -> None:
     _check_backend(sweep)
     tasks = graph.tasks(sweep, _results())
     # A dry run asks no bucket what is there.
-    done = set() if _DRY_RUN.value and "://" in str(sweep.root) else state.check(tasks)
+    done = set() if _DRY_RUN.value and "://" in str(sweep.root) else finished.check(tasks)
     if _DRY_RUN.value:
         plan = [preview.commands(tasks, done), preview.picture(tasks)]
         print(*filter(None, [*plan, _preview(sweep, tasks, done)]), sep="\n\n")
@@ -124,4 +127,4 @@ def _overrides(arguments: list[str]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    command_line.run(main)

@@ -7,10 +7,11 @@ Arithmetic on the files that evaluations left; no device is needed.
 
 from absl import flags
 
-from launch import publish
-from launch.graph import Sweep
-from vgg_jax import commands, files
+from launch.plan.graph import Sweep
+from launch.report import publish
 from vgg_jax.errors import UserError
+from vgg_jax.storage import files
+from vgg_jax.system import command_line
 
 _ROOT = flags.DEFINE_string("root", "runs", "Folder of the sweep's workdirs.")
 
@@ -30,4 +31,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    command_line.run(main)

@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 
-from launch import graph, paper, publish, results
-from launch.graph import Sweep
-from vgg_jax import chain, config, summary
-from vgg_jax.posteriors import Posteriors
+from launch.plan import graph, paper
+from launch.plan.graph import Sweep
+from launch.report import publish, reading
+from vgg_jax.data import settings as data_settings
+from vgg_jax.evaluation import results
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.runs import run_config, saved_steps
 
 N, C = 60, 8
 NAMES = tuple(f"{i % 3}/ünï_{i}.jpg" for i in range(N))
@@ -18,7 +22,7 @@ EVALUATED = dict.fromkeys(
     for row in paper.ROWS
     if row.result
     for part in row.result.parts
-    for method in config.METHODS[row.result.method]
+    for method in evaluation_settings.METHODS[row.result.method]
     for q in part.scales
 )
 
@@ -33,17 +37,17 @@ def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
     workdir = sweep.workdir(run, seed)
     images = changed.pop("images", "f")
     identity = {"images": images, "parameters": f"{run}{seed}", "method": method, "scale": q}
-    made_by = {"identity": identity, "checkpoint_step": chain.last_step(workdir)}
+    made_by = {"identity": identity, "checkpoint_step": saved_steps.last_step(workdir)}
     made_by |= {"commit": "abc1234", "devices": "8 x TPU v5e", "jax": "0.11.2"}
     known = {"names": NAMES, "labels": LABELS, "class_names": CLASSES} | changed
     values = values_of(run, method, q, seed, split)
     posteriors = Posteriors(**known, values=values, made_by=made_by)
-    posteriors.save(summary.path(workdir, split, method, [q], suffix=".npz"))
+    posteriors.save(results.path(workdir, split, method, [q], suffix=".npz"))
 
 
 def train(sweep, run, seed, **result):
     workdir = sweep.workdir(run, seed)
-    config.save(graph.train_config(sweep, run, seed), workdir)
+    run_config.save(graph.train_config(sweep, run, seed), workdir)
     (workdir / "checkpoints" / "7").mkdir(parents=True, exist_ok=True)
     last = {"epoch": 74, "top1_error": 31.25, "top5_error": 11.5}
     (workdir / "result.json").write_text(json.dumps({"last": last} | result))
@@ -59,7 +63,7 @@ def sweep_of(root, *, runs=None, **options):
         for run, method, q in EVALUATED:
             if runs is None or run in runs:
                 scaled = sweep.scales(paper.Part(run, (q,)))[0]
-                split = config.split(results.config_of(sweep))
+                split = data_settings.split(reading.config_of(sweep))
                 evaluate(sweep, run, method, scaled, seed, split=split)
     return sweep
 
@@ -70,7 +74,7 @@ def wrong(result, k, seed):
         np.mean(
             [
                 np.mean([values_of(part.run, method, q, seed) for q in part.scales], axis=0)
-                for method in config.METHODS[result.method]
+                for method in evaluation_settings.METHODS[result.method]
             ],
             axis=0,
         )

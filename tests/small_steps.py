@@ -3,8 +3,11 @@
 import jax
 import numpy as np
 
-from vgg_jax import optim, parallel, sharding, step
-from vgg_jax.model import VGG, init_params
+from vgg_jax.nets import sharding
+from vgg_jax.nets.vgg import VGG, init_params
+from vgg_jax.runs.state import init_state
+from vgg_jax.training import parallel
+from vgg_jax.training.optimiser import sgd
 
 BATCH = 32  # 8 devices x 4 micro-batches.
 MEAN = np.array([120.0, 110.0, 100.0], np.float32)
@@ -27,9 +30,9 @@ def run_steps(
 ):
     data, model_parallel = mesh
     mesh = sharding.make_mesh(jax.devices()[: data * model_parallel], model_parallel=model_parallel)
-    optimiser = optim.sgd(0.9, 5e-4, trained_layers)
+    optimiser = sgd(0.9, 5e-4, trained_layers)
     train_step = compiled(model, optimiser, mesh, micro_batches, trained_layers)
-    state = step.init_state(init_params(model, jax.random.key(0)), optimiser)
+    state = init_state(init_params(model, jax.random.key(0)), optimiser)
     state = sharding.put_state(state, mesh)
     batch = sharding.put_batch(batch, sharding.split_batch(mesh))
     losses = []

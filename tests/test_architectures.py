@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from vgg_jax import architectures
-from vgg_jax.architectures import Layer
+from vgg_jax.nets import architectures
+from vgg_jax.nets.architectures import Layer
 
 NUM_PARAMETERS = {
     "A": 132_863_336,

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import augment
+from vgg_jax.nets import pixels
 
 # Krizhevsky et al. 2012's components, eigenvectors as columns; l for RGB in [0, 1] and on 0-255.
 _P = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
@@ -14,7 +14,7 @@ _L_255 = np.array([55.46, 4.794, 1.148])
 
 
 def _shifts(keys, sigma=0.1):
-    return np.asarray(augment.colour_shift(jnp.zeros((len(keys), 1, 1, 3)), keys, sigma))[:, 0, 0]
+    return np.asarray(pixels.colour_shift(jnp.zeros((len(keys), 1, 1, 3)), keys, sigma))[:, 0, 0]
 
 
 @pytest.mark.parametrize("sigma", [0.1, 1.0])
@@ -37,13 +37,13 @@ def test_colour_shift_adds_one_colour_to_an_image():
     images = rng.integers(0, 256, (5, 6, 7, 3)).astype(np.float32)
     keys = jax.random.split(jax.random.key(1), 5)
 
-    shifted = np.asarray(augment.colour_shift(jnp.asarray(images), keys, 0.1))
+    shifted = np.asarray(pixels.colour_shift(jnp.asarray(images), keys, 0.1))
 
     shifts = _shifts(keys)
     np.testing.assert_allclose(shifted, images + shifts[:, None, None], rtol=0, atol=1e-4)
     assert len(np.unique(shifts, axis=0)) == 5
     order = np.array([4, 2, 0, 1, 3])
-    permuted = augment.colour_shift(jnp.asarray(images[order]), keys[order], 0.1)
+    permuted = pixels.colour_shift(jnp.asarray(images[order]), keys[order], 0.1)
     np.testing.assert_array_equal(permuted, shifted[order])
 
 
@@ -64,7 +64,7 @@ def test_colour_shifts_covariance_is_p_l_squared_p():
 def test_no_colour_shift_at_sigma_0():
     images = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (2, 3, 4, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(0), 2)
-    np.testing.assert_array_equal(augment.colour_shift(images, keys, 0.0), images)
+    np.testing.assert_array_equal(pixels.colour_shift(images, keys, 0.0), images)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -73,7 +73,7 @@ def test_normalise_subtracts_the_mean_then_scales(dtype, input_scale):
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(dtype)
     mean_rgb = np.array([123.68, 116.779, 103.939], np.float32)
 
-    y = augment.normalise(jnp.asarray(images), jnp.asarray(mean_rgb), input_scale)
+    y = pixels.normalise(jnp.asarray(images), jnp.asarray(mean_rgb), input_scale)
 
     assert y.dtype == jnp.float32
     expected = (images.astype(np.float32) - mean_rgb) * np.float32(input_scale)
@@ -85,11 +85,11 @@ def _data(keys):
 
 
 def test_an_examples_key_is_of_its_seed_step_and_place_alone():
-    keys = _data(augment.example_keys(7, 11, 32))
+    keys = _data(pixels.example_keys(7, 11, 32))
 
-    assert _data(augment.example_keys(7, 11, 8)) == keys[:8]
-    assert _data(augment.example_keys(7, jnp.asarray(11), 32)) == keys
-    jitted = jax.jit(lambda step: augment.example_keys(7, step, 32))
+    assert _data(pixels.example_keys(7, 11, 8)) == keys[:8]
+    assert _data(pixels.example_keys(7, jnp.asarray(11), 32)) == keys
+    jitted = jax.jit(lambda step: pixels.example_keys(7, step, 32))
     assert _data(jitted(jnp.asarray(11))) == keys
 
 
@@ -98,6 +98,6 @@ def test_example_keys_differ_over_seeds_steps_and_places():
         key
         for seed in range(3)
         for step in range(5)
-        for key in _data(augment.example_keys(seed, step, 16))
+        for key in _data(pixels.example_keys(seed, step, 16))
     ]
     assert len(set(keys)) == 3 * 5 * 16

@@ -115,7 +115,7 @@ def test_a_tpu_pod():
         "-c constraints.txt -e '.[tpu,gcs]'\n",
         "run": f"{PYTHON} -m vgg_jax.main --config=configs/a_256.py "
         "--workdir=gs://bucket/vgg/a_256 --config.eval.method=none &&\n"
-        f"{PYTHON} -c 'from vgg_jax import files; "
+        f"{PYTHON} -c 'from vgg_jax.storage import files; "
         """exit(not files.path('"'"'gs://bucket/vgg/a_256/result.json'"'"').exists())'\n""",
     }
     assert is_bash(first["run"])

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from small_runs import arguments, fill, run_process
 
-from vgg_jax import scan, sources
+from vgg_jax.data import scan
+from vgg_jax.data.splits import FolderSource
 
 
 def _encoded(image, file_format, **options):
@@ -72,7 +73,7 @@ def test_what_cannot_be_decoded_is_named_before_a_device_is_touched(folder, tmp_
     assert "Traceback" not in done.stderr
     error = done.stderr[done.stderr.index("error: ") :]
     for split, name in (("train", "training"), ("val", "validation")):
-        path = scan.cache_path(sources.FolderSource(folder, split), f"{folder}-cache")
+        path = scan.cache_path(FolderSource(folder, split), f"{folder}-cache")
         assert f"5 of the 17 {name} images can't be decoded (all in {path})" in error
         for file, (_, reason) in BAD.items():
             (line,) = [line for line in error.splitlines() if f"/{split}/" in line and file in line]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vgg_jax import buckets
+from vgg_jax.evaluation import size_buckets
 
 properties = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 
@@ -38,7 +38,7 @@ def _check(sizes, plan, most_places, multiple=1, even=True):
         own = batch.indices[batch.indices >= 0]
         assert len(own)
         assert (sizes[own] <= [batch.height, batch.width]).all()
-    assert len(plan.shapes) <= buckets.MAX_SHAPES
+    assert len(plan.shapes) <= size_buckets.MAX_SHAPES
     assert len({shape[1:] for shape in plan.shapes}) == len(plan.shapes)
     number = Counter(batch.shape for batch in plan.batches)
     for places, height, width in plan.shapes:
@@ -90,14 +90,14 @@ def test_real_sizes_waste_little(name, scale, multiple, even):
     def most_places(height, width):
         return _holding(2**22)(height, width) * multiple if even else multiple
 
-    plan = buckets.plan(sizes, most_places, multiple=multiple, even=even)
+    plan = size_buckets.plan(sizes, most_places, multiple=multiple, even=even)
     _check(sizes, plan, most_places, multiple, even)
     assert plan.waste <= 0.25
 
 
 @pytest.mark.parametrize("aspect", [0.75, 1.0, 4 / 3])
 def test_one_size_is_one_shape(aspect):
-    plan = buckets.plan(_of_aspects(np.full(70, aspect), 256), lambda *_: 10)
+    plan = size_buckets.plan(_of_aspects(np.full(70, aspect), 256), lambda *_: 10)
     assert len(plan.shapes) == 1
     assert len(plan.batches) == 7
     assert plan.waste == 0
@@ -105,29 +105,29 @@ def test_one_size_is_one_shape(aspect):
 
 def test_sizes_that_differ_little_share_a_shape():
     sizes = _sizes(range(300, 330), np.ones(30), 256)
-    plan = buckets.plan(sizes, lambda *_: 30)
+    plan = size_buckets.plan(sizes, lambda *_: 30)
     assert plan.shapes == ((30, 256, 329),)
-    assert 0 < plan.waste <= buckets.ENOUGH_WASTE
+    assert 0 < plan.waste <= size_buckets.ENOUGH_WASTE
 
 
 def test_of_plans_with_equally_many_shapes_the_least_wasteful_is_chosen(monkeypatch):
-    monkeypatch.setattr(buckets, "FEW_PX", 0)
+    monkeypatch.setattr(size_buckets, "FEW_PX", 0)
     # Two shapes waste 11.9%; a third wastes 7.7% if tall, 4.9% if wide.
     sizes = np.repeat([[100, 101], [100, 140], [101, 100], [125, 100]], 10, axis=0)
-    plan = buckets.plan(sizes, lambda *_: 20)
+    plan = size_buckets.plan(sizes, lambda *_: 20)
     assert plan.shapes == ((10, 100, 140), (20, 125, 100), (10, 100, 101))
     assert plan.waste == pytest.approx(1 - 467 / 491)
 
 
 def test_few_pixels_may_waste_more_for_fewer_compilations():
     sizes = np.repeat([[100, 101], [100, 140], [101, 100], [125, 100]], 10, axis=0)
-    assert buckets.plan(sizes, lambda *_: 20).shapes == ((20, 100, 140), (20, 125, 100))
+    assert size_buckets.plan(sizes, lambda *_: 20).shapes == ((20, 100, 140), (20, 125, 100))
 
 
 def test_images_of_a_shape_are_divided_evenly():
     sizes = _of_aspects(np.ones(33), 256)
-    assert [len(b.indices) for b in buckets.plan(sizes, lambda *_: 16).batches] == [11, 11, 11]
-    fixed = buckets.plan(sizes, lambda *_: 16, even=False)
+    assert [len(b.indices) for b in size_buckets.plan(sizes, lambda *_: 16).batches] == [11, 11, 11]
+    fixed = size_buckets.plan(sizes, lambda *_: 16, even=False)
     assert [len(b.indices) for b in fixed.batches] == [16, 16, 16]
     assert fixed.batches[-1].indices.tolist() == [32] + [-1] * 15
     assert fixed.waste == pytest.approx(15 / 48)
@@ -137,14 +137,14 @@ def test_images_of_a_shape_are_divided_evenly():
 @pytest.mark.parametrize("aspect", [0.4, 1.0, 2.5])
 def test_one_image(aspect, multiple, places):
     sizes = _of_aspects(np.array([aspect]), 100)
-    plan = buckets.plan(sizes, lambda *_: 1, multiple=multiple)
+    plan = size_buckets.plan(sizes, lambda *_: 1, multiple=multiple)
     assert plan.shapes == ((places, *sizes[0]),)
     assert plan.batches[0].indices.tolist() == [0] + [-1] * (places - 1)
     assert plan.waste == 1 - 1 / places
 
 
 def test_no_images_are_no_batches():
-    plan = buckets.plan(np.zeros((0, 2), np.int32), lambda *_: 1)
+    plan = size_buckets.plan(np.zeros((0, 2), np.int32), lambda *_: 1)
     assert (plan.batches, plan.shapes, plan.waste) == ((), (), 0.0)
 
 
@@ -154,7 +154,7 @@ def _contents(plan):
 
 def test_a_plan_is_the_same_each_time():
     sizes = _of_aspects(_log_uniform(4), 256)
-    first, again = (buckets.plan(sizes, _holding(2**22), multiple=2) for _ in range(2))
+    first, again = (size_buckets.plan(sizes, _holding(2**22), multiple=2) for _ in range(2))
     assert _contents(first) == _contents(again)
     # Images of one size keep their order, whatever sorts them.
     for batch in first.batches:
@@ -165,7 +165,7 @@ def test_a_plan_is_the_same_each_time():
 
 def test_what_is_done_is_left_out():
     sizes = _of_aspects(_log_uniform(3, count=50), 128)
-    plan = buckets.plan(sizes, lambda *_: 5)
+    plan = size_buckets.plan(sizes, lambda *_: 5)
     done = np.zeros(50, bool)
     assert _contents(plan.without(done)) == _contents(plan)
     first, second = plan.batches[:2]
@@ -199,7 +199,7 @@ def _least_by_count(lengths, horizontal, *how):
     lengths = sorted(lengths)
     ends = [i for i in range(1, len(lengths)) if lengths[i] > lengths[i - 1]]
     least = {}
-    for count in range(1, min(buckets.MAX_SHAPES, len(ends) + 1) + 1):
+    for count in range(1, min(size_buckets.MAX_SHAPES, len(ends) + 1) + 1):
         for cuts in itertools.combinations(ends, count - 1):
             groups = itertools.pairwise([0, *cuts, len(lengths)])
             pixels = sum(_pixels(lengths[a:b], horizontal, *how) for a, b in groups)
@@ -221,10 +221,10 @@ def _best(sizes, *how):
     needed = sum(h * w for h, w in sizes.tolist())
     at_most = [
         min(pixels for count, pixels in least.items() if count <= most)
-        for most in range(min(least), buckets.MAX_SHAPES + 1)
+        for most in range(min(least), size_buckets.MAX_SHAPES + 1)
     ]
-    is_little = needed <= buckets.FEW_PX
-    enough_waste = buckets.ENOUGH_WASTE_OF_FEW if is_little else buckets.ENOUGH_WASTE
+    is_little = needed <= size_buckets.FEW_PX
+    enough_waste = size_buckets.ENOUGH_WASTE_OF_FEW if is_little else size_buckets.ENOUGH_WASTE
     enough = [pixels for pixels in at_most if 1 - needed / pixels <= enough_waste]
     return enough[0] if enough else at_most[-1]
 
@@ -243,7 +243,7 @@ budgets = st.sampled_from([1, 2_000, 10_000, 100_000])
 def test_no_other_cuts_compute_fewer_pixels(images, pixels, multiple, even):
     sizes = _sizes(*zip(*images, strict=True), SCALE)
     most_places = _holding(pixels)
-    plan = buckets.plan(sizes, most_places, multiple=multiple, even=even)
+    plan = size_buckets.plan(sizes, most_places, multiple=multiple, even=even)
     computed = _check(sizes, plan, most_places, multiple, even)
     assert computed == _best(sizes, SCALE, most_places, multiple, even)
 
@@ -259,14 +259,14 @@ def test_no_other_cuts_compute_fewer_pixels(images, pixels, multiple, even):
 def test_any_sizes_have_a_plan(images, scale, pixels, multiple, even):
     lengths, wide = zip(*images, strict=True)
     sizes = _sizes(np.add(lengths, scale), wide, scale)
-    plan = buckets.plan(sizes, _holding(pixels), multiple=multiple, even=even)
+    plan = size_buckets.plan(sizes, _holding(pixels), multiple=multiple, even=even)
     _check(sizes, plan, _holding(pixels), multiple, even)
 
 
 def test_more_lengths_than_are_told_apart():
     rng = np.random.default_rng(0)
-    lengths = rng.permutation(np.arange(256, 256 + 3 * buckets.MAX_LENGTHS))
+    lengths = rng.permutation(np.arange(256, 256 + 3 * size_buckets.MAX_LENGTHS))
     sizes = _sizes(lengths, rng.random(len(lengths)) < 0.5, 256)
-    plan = buckets.plan(sizes, _holding(2**22))
+    plan = size_buckets.plan(sizes, _holding(2**22))
     _check(sizes, plan, _holding(2**22))
     assert plan.waste <= 0.25

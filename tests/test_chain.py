@@ -6,12 +6,12 @@ import shlex
 import pytest
 
 from configs import a_256, e_384, e_multiscale, mini
-from vgg_jax import chain, config
 from vgg_jax.errors import UserError
+from vgg_jax.runs import chain, config_files, run_config
 
 
 def _put_run(workdir, *, finished, c=None):
-    config.save(c or a_256.get_config(), workdir)
+    run_config.save(c or a_256.get_config(), workdir)
     (workdir / "checkpoints" / "5").mkdir(parents=True)
     if finished:
         (workdir / "result.json").write_text("{}")
@@ -148,7 +148,7 @@ def test_an_unfinished_source_will_do_but_is_named(tmp_path, capsys):
 
 
 def test_a_source_without_a_checkpoint_is_missing(tmp_path):
-    config.save(e_384.get_config(), tmp_path / "e_384")
+    run_config.save(e_384.get_config(), tmp_path / "e_384")
     (tmp_path / "e_384" / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
     message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
     assert _commands(message)[-1].startswith("python -m vgg_jax.main --config=configs/e_384.py")
@@ -184,11 +184,11 @@ def test_what_no_config_makes_is_said(tmp_path, init_from):
     ],
 )
 def test_a_run_is_found_by_its_name(name, spec):
-    found, c = chain.load_config(name)
+    found, c = config_files.of_run(name)
     assert found == spec
     assert c.name == name
 
 
 @pytest.mark.parametrize("name", ["", "f_256", "mini_f_256", "mini_", "base", "mini", "../a_256"])
 def test_other_names_are_no_runs(name):
-    assert chain.load_config(name) is None
+    assert config_files.of_run(name) is None

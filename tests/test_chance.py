@@ -6,7 +6,7 @@ import math
 import pytest
 
 from configs import a_256, e_256
-from vgg_jax import chance
+from vgg_jax.training import stuck_at_chance
 
 AT_CHANCE = math.log(40)
 
@@ -18,7 +18,7 @@ def warning(tmp_path, losses, c=None, epoch=1):
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     c = c or a_256.get_config()
-    return chance.warning(tmp_path, c, epoch=epoch, steps_per_epoch=40, num_classes=40)
+    return stuck_at_chance.warning(tmp_path, c, epoch=epoch, steps_per_epoch=40, num_classes=40)
 
 
 @pytest.mark.parametrize("losses", [[1, 1, 1, 1], [1.009, 0.992, 1, 1.009], [1.25, 1.0, 1.0, 1.0]])
@@ -44,9 +44,9 @@ def test_the_remedy_follows_from_the_config(tmp_path):
     c = a_256.get_config()
     assert "first thousand steps" in warning(tmp_path, [1], c)
     c.init = "glorot"
-    assert "leave --config.init and --config.input_scale" in warning(tmp_path, [1], c)
+    assert "leave --config.init and --net_settings.input_scale" in warning(tmp_path, [1], c)
     c.init, c.input_scale = "he", 1.0
-    assert "leave --config.init and --config.input_scale" in warning(tmp_path, [1], c)
+    assert "leave --config.init and --net_settings.input_scale" in warning(tmp_path, [1], c)
     c = e_256.get_config()
     assert "first thousand steps" in warning(tmp_path, [1], c)
     c.init_from = "none"

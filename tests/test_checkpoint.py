@@ -7,17 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import optim, parallel, sharding, step
-from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
-from vgg_jax.model import VGG, init_params
+from vgg_jax.nets import sharding
+from vgg_jax.nets.vgg import VGG, init_params
+from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.state import abstract_state, init_state
+from vgg_jax.training.optimiser import sgd
 
 PARAMS = {"fc8": {"kernel": jnp.arange(6.0).reshape(1, 1, 2, 3), "bias": jnp.ones(3)}}
 
 
 @pytest.fixture
 def state():
-    state = step.init_state(PARAMS, optim.sgd(0.9, 5e-4))
+    state = init_state(PARAMS, sgd(0.9, 5e-4))
     return sharding.put_replicated(state, sharding.make_mesh())
 
 
@@ -85,10 +87,10 @@ def test_a_state_moves_to_another_mesh(tmp_path, saved_on, restored_on):
         devices = jax.devices()[: data * model_parallel]
         return sharding.make_mesh(devices, model_parallel=model_parallel)
 
-    net, optimiser = VGG("A", num_classes=3, width=1 / 64, crop_px=32), optim.sgd(0.9, 5e-4)
-    state = step.init_state(init_params(net, jax.random.key(0)), optimiser)
+    net, optimiser = VGG("A", num_classes=3, width=1 / 64, crop_px=32), sgd(0.9, 5e-4)
+    state = init_state(init_params(net, jax.random.key(0)), optimiser)
     save(tmp_path, sharding.put_state(state, mesh(*saved_on)), (1, None))
-    like = parallel.abstract_state(net, optimiser, mesh(*restored_on))
+    like = abstract_state(net, optimiser, mesh(*restored_on))
     with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
         restored = checkpoints.restore(like)
     for ours, theirs in zip(
@@ -135,9 +137,7 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
 ):
     values = np.random.default_rng(0).normal(size=(1, 1, 200, 300)).astype(np.float32)
     state = state.replace(params={"fc8": {"kernel": jnp.asarray(values), "bias": jnp.ones(3)}})
-    state = sharding.put_replicated(
-        step.init_state(state.params, optim.sgd(0.9, 5e-4)), sharding.make_mesh()
-    )
+    state = sharding.put_replicated(init_state(state.params, sgd(0.9, 5e-4)), sharding.make_mesh())
     save(tmp_path, state, (3, 50.0), (5, 40.0))
     damaged = tmp_path / "checkpoints" / "5"
     if name.endswith("largest"):

@@ -8,9 +8,13 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import base, d_256, mini
-from vgg_jax import config
+from configs import d_256, mini
+from vgg_jax import base_config, config
+from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
+from vgg_jax.nets import settings as net_settings
+from vgg_jax.runs import run_config
+from vgg_jax.training import settings as training_settings
 
 
 @pytest.fixture
@@ -176,18 +180,18 @@ def test_an_unknown_key_on_the_command_line_is_refused(monkeypatch, key):
 
 def test_the_number_of_classes_is_the_data_sets():
     names = ("a", "b", "c")
-    assert config.resolve_num_classes(0, names) == 3
-    assert config.resolve_num_classes(3, names) == 3
-    message = _refusal(config.resolve_num_classes, 1000, names)
+    assert data_settings.resolve_num_classes(0, names) == 3
+    assert data_settings.resolve_num_classes(3, names) == 3
+    message = _refusal(data_settings.resolve_num_classes, 1000, names)
     assert "num_classes=1000, but the data set has 3 classes" in message
     assert "--config.num_classes=3" in message
     assert "--config.data.name" in message
 
 
 def test_one_class_alone_is_refused():
-    assert config.resolve_num_classes(0, ("a", "b")) == 2
+    assert data_settings.resolve_num_classes(0, ("a", "b")) == 2
     for num_classes in (0, 1):
-        message = _refusal(config.resolve_num_classes, num_classes, ("cat",))
+        message = _refusal(data_settings.resolve_num_classes, num_classes, ("cat",))
         assert "one class alone, cat" in message
         assert "two classes or more" in message
 
@@ -195,13 +199,13 @@ def test_one_class_alone_is_refused():
 def test_devices_that_cannot_share_the_fc_kernels_are_told_what_can(c):
     for model_parallel in (1, 2, 4, 8):
         _set(c, {"model_parallel": model_parallel})
-        config.check_divides(c, 8)
+        training_settings.check_divides(c, 8)
     _set(c, {"model_parallel": 3})
     assert "Set --config.model_parallel to 1 or 2 or 4 or 8." in _refusal(
-        config.check_divides, c, 8
+        training_settings.check_divides, c, 8
     )
     _set(c, {"model_parallel": 4, "width": 0.0037})  # FC6 and FC7 have 15 outputs.
-    assert "Set --config.model_parallel to 1." in _refusal(config.check_divides, c, 8)
+    assert "Set --config.model_parallel to 1." in _refusal(training_settings.check_divides, c, 8)
 
 
 @pytest.mark.parametrize(
@@ -209,40 +213,40 @@ def test_devices_that_cannot_share_the_fc_kernels_are_told_what_can(c):
     [("batch_size", 250, 248), ("batch_size", 254, 256), ("eval.batch_size", 3, 8)],
 )
 def test_a_batch_that_does_not_divide_is_named(c, key, value, nearest):
-    config.check_divides(c, 8)
+    training_settings.check_divides(c, 8)
     _set(c, {key: value})
-    message = _refusal(config.check_divides, c, 8)
+    message = _refusal(training_settings.check_divides, c, 8)
     assert f"{key}={value} doesn't divide over 8 devices" in message
     assert message.endswith(f"--config.{key}={nearest}.")
     _set(c, {key: nearest})
-    config.check_divides(c, 8)
+    training_settings.check_divides(c, 8)
 
 
 # Saved configs.
 
 
 def test_an_empty_workdir_holds_no_config(tmp_path):
-    assert config.load(tmp_path) is None
-    assert config.load(tmp_path / "absent") is None
+    assert run_config.load(tmp_path) is None
+    assert run_config.load(tmp_path / "absent") is None
 
 
-@pytest.mark.parametrize("make", [base.get_config, lambda: mini.get_config("e_multiscale")])
+@pytest.mark.parametrize("make", [base_config.get_config, lambda: mini.get_config("e_multiscale")])
 def test_a_saved_config_is_read_back(tmp_path, make):
     c = make()
-    config.save(c, tmp_path / "runs" / "it")
-    saved = config.load(tmp_path / "runs" / "it")
-    assert config.flat(saved) == config.flat(c)
+    run_config.save(c, tmp_path / "runs" / "it")
+    saved = run_config.load(tmp_path / "runs" / "it")
+    assert run_config.flat(saved) == run_config.flat(c)
     assert [path.name for path in (tmp_path / "runs" / "it").iterdir()] == ["config.json"]
     # Whole enough to build the net and to be saved again.
     config.validate(saved)
-    config.save(saved, tmp_path / "again")
-    config.refuse_other_run(c, tmp_path / "again")
+    run_config.save(saved, tmp_path / "again")
+    run_config.refuse_other_run(c, tmp_path / "again")
 
 
 def test_the_same_run_goes_on(c, tmp_path):
-    config.refuse_other_run(c, tmp_path)
-    config.save(c, tmp_path)
-    config.refuse_other_run(d_256.get_config(), tmp_path)
+    run_config.refuse_other_run(c, tmp_path)
+    run_config.save(c, tmp_path)
+    run_config.refuse_other_run(d_256.get_config(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -264,9 +268,9 @@ def test_the_same_run_goes_on(c, tmp_path):
     ],
 )
 def test_housekeeping_may_change(c, tmp_path, key, value):
-    config.save(c, tmp_path)
+    run_config.save(c, tmp_path)
     _set(c, {key: value})
-    config.refuse_other_run(c, tmp_path)
+    run_config.refuse_other_run(c, tmp_path)
 
 
 def _leaves(c, prefix=""):
@@ -278,7 +282,7 @@ def _leaves(c, prefix=""):
 
 
 MATTERS = [
-    key for key, _ in _leaves(base.get_config())
+    key for key, _ in _leaves(base_config.get_config())
     if not key.startswith("eval.") and key not in {
         "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
         "model_parallel", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
@@ -288,7 +292,7 @@ MATTERS = [
 
 @pytest.mark.parametrize("key", MATTERS)
 def test_whatever_else_changes_is_another_run(c, tmp_path, key):
-    config.save(c, tmp_path)
+    run_config.save(c, tmp_path)
     before = dict(_leaves(c))[key]
     match before:
         case str():
@@ -298,7 +302,7 @@ def test_whatever_else_changes_is_another_run(c, tmp_path, key):
         case _:
             other = type(before)(before + 1)
     _set(c, {key: other})
-    message = _refusal(config.refuse_other_run, c, tmp_path)
+    message = _refusal(run_config.refuse_other_run, c, tmp_path)
     there, now = (list(v) if isinstance(v, tuple) else v for v in (before, other))
     assert f"{tmp_path} holds another run" in message
     assert [line for line in message.splitlines() if line.startswith(" ")] == [
@@ -308,11 +312,11 @@ def test_whatever_else_changes_is_another_run(c, tmp_path, key):
 
 
 def test_keys_of_another_version_are_named(c, tmp_path):
-    config.save(c, tmp_path)
+    run_config.save(c, tmp_path)
     with c.unlocked():
         c.data.new_key = 3
         del c.momentum
-    message = _refusal(config.refuse_other_run, c, tmp_path)
+    message = _refusal(run_config.refuse_other_run, c, tmp_path)
     assert "    data.new_key: absent there, 3 now" in message
     assert "    momentum: 0.9 there, absent now" in message
 
@@ -323,4 +327,4 @@ def test_keys_of_another_version_are_named(c, tmp_path):
 )
 def test_the_input_scale_follows_from_the_initialisation(c, init, scale, expected):
     _set(c, {"init": init, "input_scale": scale})
-    assert config.input_scale(c) == expected
+    assert net_settings.input_scale(c) == expected

@@ -8,8 +8,13 @@ import re
 
 import pytest
 
-from configs import base, mini
-from vgg_jax import config, optim
+from configs import mini
+from vgg_jax import base_config, config
+from vgg_jax.data import settings as data_settings
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.nets import settings as net_settings
+from vgg_jax.runs import run_config
+from vgg_jax.training.plateau import PlateauRule
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -62,7 +67,7 @@ def test_a_config_is_its_row_of_table_3(name):
 
 
 def test_b_with_5x5_kernels_is_trained_like_b():
-    ours, plain = (config.flat(_config(name)) for name in ("b_5x5_256", "b_256"))
+    ours, plain = (run_config.flat(_config(name)) for name in ("b_5x5_256", "b_256"))
     assert {key for key in ours if ours[key] != plain[key]} == {"name", "net"}
     assert ours["net"] == "B-5x5"
 
@@ -80,18 +85,18 @@ def test_a_run_starts_where_the_paper_starts_it(name):
 
 
 def test_what_the_paper_fixes_for_all_runs():
-    c = base.get_config()
+    c = base_config.get_config()
     assert (c.crop_px, c.num_classes, c.width, c.dropout) == (224, 1000, 1.0, 0.5)
     assert (c.batch_size, c.num_epochs) == (256, 74)
     assert (c.learning_rate, c.momentum, c.l2_penalty) == (1e-2, 0.9, 5e-4)
     assert (c.init_sigma, c.colour_shift) == (0.1, 0.1)
     assert c.data.mean_rgb == (123.68, 116.779, 103.939)
-    assert c.plateau.to_dict() == dataclasses.asdict(optim.PlateauRule(5, 0.1, 0.1, 1e-5))
+    assert c.plateau.to_dict() == dataclasses.asdict(PlateauRule(5, 0.1, 0.1, 1e-5))
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_run_of_the_paper_changes_nothing_else(name):
-    ours, standard = (config.flat(c) for c in (_config(name), base.get_config()))
+    ours, standard = (run_config.flat(c) for c in (_config(name), base_config.get_config()))
     changed = {key for key in ours if ours[key] != standard[key]}
     assert ours.keys() == standard.keys()
     assert changed <= {
@@ -159,31 +164,29 @@ def test_the_miniature_says_how_it_shrinks():
 
 
 def test_every_key_is_read():
-    # The checks of config.py are no use of a key.
+    # The checks are no use of a key.
     code = "\n".join(
-        path.read_text() for path in (ROOT / "vgg_jax").glob("*.py") if path.name != "config.py"
-    ) + "\n".join(
         inspect.getsource(function)
-        for function in (
-            config.input_scale,
-            config.test_scales,
-            config.split,
-            config.source_arguments,
-            config.scan_arguments,
-        )
+        for settings in (net_settings, data_settings, evaluation_settings)
+        for name, function in inspect.getmembers(settings, inspect.isfunction)
+        if not name.startswith("check")
+    ) + "\n".join(
+        path.read_text()
+        for path in (ROOT / "vgg_jax").rglob("*.py")
+        if path.name not in ("config.py", "base_config.py", "settings.py")
     )
-    c = base.get_config()
+    c = base_config.get_config()
     assert "PlateauRule(**c.plateau)" in code
-    assert set(c.plateau) == {field.name for field in dataclasses.fields(optim.PlateauRule)}
-    keys = [key for key in config.flat(c) if not key.startswith("plateau.")]
+    assert set(c.plateau) == {field.name for field in dataclasses.fields(PlateauRule)}
+    keys = [key for key in run_config.flat(c) if not key.startswith("plateau.")]
     assert len(keys) > 30
     assert [key for key in keys if not re.search(rf"\bc\.{re.escape(key)}\b", code)] == []
 
 
 def test_every_key_has_a_comment():
-    lines = (ROOT / "configs/base.py").read_text().splitlines()
+    lines = (ROOT / "vgg_jax/base_config.py").read_text().splitlines()
     plain = {"momentum"}  # Its name says it.
-    for key in config.flat(base.get_config()):
+    for key in run_config.flat(base_config.get_config()):
         (line,) = (line for line in lines if line.startswith(f"    c.{key} = "))
         name = key.rsplit(".")[-1]
         assert "#" in line or name in plain | {

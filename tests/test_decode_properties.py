@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from vgg_jax import images
+from vgg_jax.data import images
 from vgg_jax.errors import UndecodableError
 
 properties = settings(derandomize=True, deadline=None, max_examples=80, database=None)

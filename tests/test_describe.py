@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from vgg_jax import architectures, describe, memory_table
+from vgg_jax import describe
+from vgg_jax.analysis import memory_table
+from vgg_jax.nets import architectures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 from small_runs import ROOT
 
-from launch import devices
-from launch.devices import Devices
+from launch.backends import devices
+from launch.backends.devices import Devices
 from vgg_jax.errors import UserError
 
 
@@ -41,7 +41,7 @@ def test_a_process_is_bound_to_its_devices():
     bound = subprocess.run(
         [
             *(sys.executable, "-c"),
-            f"import os; from launch.devices import Devices; {bind}; "
+            f"import os; from launch.backends.devices import Devices; {bind}; "
             "print(os.sched_getaffinity(0))",
         ],
         cwd=ROOT,

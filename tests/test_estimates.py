@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from launch import estimates
-from launch.estimates import Estimate, Seen
+from launch.report import estimates
+from launch.report.estimates import Estimate, Seen
 
 
 def _seen(names, wrong):

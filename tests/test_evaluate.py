@@ -14,8 +14,9 @@ import pytest
 import small_runs
 from PIL import Image
 
-from vgg_jax import config, posteriors
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import posteriors
+from vgg_jax.runs import run_config
 
 SCALES = "--config.eval.scales=64,73,96"
 
@@ -388,6 +389,6 @@ def test_an_error_of_the_first_process_ends_the_others(folder, workdir):
 
 
 def test_the_runs_config_is_not_changed(folder, workdir, run_main):
-    before = config.load(workdir)
+    before = run_config.load(workdir)
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES))
-    assert config.load(workdir) == before
+    assert run_config.load(workdir) == before

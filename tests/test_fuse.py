@@ -11,9 +11,11 @@ import pytest
 import small_runs
 
 from configs import mini
-from vgg_jax import chain, config, fusion, summary
 from vgg_jax.errors import UserError
-from vgg_jax.posteriors import Posteriors
+from vgg_jax.evaluation import fusion, results
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.runs import run_config, saved_steps
 
 CLASSES = ("ant", "größe", "zebra, plains")
 NAMES = ("a photo.jpg", "ünï 日本.jpg", "c.jpg", "d.jpg", "e.jpg")
@@ -29,9 +31,9 @@ def _values(run, method, q):
 def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NAMES, files="f"):
     values = _values(workdir.name, method, q)
     identity = {"parameters": workdir.name, "images": files, "method": method, "scale": q}
-    made_by = {"identity": identity, "checkpoint_step": chain.last_step(workdir)}
+    made_by = {"identity": identity, "checkpoint_step": saved_steps.last_step(workdir)}
     posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
-    posteriors.save(summary.path(workdir, split, method, [q], suffix=".npz"))
+    posteriors.save(results.path(workdir, split, method, [q], suffix=".npz"))
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def runs(tmp_path):
     for workdir, scales in zip(workdirs, ((), (64, 73, 110)), strict=True):
         c = mini.get_config(f"{workdir.name}_256")
         c.eval.scales = scales
-        config.save(c, workdir)
+        run_config.save(c, workdir)
     return workdirs
 
 
@@ -71,7 +73,7 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
             _mean(
                 *(
                     _mean(*(_values(run, single, q) for q in qs))
-                    for single in config.METHODS[method]
+                    for single in evaluation_settings.METHODS[method]
                 )
             )
             for run, qs in of_runs.items()
@@ -156,7 +158,7 @@ def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
     c.data.held_out = 9
     c.data.mean_rgb = (1.5, 2.0, 3.0)
     spaced = tmp_path / "runs" / "held out"
-    config.save(c, spaced)
+    run_config.save(c, spaced)
     split = "validation[:10%]"
     message = _refusal([runs[0], spaced], "dense", (110, 64), split, tmp_path)
     scales = ("eval.method=dense", "eval.scales=110,64")

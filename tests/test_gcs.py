@@ -15,24 +15,20 @@ import numpy as np
 import pytest
 import small_runs
 
-from launch import graph, state
-from vgg_jax import (
-    chain,
-    commands,
-    config,
-    files,
-    fusion,
-    mirror,
-    optim,
-    shapes,
-    sharding,
-    sources,
-    step,
-)
-from vgg_jax import posteriors as posteriors_lib
-from vgg_jax.checkpoint import Checkpoints
+from launch.plan import finished, graph
+from vgg_jax.data import shapes
+from vgg_jax.data.folder import FolderSource
+from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
-from vgg_jax.folder import FolderSource
+from vgg_jax.evaluation import fusion
+from vgg_jax.evaluation import posteriors as posteriors_lib
+from vgg_jax.nets import sharding
+from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.state import init_state
+from vgg_jax.storage import files, growing_files
+from vgg_jax.system import command_line
+from vgg_jax.training.optimiser import sgd
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +165,7 @@ def test_of_a_tree_that_moves_the_mark_comes_last_and_goes_first(root, server):
 
 
 def test_a_mirror_brings_what_has_grown(root, server):
-    mirrored = mirror.Mirror(root)
+    mirrored = growing_files.Mirror(root)
     file = mirrored.here / "events" / "1"
     file.parent.mkdir()
     for text in ("a", "ab"):
@@ -198,8 +194,8 @@ def test_a_workdir_without_a_run_is_one_error(root):
 def test_a_bucket_that_is_closed_to_us_is_one_error(root, server, monkeypatch, capsys, status):
     monkeypatch.setattr(server, "refuse_with", status)
     with pytest.raises(Exception, match="refused") as raised:
-        config.load(root)
-    assert commands.report(raised.value) == 2
+        run_config.load(root)
+    assert command_line.report(raised.value) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: The bucket can't be reached (")
     assert "refused" in line
@@ -225,13 +221,13 @@ def test_an_evaluation_goes_on_from_its_parts(root, server):
 def test_orbax_marks_a_complete_checkpoint_as_we_read_it():
     from orbax.checkpoint._src.path import atomicity_types
 
-    assert chain.COMMIT == atomicity_types.COMMIT_SUCCESS_FILE
+    assert saved_steps.COMMIT == atomicity_types.COMMIT_SUCCESS_FILE
 
 
 @pytest.fixture
 def save(root):
     params = {"fc8": {"kernel": jnp.arange(6.0).reshape(1, 1, 2, 3), "bias": jnp.ones(3)}}
-    made = step.init_state(params, optim.sgd(0.9, 5e-4))
+    made = init_state(params, sgd(0.9, 5e-4))
     made = sharding.put_replicated(made, sharding.make_mesh())
 
     def save(at, error, about=""):
@@ -253,13 +249,13 @@ def test_the_last_two_and_the_best_are_kept(root, save):
 def test_a_checkpoint_counts_once_it_is_complete(root, server, save):
     save(1, None, "first")
     save(2, None)
-    bucket_name = f"{root.name}/checkpoints/2/{chain.COMMIT}"
+    bucket_name = f"{root.name}/checkpoints/2/{saved_steps.COMMIT}"
     mark = server.objects.pop(bucket_name)
-    assert chain.last_step(root) == 1
+    assert saved_steps.last_step(root) == 1
     with contextlib.closing(Checkpoints(root, read_only=True)) as checkpoints:
         assert checkpoints.restore_run() == {"about": "first"}
     server.objects[bucket_name] = mark
-    assert chain.last_step(root) == 2
+    assert saved_steps.last_step(root) == 2
     del server.objects[bucket_name]
     with contextlib.closing(Checkpoints(root)) as checkpoints:
         assert checkpoints.last_step == 1
@@ -270,7 +266,7 @@ def test_a_checkpoint_counts_once_it_is_complete(root, server, save):
 def test_a_checkpoint_is_replaced_after_its_validation(root, server, save):
     save(1, None, "before")
     save(1, 40.0, "after")
-    assert not server.names(f"{root.name}/{chain.REPLACED}")
+    assert not server.names(f"{root.name}/{saved_steps.REPLACED}")
     with contextlib.closing(Checkpoints(root)) as checkpoints:
         assert checkpoints.restore_run() == {"about": "after"}
         assert checkpoints.step_of("best") == 1
@@ -279,13 +275,13 @@ def test_a_checkpoint_is_replaced_after_its_validation(root, server, save):
 @pytest.mark.parametrize("killed", ["putting aside", "removing", "saving", "bringing back"])
 def test_killed_where_a_checkpoint_is_replaced_the_old_one_counts(root, server, save, killed):
     save(1, None, "before")
-    here, aside = f"{root.name}/checkpoints/1/", f"{root.name}/{chain.REPLACED}/1/"
+    here, aside = f"{root.name}/checkpoints/1/", f"{root.name}/{saved_steps.REPLACED}/1/"
     old = [name.removeprefix(here) for name in server.names(here)]
     for name in old:
         if killed != "putting aside" or name < "m":
             server.write(aside + name, server.read(here + name))
     if killed == "removing":
-        del server.objects[here + chain.COMMIT]
+        del server.objects[here + saved_steps.COMMIT]
     if killed in ("saving", "bringing back"):
         for name in old:
             del server.objects[here + name]
@@ -294,7 +290,7 @@ def test_killed_where_a_checkpoint_is_replaced_the_old_one_counts(root, server, 
         server.write(here + "metrics/metrics", b'{"top1_error": 40.0}')
     if killed == "bringing back":
         server.write(here + "params/_METADATA", server.read(aside + "params/_METADATA"))
-    assert chain.last_step(root) == 1
+    assert saved_steps.last_step(root) == 1
     with contextlib.closing(Checkpoints(root)) as checkpoints:
         assert checkpoints.restore_run() == {"about": "before"}
     assert [name.removeprefix(here) for name in server.names(here)] == old
@@ -341,15 +337,15 @@ def test_unlabelled_images_in_a_bucket(root, server):
 def test_a_tfds_set_is_the_same_as_on_a_disk(root, server, tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "SPLITS", {"train": 12, "validation": 4})
     splits = {"train_split": "train", "val_split": "validation", "cache_dir": str(tmp_path)}
-    here = sources.open_sources("shapes", "", **splits)
+    here = open_sources("shapes", "", **splits)
     upload(server, tmp_path, root.name)
-    there = sources.open_sources("vgg_jax_shapes", str(root), **splits)
+    there = open_sources("vgg_jax_shapes", str(root), **splits)
     for ours, theirs in zip(here, there, strict=True):
         theirs = pickle.loads(pickle.dumps(theirs))
         assert [ours[i] for i in range(len(ours))] == [theirs[i] for i in range(len(ours))]
         assert ours.fingerprint == theirs.fingerprint
     with pytest.raises(UserError, match=f"not prepared in {root}/none|none lies in {root}/none"):
-        sources.open_sources("vgg_jax_shapes", f"{root}/none", **splits)
+        open_sources("vgg_jax_shapes", f"{root}/none", **splits)
 
 
 # Runs.
@@ -369,7 +365,7 @@ def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert chain.last_step(workdir) == 1
+    assert saved_steps.last_step(workdir) == 1
     arguments.append("--config.data.dir=gs://bucket/images")
     output = finish(start(*arguments))
     assert "goes on at step 1" in output
@@ -410,11 +406,11 @@ def test_a_sweep_sees_what_is_done_in_a_bucket(root, server):
     sweep.save()
     assert graph.Sweep.load(root) == sweep
     tasks = graph.tasks(sweep, graph.of_runs(["a_256"]))
-    assert state.check(tasks) == set()
-    config.save(graph.config_of(tasks[0].arguments), tasks[0].workdir)
+    assert finished.check(tasks) == set()
+    run_config.save(graph.config_of(tasks[0].arguments), tasks[0].workdir)
     server.write(f"{root.name}/mini_a_256/result.json", b"{}")
-    assert state.check(tasks) == {"a_256"}
-    assert state.check(graph.tasks(graph.Sweep(root, mini=True, seeds=2), [])) == set()
+    assert finished.check(tasks) == {"a_256"}
+    assert finished.check(graph.tasks(graph.Sweep(root, mini=True, seeds=2), [])) == set()
 
 
 def test_a_server_that_is_out_of_reach_is_one_error(refused):

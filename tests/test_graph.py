@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-import configs
-from launch import graph, paper, preview
-from launch.graph import Sweep
-from launch.paper import Part, Result
+from launch.plan import graph, paper, preview
+from launch.plan.graph import Sweep
+from launch.plan.paper import Part, Result
 from vgg_jax import config
 from vgg_jax.errors import UserError
+from vgg_jax.runs import config_files
 
 ROOT = pathlib.Path("runs")
 # §3.1: A first; the deeper nets at S = 256 from A; S = 384 from 256; [256; 512] from 384.
@@ -195,7 +195,7 @@ def test_a_configs_header_says_what_table_3_says(run):
 
 def test_the_tables_runs_are_all_the_runs():
     others = {"b_5x5_256", "quickstart"}  # §4.1's comparison on the centre crop, and a miniature.
-    assert {*CHAIN} | others == {*configs.names()}
+    assert {*CHAIN} | others == {*config_files.names()}
 
 
 @pytest.mark.parametrize("row", [r for r in paper.rows([4]) if r.result], ids=lambda r: r.label)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_jax import images
+from vgg_jax.data import images
 from vgg_jax.errors import UserError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 ENDS = """
 import os, signal, sys
-from vgg_jax.last_words import LastWords
+from vgg_jax.system.exit_notice import LastWords
 words = LastWords("too early")
 words.change("gone")
 if sys.argv[1] == "dismissed":

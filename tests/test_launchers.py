@@ -1,7 +1,7 @@
 import pytest
 
-from vgg_jax import launchers
 from vgg_jax.errors import UserError
+from vgg_jax.system import launched_by
 
 BY_HAND = {
     "JAX_COORDINATOR_ADDRESS": "host:1234",
@@ -13,26 +13,26 @@ EXPLICIT = {"coordinator_address": "host:1234", "num_processes": 4, "process_id"
 
 
 def test_a_process_of_its_own():
-    assert launchers.arguments({}) is None
-    assert launchers.arguments(BY_HAND | {"JAX_NUM_PROCESSES": "1"}) is None
-    assert launchers.arguments({"SLURM_STEP_NUM_TASKS": "4", "JAX_NUM_PROCESSES": "1"}) is None
+    assert launched_by.arguments({}) is None
+    assert launched_by.arguments(BY_HAND | {"JAX_NUM_PROCESSES": "1"}) is None
+    assert launched_by.arguments({"SLURM_STEP_NUM_TASKS": "4", "JAX_NUM_PROCESSES": "1"}) is None
 
 
 def test_by_hand_with_all_devices_of_the_host():
-    assert launchers.arguments(BY_HAND) == EXPLICIT | {"local_device_ids": []}
-    assert launchers.arguments(BY_HAND | {"JAX_LOCAL_DEVICE_IDS": "0"}) == EXPLICIT
+    assert launched_by.arguments(BY_HAND) == EXPLICIT | {"local_device_ids": []}
+    assert launched_by.arguments(BY_HAND | {"JAX_LOCAL_DEVICE_IDS": "0"}) == EXPLICIT
 
 
 @pytest.mark.parametrize("missing", BY_HAND)
 def test_what_is_said_in_part_is_refused(missing):
     environment = {name: value for name, value in BY_HAND.items() if name != missing}
     with pytest.raises(UserError, match=f"{missing} must be set too"):
-        launchers.arguments(environment)
+        launched_by.arguments(environment)
 
 
 def test_an_address_alone_is_refused():
     with pytest.raises(UserError, match="JAX_COORDINATOR_ADDRESS is set, but"):
-        launchers.arguments({"JAX_COORDINATOR_ADDRESS": "host:1234"})
+        launched_by.arguments({"JAX_COORDINATOR_ADDRESS": "host:1234"})
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_address_alone_is_refused():
 )
 def test_impossible_values(name, value):
     with pytest.raises(UserError, match=f"{name}={value}"):
-        launchers.arguments(BY_HAND | {name: value})
+        launched_by.arguments(BY_HAND | {name: value})
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_impossible_values(name, value):
     ],
 )
 def test_an_allocation_for_several_tasks_without_their_step(step):
-    assert launchers.arguments(SLURM | step) is None
+    assert launched_by.arguments(SLURM | step) is None
 
 
 def test_a_step_of_several_tasks():
     step = {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_STEP_NUM_NODES": "4"}
     expected = {"cluster_detection_method": "slurm", "num_processes": 4, "process_id": 3}
-    assert launchers.arguments(SLURM | step) == expected | {"local_device_ids": []}
-    assert launchers.arguments(SLURM | step | {"SLURM_STEP_NUM_NODES": "2"}) == expected
+    assert launched_by.arguments(SLURM | step) == expected | {"local_device_ids": []}
+    assert launched_by.arguments(SLURM | step | {"SLURM_STEP_NUM_NODES": "2"}) == expected
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_step_of_several_tasks():
 def test_mpi_needs_an_address(names):
     environment = dict(zip(names, "43", strict=True))
     with pytest.raises(UserError, match="MPI has started 4 processes"):
-        launchers.arguments(environment)
+        launched_by.arguments(environment)
     environment["JAX_COORDINATOR_ADDRESS"] = "host:1234"
-    assert launchers.arguments(environment) == EXPLICIT | {"local_device_ids": []}
-    assert launchers.arguments({names[0]: "1", names[1]: "0"}) is None
+    assert launched_by.arguments(environment) == EXPLICIT | {"local_device_ids": []}
+    assert launched_by.arguments({names[0]: "1", names[1]: "0"}) is None

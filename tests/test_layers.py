@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import layers
+from vgg_jax.nets import layers
 
 
 @pytest.fixture(autouse=True)

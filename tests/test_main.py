@@ -18,11 +18,12 @@ from PIL import Image
 from small_runs import ROOT, run_process
 
 from configs import e_256
-from vgg_jax import chain, initial, metrics
-from vgg_jax import config as config_lib
-from vgg_jax.checkpoint import Checkpoints
 from vgg_jax.errors import UserError
-from vgg_jax.model import init_params
+from vgg_jax.nets import from_config
+from vgg_jax.nets.vgg import init_params
+from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.training import metrics
 
 RUNS = sorted(
     path.stem
@@ -38,8 +39,8 @@ def arguments(folder, workdir, name, *more):
 
 
 def last_params(workdir, num_classes=3):
-    c = config_lib.load(workdir)
-    model = initial.model_from_config(c, num_classes)
+    c = run_config.load(workdir)
+    model = from_config.model(c, num_classes)
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
         like = jax.device_put(init_params(model, jax.random.key(0)), jax.devices()[0])
         return checkpoints.restore_params(like)
@@ -110,7 +111,7 @@ def test_other_classes_need_a_new_fc8(more_classes, trained_d, tmp_path, run_mai
     more = (f"--config.init_from={trained_d}", "--config.init_layers=all")
     with pytest.raises(UserError, match=r"--config\.init_layers=all_but_fc8"):
         run_main(*arguments(more_classes, tmp_path / "run", "d_256", *more))
-    assert not chain.has_checkpoint(tmp_path / "run")
+    assert not saved_steps.has_checkpoint(tmp_path / "run")
 
 
 @pytest.mark.parametrize("trained_layers", ["all", "fc"])
@@ -179,9 +180,9 @@ def test_a_batch_that_does_not_divide_names_one_that_does(folder, tmp_path, run_
 def test_a_batch_beyond_the_data_is_refused_and_may_then_be_mended(folder, tmp_path, run_main):
     with pytest.raises(UserError, match="batch_size=24 is more than the 17 training images"):
         run_main(*arguments(folder, tmp_path, "a_256", "--config.batch_size=24"))
-    config_lib.save(e_256.get_config(), tmp_path)  # As of a run that ended without a checkpoint.
+    run_config.save(e_256.get_config(), tmp_path)  # As of a run that ended without a checkpoint.
     run_main(*arguments(folder, tmp_path, "a_256"))
-    assert config_lib.load(tmp_path).net == "A"
+    assert run_config.load(tmp_path).net == "A"
 
 
 def test_a_workdir_that_cannot_be_made_is_named(folder, tmp_path, run_main):

@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import architectures, memory, optim, step
-from vgg_jax.architectures import Layer
-from vgg_jax.model import VGG, init_params
+from vgg_jax.analysis import memory
+from vgg_jax.nets import architectures
+from vgg_jax.nets.architectures import Layer
+from vgg_jax.nets.vgg import VGG, init_params
+from vgg_jax.runs.state import init_state
+from vgg_jax.training import step
+from vgg_jax.training.optimiser import sgd
 
 # Two convolutions of 8 x 8 px, a pooling to 4 x 4, and a third.
 TINY = (
@@ -101,7 +105,7 @@ def test_xla_for_cpus_takes_about_twice_as_much(net, micro_batches, remat):
     """
     batch, crop_px, width = 256, 64, 1 / 16
     model = VGG(net, num_classes=1000, crop_px=crop_px, width=width, remat=remat)
-    optimiser = optim.sgd(0.9, 5e-4)
+    optimiser = sgd(0.9, 5e-4)
     train_step = step.make_train_step(
         model,
         optimiser,
@@ -111,9 +115,7 @@ def test_xla_for_cpus_takes_about_twice_as_much(net, micro_batches, remat):
         colour_shift=0.1,
         micro_batches=micro_batches,
     )
-    state = jax.eval_shape(
-        lambda: step.init_state(init_params(model, jax.random.key(0)), optimiser)
-    )
+    state = jax.eval_shape(lambda: init_state(init_params(model, jax.random.key(0)), optimiser))
     images = jax.ShapeDtypeStruct((batch, crop_px, crop_px, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
     lowered = jax.jit(train_step, donate_argnums=0).lower(

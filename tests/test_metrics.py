@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_jax import curves, metrics
 from vgg_jax.errors import UserError
+from vgg_jax.training import curves, metrics
 
 TRAIN = {"loss": 2.0, "error": 50.0, "images_per_s": 10.0, "learning_rate": 0.01}
 VAL = {"epoch": 1, "top1_error": 40.0, "top5_error": 10.0, "loss": 1.5, "learning_rate": 0.01}

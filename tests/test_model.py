@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import architectures
-from vgg_jax.model import VGG, activations, init_params, preinitialise
+from vgg_jax.nets import architectures
+from vgg_jax.nets.vgg import VGG, activations, init_params, preinitialise
 
 # Table 1 once more: kernel sizes of the convolutions, "lrn" and "pool".
 _TABLE_1 = {

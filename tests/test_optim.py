@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax.optim import PlateauRule, PlateauState, plateau_step, sgd
+from vgg_jax.training.optimiser import sgd
+from vgg_jax.training.plateau import PlateauRule, PlateauState, plateau_step
 
 _MOMENTUM, _L2 = 0.9, 0.05  # A penalty that shows within a few steps.
 _RATES = [1e-1, 1e-1, 1e-1, 1e-2, 1e-2, 1e-2, 1e-3]

@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from small_steps import BATCH, MEAN, compiled, narrow_net, random_batch, run_steps
 
-from vgg_jax import optim, parallel, sharding, step, traffic
-from vgg_jax.model import init_params
+from vgg_jax.analysis import traffic
+from vgg_jax.nets import sharding
+from vgg_jax.nets.vgg import init_params
+from vgg_jax.runs.state import abstract_state, init_state
+from vgg_jax.training import parallel, step
+from vgg_jax.training.optimiser import sgd
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +88,7 @@ def test_a_mesh_equals_one_device_in_other_settings(model, batch, setting):
 def test_validation_agrees(model, batch, mesh):
     """With parameters that lie as they do in training."""
     mesh = sharding.make_mesh(jax.devices(), model_parallel=mesh[1])
-    state = step.init_state(init_params(model, jax.random.key(0)), optim.sgd(0.9, 0.0))
+    state = init_state(init_params(model, jax.random.key(0)), sgd(0.9, 0.0))
     batch = {**batch, "weight": (np.arange(BATCH) < 27).astype(np.float32)}
     settings = {"mean_rgb": MEAN, "input_scale": 1 / 70}
     expected = jax.jit(step.make_val_step(model, **settings))(state.params, batch)
@@ -99,11 +103,11 @@ def test_validation_agrees(model, batch, mesh):
 @pytest.mark.parametrize("micro_batches", [1, 4])
 def test_micro_batches_move_no_image_between_devices(model, micro_batches):
     """Each device's part of the batch is cut into parts where it lies."""
-    optimiser, mesh = optim.sgd(0.9, 5e-4), sharding.make_mesh()
+    optimiser, mesh = sgd(0.9, 5e-4), sharding.make_mesh()
     images = jax.ShapeDtypeStruct((BATCH, 32, 32, 3), np.uint8)
     labels = jax.ShapeDtypeStruct((BATCH,), np.int32)
     lowered = compiled(model, optimiser, mesh, micro_batches).lower(
-        parallel.abstract_state(model, optimiser, mesh),
+        abstract_state(model, optimiser, mesh),
         {"image": images, "label": labels},
         np.float32(1),
     )

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vgg_jax import images, pipeline, sources
+from vgg_jax.data import crops, images
+from vgg_jax.data.prefetch import Shard
+from vgg_jax.data.splits import FolderSource
 from vgg_jax.errors import UserError
 
 NUM_IMAGES = 12
@@ -30,7 +32,7 @@ def source(tmp_path_factory):
         path = root / "train" / f"{label:02d}" / "image.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(pixels.astype(np.uint8)).save(path)
-    return sources.FolderSource(root, "train")
+    return FolderSource(root, "train")
 
 
 def _train(source, num_batches, **options):
@@ -40,13 +42,13 @@ def _train(source, num_batches, **options):
         "crop_px": CROP_PX,
         "seed": 0,
     } | options
-    with contextlib.closing(pipeline.train_batches(source, **options)) as batches:
+    with contextlib.closing(crops.train_batches(source, **options)) as batches:
         return list(itertools.islice(batches, num_batches))
 
 
 def _val(source, num_batches, **options):
     options = {"batch_size": 5, "val_scale": 36, "crop_px": CROP_PX} | options
-    with contextlib.closing(pipeline.val_batches(source, **options)) as batches:
+    with contextlib.closing(crops.val_batches(source, **options)) as batches:
         return list(itertools.islice(batches, num_batches))
 
 
@@ -93,7 +95,7 @@ def test_training_batches_do_not_depend_on_workers(source, num_workers, start_st
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_training_shards_make_up_the_whole(source, count):
-    shards = [_train(source, 5, shard=pipeline.Shard(i, count)) for i in range(count)]
+    shards = [_train(source, 5, shard=Shard(i, count)) for i in range(count)]
     assert shards[0][0]["label"].shape == (4 // count,)
     _assert_equal(_joined(shards), _train(source, 5))
 
@@ -104,7 +106,7 @@ def test_training_resumes_at_any_step(source, step):
 
 
 def test_a_shard_resumes_at_any_step(source):
-    shard = pipeline.Shard(1, 2)
+    shard = Shard(1, 2)
     resumed = _train(source, 4, start_step=5, shard=shard)
     _assert_equal(resumed, _train(source, 9, shard=shard)[5:])
 
@@ -153,12 +155,12 @@ def test_the_seed_changes_order_and_crops(source):
     ("num_images", "batch_size", "expected"), [(1, 5, 1), (5, 5, 1), (6, 5, 2), (50_000, 256, 196)]
 )
 def test_the_last_validation_batch_counts(num_images, batch_size, expected):
-    assert pipeline.num_val_batches(num_images, batch_size) == expected
+    assert crops.num_val_batches(num_images, batch_size) == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 12, 16])
 def test_validation_has_every_image_once(source, batch_size):
-    num_batches = pipeline.num_val_batches(NUM_IMAGES, batch_size)
+    num_batches = crops.num_val_batches(NUM_IMAGES, batch_size)
     batches = _val(source, num_batches, batch_size=batch_size)
     assert {len(batch["weight"]) for batch in batches} == {batch_size}
     image, label, weight = (
@@ -177,9 +179,7 @@ def test_validation_has_every_image_once(source, batch_size):
 def test_validation_shards_have_equally_many_batches(source, count, batch_size):
     # The last batch holds four images: whole shards of it are padding.
     whole = _val(source, 4, batch_size=batch_size)
-    shards = [
-        _val(source, 4, batch_size=batch_size, shard=pipeline.Shard(i, count)) for i in range(count)
-    ]
+    shards = [_val(source, 4, batch_size=batch_size, shard=Shard(i, count)) for i in range(count)]
     _assert_equal(_joined(shards), whole)
     assert sum(batch["weight"].sum() for shard in shards for batch in shard[:2]) == NUM_IMAGES
 
@@ -205,7 +205,7 @@ def damaged(tmp_path):
         (tmp_path / "train" / name).mkdir(parents=True)
         Image.new("RGB", (40, 50)).save(tmp_path / "train" / name / "1.png")
     (tmp_path / "train/c/1.png").write_bytes(b"no image")
-    return sources.FolderSource(tmp_path, "train"), str(tmp_path / "train/c/1.png")
+    return FolderSource(tmp_path, "train"), str(tmp_path / "train/c/1.png")
 
 
 @pytest.mark.parametrize("read", [_train, _val])

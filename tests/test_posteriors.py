@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from vgg_jax import posteriors
 from vgg_jax.errors import UserError
-from vgg_jax.posteriors import Posteriors, Unfinished
+from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 
 NAMES = ("ant/a photo.jpg", "größe/ünï 日本.jpg", 'zebra/"0, 1".PNG', r"zebra/\xff.jpg")
 CLASSES = ("ant", "größe", "zebra, plains")

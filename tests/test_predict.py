@@ -9,7 +9,7 @@ import small_runs
 from PIL import Image
 
 import vgg_jax
-from vgg_jax import images
+from vgg_jax.data import images
 
 
 def predict(trained, *args, stdin=None):

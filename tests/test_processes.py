@@ -240,12 +240,12 @@ def test_what_all_refuse_is_said(images, tmp_path):
 
 UNSHARED = """
 import pathlib, sys
-from vgg_jax import commands, processes
+from vgg_jax.system import command_line, processes
 processes.FILE_S = 1
 def main(argv):
     with processes.joined():
         processes.make_shared(pathlib.Path(argv[1]))
-commands.run(main)
+command_line.run(main)
 """
 
 

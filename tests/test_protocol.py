@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from configs import mini
-from vgg_jax import posteriors, protocol, sharding
-from vgg_jax.model import VGG, init_params
-from vgg_jax.passes import Pass
-from vgg_jax.trained import TrainedNet
+from vgg_jax.evaluation import methods, posteriors
+from vgg_jax.evaluation.inference import Pass
+from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.nets import sharding
+from vgg_jax.nets.vgg import VGG, init_params
 
 _CLASSES = 7
 _MEAN_RGB = (118.0, 109.5, 97.0)
@@ -211,7 +212,7 @@ def test_an_image_among_larger_ones_is_as_alone(crop_px, pooling):
     images = [_image(crop_px + 7, crop_px + 69), _image(crop_px + 77, crop_px + 15)]
     batch, sizes = _padded(images, seed=1)
 
-    dense = jax.jit(lambda *args: protocol.dense(net.model, *args, net.normalise))
+    dense = jax.jit(lambda *args: methods.dense(net.model, *args, net.normalise))
     values = dense(net.params, batch, sizes)
 
     for image, value in zip(images, values, strict=True):
@@ -256,7 +257,7 @@ def test_a_score_map_is_averaged_over_its_valid_cells_alone():
     for index, (rows, columns) in enumerate(cells):
         scores[index, rows:] = scores[index, :, columns:] = np.inf
 
-    pooled = protocol.pool_score_map(jnp.asarray(scores), jnp.asarray(cells))
+    pooled = methods.pool_score_map(jnp.asarray(scores), jnp.asarray(cells))
 
     np.testing.assert_allclose(pooled, expected, rtol=1e-5)
 
@@ -265,7 +266,7 @@ def test_an_image_is_flipped_within_its_own_width():
     images = [_image(4, 7), _image(6, 3), _image(5, 5)]
     batch, sizes = _padded(images, seed=1)
 
-    flipped = protocol.flip_valid(batch, sizes)
+    flipped = methods.flip_valid(batch, sizes)
 
     for place, image in zip(np.asarray(flipped), images, strict=True):
         np.testing.assert_array_equal(place[: image.shape[0], : image.shape[1]], image[:, ::-1])
@@ -281,7 +282,7 @@ def test_crops_are_a_grid_from_corner_to_corner_and_its_flips():
         300: (0, 19, 38, 57, 76),
     }
 
-    crops = np.asarray(protocol.cut_crops(*_padded(images, seed=1), 224))
+    crops = np.asarray(methods.cut_crops(*_padded(images, seed=1), 224))
 
     assert crops.shape == (3 * 50, 224, 224, 3)
     for image, of_image in zip(images, crops.reshape(3, 50, 224, 224, 3), strict=True):

@@ -8,9 +8,9 @@ import pytest
 import small_runs
 
 import vgg_jax
-from vgg_jax import provenance
+from vgg_jax.system import git_commit
 
-PRINT = "from vgg_jax import provenance; print(provenance.commit())"
+PRINT = "from vgg_jax.system import git_commit; print(git_commit.commit())"
 
 
 def git(folder, *arguments):
@@ -30,9 +30,9 @@ def commit(folder):
 
 def test_the_commit_of_the_code_and_of_no_other(tmp_path):
     package = tmp_path / "vgg_jax"
-    package.mkdir()
-    for name in ("__init__.py", "provenance.py"):
-        shutil.copy(pathlib.Path(vgg_jax.__file__).parent / name, package)
+    (package / "system").mkdir(parents=True)
+    for name in ("__init__.py", "system/__init__.py", "system/git_commit.py"):
+        shutil.copy(pathlib.Path(vgg_jax.__file__).parent / name, package / name)
     assert commit(tmp_path) == ""  # No git.
     git(tmp_path, "init", "--quiet")
     (tmp_path / "other").touch()
@@ -54,7 +54,7 @@ def test_a_result_names_the_commits_that_trained_it(folder, trained, tmp_path, b
     (workdir / "result.json").unlink()
     path = workdir / "checkpoints/2/run/metadata"
     run = json.loads(path.read_text())
-    ours = [provenance.commit()] if provenance.commit() else []
+    ours = [git_commit.commit()] if git_commit.commit() else []
     assert run.pop("commits") == ours
     path.write_text(json.dumps(run if before is None else run | {"commits": before}))
     done = small_runs.run_process(

@@ -12,12 +12,14 @@ from made_sweeps import CLASSES, EVALUATED, LABELS, NAMES, C, N
 from ml_collections import ConfigDict
 from small_runs import ROOT
 
-from launch import graph, paper, publish, report, results
-from launch.estimates import Estimate, Seen
-from launch.graph import Sweep
-from launch.report import Pair
-from vgg_jax import config, summary
+from launch.plan import graph, paper
+from launch.plan.graph import Sweep
+from launch.report import content, publish, reading
+from launch.report.content import Pair
+from launch.report.estimates import Estimate, Seen
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import results
+from vgg_jax.runs import run_config
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def _in_the_repository(monkeypatch):
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_errors_and_differences_are_those_of_the_averages(tmp_path, seeds):
-    found = results.read(made_sweeps.sweep_of(tmp_path, seeds=seeds))
+    found = reading.read(made_sweeps.sweep_of(tmp_path, seeds=seeds))
     for result in {row.result for row in paper.ROWS if row.result}:
         for k in (1, 5):
             errors = [100 * made_sweeps.wrong(result, k, seed).mean() for seed in range(seeds)]
@@ -58,7 +60,7 @@ def test_errors_and_differences_are_those_of_the_averages(tmp_path, seeds):
 def test_both_files_have_the_same_numbers_and_each_of_the_papers(tmp_path):
     made_sweeps.sweep_of(tmp_path)
     text, shown = made_sweeps.written(tmp_path)
-    rows, found = made_sweeps.cells_of(text), results.read(Sweep.load(tmp_path))
+    rows, found = made_sweeps.cells_of(text), reading.read(Sweep.load(tmp_path))
     plain = html.unescape(re.sub(r"<svg.*?</svg>", "", shown)).replace("\N{MINUS SIGN}", "-")
     for row in paper.ROWS:
         cells = rows[row.label]
@@ -98,7 +100,7 @@ def test_the_papers_differences_stand_beside_ours(tmp_path):
 def test_findings_count_signs_and_clear_signs():
     def line(of_paper, mean, low, high):
         pair = Pair(of_paper, Estimate(mean, 1, (low, high), None))
-        return report.Line("", pair, pair)
+        return content.Line("", pair, pair)
 
     lines = [
         line(-0.5, -1.0, -2.0, -0.1),  # As the paper, and clear.
@@ -106,14 +108,14 @@ def test_findings_count_signs_and_clear_signs():
         line(0.5, -1.0, -2.0, -0.1),  # Clearly the other sign.
         line(0.5, 0.0, -1.0, 1.0),
         line(0.0, 1.0, 0.5, 1.5),  # The paper has none.
-        report.Line("", Pair(0.5, None), Pair(None, None)),
+        content.Line("", Pair(0.5, None), Pair(None, None)),
     ]
-    assert report._findings(lines) == (
+    assert content._findings(lines) == (
         "Of 4 differences of top-1 error that the paper draws conclusions from, 2 have its sign "
         "here, 1 of them with an interval that leaves out 0; with such an interval 1 have the "
         "other sign."
     )
-    assert report._findings(lines[-2:]) == ""
+    assert content._findings(lines[-2:]) == ""
 
 
 # What is missing.
@@ -154,10 +156,10 @@ def test_the_commands_make_it_as_the_sweep_was_made(tmp_path):
 
 def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256", "c_256", "c_384"))
-    file = summary.path(sweep.workdir("b_256", 0), "validation", "dense", [224], suffix=".npz")
+    file = results.path(sweep.workdir("b_256", 0), "validation", "dense", [224], suffix=".npz")
     file.unlink()
     (sweep.workdir("c_256", 0) / "checkpoints" / "9").mkdir()
-    damaged = summary.path(sweep.workdir("c_384", 0), "validation", "dense", [384], suffix=".npz")
+    damaged = results.path(sweep.workdir("c_384", 0), "validation", "dense", [384], suffix=".npz")
     damaged.write_bytes(damaged.read_bytes()[:-100])
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
@@ -178,7 +180,7 @@ def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_pat
 
 def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("b_256",))
-    file = summary.path(sweep.workdir("b_256", 0), "validation", "dense", [288], suffix=".npz")
+    file = results.path(sweep.workdir("b_256", 0), "validation", "dense", [288], suffix=".npz")
     with np.load(file) as archive:
         entries = dict(archive)
     made_by = json.loads(entries["made_by"].item())
@@ -192,7 +194,7 @@ def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
 
 def test_seeds_that_lack_a_side_are_left_out_and_counted(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"), seeds=3)
-    summary.path(sweep.workdir("a_256", 1), "validation", "dense", [256], suffix=".npz").unlink()
+    results.path(sweep.workdir("a_256", 1), "validation", "dense", [256], suffix=".npz").unlink()
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
     assert rows["A/256/256"][1].endswith(", 2 of 3 seeds")
@@ -243,7 +245,7 @@ def test_runs_of_another_config_are_left_out(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"))
     c = ConfigDict(graph.train_config(sweep, "a_lrn_256", 0).to_dict())
     c.num_epochs = 3
-    config.save(c, sweep.workdir("a_lrn_256", 0))
+    run_config.save(c, sweep.workdir("a_lrn_256", 0))
     text, _ = made_sweeps.written(tmp_path)
     assert made_sweeps.cells_of(text)["A/256/256"][1] != ""
     assert made_sweeps.cells_of(text)["A-LRN/256/256"][1] == ""
@@ -289,7 +291,7 @@ def test_of_unlabelled_test_images_there_are_predictions(tmp_path):
 
 def test_of_labelled_test_images_there_are_errors(tmp_path):
     made_sweeps.two_nets(tmp_path, LABELS)
-    made = report.make(Sweep.load(tmp_path))
+    made = content.make(Sweep.load(tmp_path))
     (line,) = (line for line in made.tables[3].lines if line.label == "2 nets, multi-crop")
     mean = np.mean(
         [
@@ -320,7 +322,7 @@ def test_runs_are_listed_with_what_made_them(tmp_path):
     made_sweeps.train(sweep, "d_384", 0, commits=["1234567", "89abcde-dirty"])
     made_sweeps.train(sweep, "b_5x5_256", 0)
     (sweep.workdir("a_256", 0) / "result.json").unlink()
-    rows = {line.name: line for line in report.make(sweep).runs}
+    rows = {line.name: line for line in content.make(sweep).runs}
     assert set(rows) == {"a_256", "b_5x5_256", "d_384"}
     a, b, d = (rows[name].texts + rows[name].numbers for name in sorted(rows))
     assert a == ("a_256", "A", "256", "random", "not ended", "unknown", "abc1234", "", "", "")
@@ -351,8 +353,8 @@ def test_of_as_many_images_and_classes_as_imagenet_has_no_difference_means_nothi
     seen = {(paper.ROWS[0].result, 0): Seen(tuple(range(50_000)), np.zeros(50_000), wrong)}
     for classes, warned in ((1000, 0), (999, 1)):
         names = tuple(map(str, range(classes)))
-        found = results.Results(sweep, "validation", seen, {}, names, {}, {})
-        assert len(report._warnings(found)) == warned
+        found = reading.Results(sweep, "validation", seen, {}, names, {}, {})
+        assert len(content._warnings(found)) == warned
 
 
 def test_every_table_is_read_from_what_the_graph_evaluates(tmp_path):
@@ -360,12 +362,12 @@ def test_every_table_is_read_from_what_the_graph_evaluates(tmp_path):
     wanted = [row.result for row in paper.ROWS if row.result]
     evaluated = [task for task in graph.tasks(sweep, wanted) if task.kind == "evaluate"]
     stems = {
-        summary.path(task.workdir, "validation", method, [int(q)], suffix=".npz")
+        results.path(task.workdir, "validation", method, [int(q)], suffix=".npz")
         for task in evaluated
         for method, q in re.findall(r"-(dense|multicrop)-(.*)", task.result.stem)
         for q in q.split("_")
     }
     assert stems == {
-        summary.path(sweep.workdir(run, 0), "validation", method, [q], suffix=".npz")
+        results.path(sweep.workdir(run, 0), "validation", method, [q], suffix=".npz")
         for run, method, q in EVALUATED
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_runs import ROOT
 
-from vgg_jax import shapes
+from vgg_jax.data import shapes
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_the_builder_yields_every_image_once_as_jpeg():
 
 def test_of_two_processes_one_renders(tmp_path):
     code = (
-        "from vgg_jax import sources; "
-        f"print(len(sources.open_val_source('shapes', '', train_split='train', val_split='', "
+        "from vgg_jax.data.splits import open_val_source; "
+        f"print(len(open_val_source('shapes', '', train_split='train', val_split='', "
         f"cache_dir={str(tmp_path)!r})))"
     )
     processes = [

@@ -14,10 +14,11 @@ import saved
 import small_runs
 from PIL import Image
 
-from launch import graph, slurm
-from launch.graph import Task
-from vgg_jax import files
+from launch.backends import slurm
+from launch.plan import graph
+from launch.plan.graph import Task
 from vgg_jax.errors import UserError
+from vgg_jax.storage import files
 
 SCRIPT = small_runs.ROOT / "tests/slurm.sh"
 

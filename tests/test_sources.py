@@ -13,7 +13,9 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax import examples, shapes, sources
+from vgg_jax.data import shapes
+from vgg_jax.data.source import Subset
+from vgg_jax.data.splits import FolderSource, open_sources
 from vgg_jax.errors import UndecodableError, UserError
 
 FEW = {"train": 30, "validation": 20}
@@ -41,14 +43,14 @@ def folder(tmp_path):
 
 def _open(name, directory, cache, **options):
     options = {"train_split": "train", "val_split": ""} | options
-    return sources.open_sources(name, str(directory), cache_dir=str(cache), **options)
+    return open_sources(name, str(directory), cache_dir=str(cache), **options)
 
 
 # Folders.
 
 
 def test_a_folder_is_read_in_sorted_order(folder):
-    source = sources.FolderSource(folder, "train")
+    source = FolderSource(folder, "train")
     assert source.class_names == ("ant", "größe", "zebra")
     root = folder / "train"
     assert [tuple(source[i]) for i in range(len(source))] == [
@@ -60,7 +62,7 @@ def test_a_folder_is_read_in_sorted_order(folder):
 
 
 def test_a_folder_survives_pickling(folder):
-    source = sources.FolderSource(folder, "train")
+    source = FolderSource(folder, "train")
     copy = pickle.loads(pickle.dumps(source))
     assert [copy[i] for i in range(len(copy))] == [source[i] for i in range(len(source))]
     assert (copy.class_names, copy.fingerprint) == (source.class_names, source.fingerprint)
@@ -68,18 +70,18 @@ def test_a_folder_survives_pickling(folder):
 
 def test_a_folder_takes_the_home_directory(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert sources.FolderSource("~/data", "train")[0].image == b"ant"
+    assert FolderSource("~/data", "train")[0].image == b"ant"
 
 
 def test_a_name_that_is_not_utf_8_has_a_key_that_prints(folder):
     (folder / os.fsdecode(b"train/zebra/\xff.jpg")).write_bytes(b"latin")
-    source = sources.FolderSource(folder, "train")
+    source = FolderSource(folder, "train")
     assert source[4].image == b"latin"
     assert source[4].key == str(folder / "train/zebra") + r"/\xff.jpg"
 
 
 def test_a_file_that_is_gone_is_named_and_has_a_label(folder):
-    source = sources.FolderSource(folder, "train")
+    source = FolderSource(folder, "train")
     (folder / "train/zebra/0.PNG").unlink()
     with pytest.raises(UndecodableError) as caught:
         source[2]
@@ -91,10 +93,10 @@ def test_a_file_that_is_gone_is_named_and_has_a_label(folder):
 
 
 def test_the_fingerprint_is_not_of_the_place(folder, tmp_path):
-    before = sources.FolderSource(folder, "train").fingerprint
+    before = FolderSource(folder, "train").fingerprint
     (folder / "train/ant/notes.txt").unlink()
     moved = shutil.move(folder, tmp_path / "elsewhere")
-    assert sources.FolderSource(moved, "train").fingerprint == before
+    assert FolderSource(moved, "train").fingerprint == before
 
 
 @pytest.mark.parametrize(
@@ -110,9 +112,9 @@ def test_the_fingerprint_is_not_of_the_place(folder, tmp_path):
     ids=["renamed", "moved", "removed", "resized", "added", "class renamed"],
 )
 def test_the_fingerprint_is_of_the_files(folder, change):
-    before = sources.FolderSource(folder, "train").fingerprint
+    before = FolderSource(folder, "train").fingerprint
     change(folder / "train")
-    assert sources.FolderSource(folder, "train").fingerprint != before
+    assert FolderSource(folder, "train").fingerprint != before
 
 
 def test_a_folders_validation_split_is_called_val(folder, tmp_path):
@@ -283,15 +285,15 @@ def test_tfds_sources_survive_pickling(embedded):
 
 
 def test_labels_are_the_examples(embedded):
-    subset = examples.Subset(embedded[0], np.array([4, 7, 29]))
+    subset = Subset(embedded[0], np.array([4, 7, 29]))
     assert [subset.label(i) for i in range(3)] == [subset[i].label for i in range(3)]
 
 
 def test_no_tensorflow_is_needed(cache):
     code = (
         "import sys\n"
-        "from vgg_jax import sources\n"
-        f"train, val = sources.open_sources('shapes', '', train_split='train', val_split='',"
+        "from vgg_jax.data.splits import open_sources\n"
+        f"train, val = open_sources('shapes', '', train_split='train', val_split='',"
         f" cache_dir={str(cache)!r})\n"
         "print(train[3].image[:2].hex(), len(val), 'tensorflow' in sys.modules)"
     )

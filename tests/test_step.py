@@ -5,8 +5,11 @@ import optax
 import pytest
 from small_steps import BATCH, MEAN, narrow_net, random_batch, run_steps
 
-from vgg_jax import augment, optim, step
-from vgg_jax.model import VGG, init_params
+from vgg_jax.nets import pixels
+from vgg_jax.nets.vgg import VGG, init_params
+from vgg_jax.runs.state import init_state
+from vgg_jax.training import step
+from vgg_jax.training.optimiser import sgd
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +38,15 @@ def test_the_fc_layers_alone_are_trained(model, batch):
 def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
     """One step from rest moves by -lr (dCE/dw + l2 w) on kernels, by -lr dCE/db on biases."""
     model = model.clone(dropout=0.0)
-    optimiser = optim.sgd(0.9, 0.1)
+    optimiser = sgd(0.9, 0.1)
     params = init_params(model, jax.random.key(0))
     train_step = step.make_train_step(
         model, optimiser, seed=0, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.0
     )
-    state, metrics = jax.jit(train_step)(step.init_state(params, optimiser), batch, np.float32(0.5))
+    state, metrics = jax.jit(train_step)(init_state(params, optimiser), batch, np.float32(0.5))
 
     def cross_entropy(params):
-        images = augment.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+        images = pixels.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
         logits = model.apply({"params": params}, images)[:, 0, 0]
         chosen = jax.nn.log_softmax(logits)[jnp.arange(BATCH), batch["label"]]
         return -chosen.mean()
@@ -61,7 +64,7 @@ def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
 @pytest.mark.parametrize("net", ["A-LRN", "C"])
 def test_remat_changes_neither_loss_nor_gradients(net, batch):
     """With dropout and colour shift; what a step moves by is its gradients."""
-    optimiser = optim.sgd(0.9, 0.0)
+    optimiser = sgd(0.9, 0.0)
     model = VGG(net, num_classes=7, width=1 / 16, crop_px=32)
     params = init_params(model, jax.random.key(0))
 
@@ -74,7 +77,7 @@ def test_remat_changes_neither_loss_nor_gradients(net, batch):
             input_scale=1 / 70,
             colour_shift=0.1,
         )
-        state = step.init_state(params, optimiser)
+        state = init_state(params, optimiser)
         state, metrics = jax.jit(train_step)(state, batch, np.float32(1))
         return metrics["loss"], jax.tree.leaves(state.opt_state)
 
@@ -88,13 +91,13 @@ def test_remat_changes_neither_loss_nor_gradients(net, batch):
 
 def test_each_step_draws_anew(model, batch):
     """At rate 0 the parameters stand still, so only dropout and colour shift differ."""
-    optimiser = optim.sgd(0.9, 0.0)
+    optimiser = sgd(0.9, 0.0)
     train_step = jax.jit(
         step.make_train_step(
             model, optimiser, seed=1, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.1
         )
     )
-    state = step.init_state(init_params(model, jax.random.key(0)), optimiser)
+    state = init_state(init_params(model, jax.random.key(0)), optimiser)
     losses = []
     for _ in range(3):
         state, metrics = train_step(state, batch, np.float32(0))
@@ -109,7 +112,7 @@ def test_val_step_ignores_what_fills_up_a_batch(model, batch):
     weight = (np.arange(BATCH) < 5).astype(np.float32)
     part = val_step(params, {**batch, "weight": weight})
     scores = model.apply(
-        {"params": params}, augment.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+        {"params": params}, pixels.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
     )[:, 0, 0]
     wrong = np.asarray(scores).argmax(-1) != batch["label"]
     assert whole["count"] == BATCH
@@ -143,7 +146,7 @@ def test_bfloat16_sums_gradients_in_float32(batch):
     model = VGG("A", num_classes=7, width=1 / 16, crop_px=64, dropout=0.0)
     params = init_params(model, jax.random.key(0))
     images = np.repeat(np.repeat(batch["image"], 2, 1), 2, 2)
-    images = augment.normalise(jnp.asarray(images), MEAN, 1 / 70)
+    images = pixels.normalise(jnp.asarray(images), MEAN, 1 / 70)
 
     def gradients(dtype):
         def loss(params):
@@ -166,6 +169,6 @@ def test_bfloat16_sums_gradients_in_float32(batch):
 def test_bfloat16_scores_are_not_rounded(batch):
     model = VGG("A", num_classes=7, width=1 / 16, crop_px=32, dtype=jnp.bfloat16)
     params = init_params(model, jax.random.key(0))
-    images = augment.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+    images = pixels.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
     scores = model.apply({"params": params}, images)
     assert (scores != scores.astype(jnp.bfloat16).astype(jnp.float32)).mean() > 0.9

@@ -7,8 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from vgg_jax import summary, topk
-from vgg_jax.posteriors import Posteriors
+from vgg_jax.evaluation import results, topk
+from vgg_jax.evaluation.posteriors import Posteriors
 
 CLASSES = ("ant", "größe", 'say "bee", twice', "cow", "dog", "eel, electric", "fly")
 NAMES = ("a photo.jpg", "ünï 日本.jpg", 'one, "two".png', r"\xff.jpg")
@@ -45,7 +45,7 @@ def _rows(path):
 
 def test_errors_and_their_intervals_are_written(file):
     # Wrong at once: the second, the fourth. Among five: the second's label is sixth.
-    line = summary.write(
+    line = results.write(
         file, _made([0, 1, 3, 4]), "dense, Q = 256", {"run": "it", "scales": [256]}
     )
     assert json.loads(file.read_text()) == {
@@ -67,14 +67,14 @@ def test_errors_and_their_intervals_are_written(file):
 
 def test_of_fewer_than_five_classes_no_top_5_is_wrong(file):
     values = VALUES[:, :3] / VALUES[:, :3].sum(axis=1, keepdims=True)
-    summary.write(file, _made([2, 2, 2, 2], values, CLASSES[:3]), "it", {})
+    results.write(file, _made([2, 2, 2, 2], values, CLASSES[:3]), "it", {})
     result = json.loads(file.read_text())
     assert (result["top1_error"], result["top5_error"]) == (75.0, 0.0)
 
 
 def test_a_result_takes_the_place_of_the_one_before(file):
-    summary.write(file, _made([0, 6, 3, 0]), "it", {"old": 1})
-    line = summary.write(file, _made([1, 1, 1, 1]), "it", {})
+    results.write(file, _made([0, 6, 3, 0]), "it", {"old": 1})
+    line = results.write(file, _made([1, 1, 1, 1]), "it", {})
     assert "top-1 error 100.00%" in line
     assert "old" not in json.loads(file.read_text())
 
@@ -83,7 +83,7 @@ def test_a_result_takes_the_place_of_the_one_before(file):
 
 
 def test_the_top_classes_of_unlabelled_images_are_a_table(file):
-    line = summary.write(file, _made(UNLABELLED), "dense, Q = 256", {"run": "it"})
+    line = results.write(file, _made(UNLABELLED), "dense, Q = 256", {"run": "it"})
     table = file.with_suffix(".csv")
     assert json.loads(file.read_text()) == {
         "run": "it",
@@ -107,7 +107,7 @@ def test_the_top_classes_of_unlabelled_images_are_a_table(file):
 
 def test_fewer_than_five_classes_have_fewer_columns(file):
     values = np.array([[0.25, 0.75]] * 4, np.float32)
-    summary.write(file, _made(UNLABELLED, values, ("a", "b")), "it", {})
+    results.write(file, _made(UNLABELLED, values, ("a", "b")), "it", {})
     head, *rows = _rows(file.with_suffix(".csv"))
     assert head == ["image", "class_1", "probability_1", "class_2", "probability_2"]
     assert rows == [[name, "b", "0.75", "a", "0.25"] for name in NAMES]
@@ -117,7 +117,7 @@ def test_fewer_than_five_classes_have_fewer_columns(file):
 def test_the_top_classes_are_those_that_are_not_wrong(k):
     posteriors = _made(UNLABELLED)
     for index in range(4):
-        top = summary.top_classes(posteriors, index, k)
+        top = results.top_classes(posteriors, index, k)
         assert len(top) == k
         assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
         right = ~topk.wrong(VALUES[[index] * 7], np.arange(7), k)
@@ -136,11 +136,11 @@ def test_the_top_classes_are_those_that_are_not_wrong(k):
     ids=["JSON", "CSV"],
 )
 def test_a_write_that_fails_leaves_no_half(file, names, about, error):
-    summary.write(file, _made([0, 1, 3, 4]), "it", {})
+    results.write(file, _made([0, 1, 3, 4]), "it", {})
     before = file.read_bytes()
     failing = Posteriors(names, np.array(UNLABELLED, np.int32), CLASSES, VALUES, {})
     with pytest.raises(error):
-        summary.write(file, failing, "it", about)
+        results.write(file, failing, "it", about)
     assert file.read_bytes() == before
     left = {path.name for path in file.parent.iterdir()} - {file.name}
     # The table comes first: where there is a result, there is its table.
@@ -162,9 +162,9 @@ def test_a_write_that_fails_leaves_no_half(file, names, about, error):
 )
 def test_files_are_called_after_split_method_and_scales(split, scales, stem):
     workdir = pathlib.Path("runs", "it.1")
-    assert summary.stem(split, "dense", scales) == stem
-    assert summary.path(workdir, split, "dense", scales) == workdir / "eval" / f"{stem}.json"
-    posteriors = summary.path(workdir, split, "dense", scales, suffix=".npz")
+    assert results.stem(split, "dense", scales) == stem
+    assert results.path(workdir, split, "dense", scales) == workdir / "eval" / f"{stem}.json"
+    posteriors = results.path(workdir, split, "dense", scales, suffix=".npz")
     assert posteriors == workdir / "eval" / f"{stem}.npz"
     assert len(posteriors.relative_to(workdir).parts) == 2
-    assert summary.stem(split, "dense", scales, "best-ceil") == f"{stem}-best-ceil"
+    assert results.stem(split, "dense", scales, "best-ceil") == f"{stem}-best-ceil"

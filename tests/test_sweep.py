@@ -12,7 +12,7 @@ import time
 import pytest
 import small_runs
 
-from launch import overview, scheduler
+from launch.backends import progress, scheduler
 
 
 def sweep(root, *args):
@@ -221,6 +221,6 @@ def test_a_dry_run_leaves_nothing(tmp_path):
 
 def test_the_tail_of_a_log(tmp_path):
     log = tmp_path / "log"
-    assert overview.tail(log) == ""
+    assert progress.tail(log) == ""
     log.write_text("begins\n 10%|#   | 1/10\r 20%|##  | 2/10\r  \n")
-    assert overview.tail(log) == "20%|##  | 2/10"
+    assert progress.tail(log) == "20%|##  | 2/10"

@@ -13,10 +13,10 @@ import pytest
 import small_runs
 from made_sweeps import N
 
-from launch import markdown, page, plots, report
-from launch.estimates import Estimate
-from launch.graph import Sweep
-from launch.report import Pair
+from launch.plan.graph import Sweep
+from launch.report import content, html_page, markdown, plots
+from launch.report.content import Pair
+from launch.report.estimates import Estimate
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,7 @@ def test_nothing_is_drawn_outside_its_axis():
 
 def test_markdown_lines_up(tmp_path):
     made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256"))
-    text = markdown.write(report.make(Sweep.load(tmp_path)))
+    text = markdown.write(content.make(Sweep.load(tmp_path)))
     for block in text.split("\n\n"):
         if block.startswith("|"):
             assert len({len(line) for line in block.splitlines()}) == 1
@@ -122,9 +122,9 @@ def test_the_command_writes_both_files_and_says_where(tmp_path):
     done = _tables(f"--root={tmp_path}")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{tmp_path}/tables.md\n{tmp_path}/tables.html\n"
-    made = report.make(Sweep.load(tmp_path))
+    made = content.make(Sweep.load(tmp_path))
     assert (tmp_path / "tables.md").read_text(encoding="utf-8") == markdown.write(made)
-    assert (tmp_path / "tables.html").read_text(encoding="utf-8") == page.write(made)
+    assert (tmp_path / "tables.html").read_text(encoding="utf-8") == html_page.write(made)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vgg_jax import topk
+from vgg_jax.evaluation import topk
 
 RANKED = [0.30, 0.25, 0.20, 0.10, 0.08, 0.07]
 TIED = [0.10, 0.30, 0.30, 0.10, 0.10, 0.10]  # From the first: 1, 2, 0, 3, 4, 5.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from vgg_jax import architectures, sharding, traffic, traffic_table
+from vgg_jax.analysis import traffic, traffic_table
+from vgg_jax.nets import architectures, sharding
 
 SETTING = {"num_classes": 101, "width": 1 / 16, "crop_px": 64}
 

@@ -9,8 +9,12 @@ import pytest
 
 import vgg_jax
 from configs import mini
-from vgg_jax import config, images, initial, model, overlay, sharding, trained
+from vgg_jax.data import images
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import score_map_picture, trained_net
+from vgg_jax.nets import from_config, sharding, vgg
+from vgg_jax.nets.vgg import init_params
+from vgg_jax.runs import run_config
 
 CLASSES = ("cat", "dog", "emu", "fox")
 
@@ -21,14 +25,14 @@ def net():
     c = mini.get_config("a_256")
     c.width = 1 / 32
     c.eval.scales = (64, 100)
-    vgg = initial.model_from_config(c, len(CLASSES))
-    params = model.init_params(vgg, jax.random.key(0))
+    model = from_config.model(c, len(CLASSES))
+    params = init_params(model, jax.random.key(0))
     params = jax.tree.map(
         lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params
     )
     mesh = sharding.make_mesh(jax.devices()[:1])
-    return trained.TrainedNet(
-        model=vgg,
+    return trained_net.TrainedNet(
+        model=model,
         params=sharding.put_replicated(params, mesh),
         class_names=CLASSES,
         mean_rgb=(120.0, 110.0, 100.0),
@@ -93,7 +97,7 @@ def test_the_default_scale_is_the_mean(net):
 def test_activations_are_the_models(net):
     image = photo(80, 100)
     found = net.activations(image, ["conv1_1", "fc7"], scale=66)
-    theirs = model.activations(
+    theirs = vgg.activations(
         net.model,
         net.params,
         net.normalise(jnp.asarray(rescaled(image, 66)[None])),
@@ -119,7 +123,7 @@ def test_activations_are_the_models(net):
 def test_what_is_no_rgb_image_is_named(image):
     # Not through `posteriors`, whose annotations refuse it sooner in tests.
     with pytest.raises(UserError, match=r"Image 1 is .*, not uint8 RGB"):
-        trained.to_pillow(image, 1)
+        trained_net.to_pillow(image, 1)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_the_digest_is_of_the_parameters(net):
 def test_no_run_no_net(tmp_path):
     with pytest.raises(UserError, match="no checkpoint of a run"):
         vgg_jax.load(tmp_path)
-    config.save(mini.get_config("a_256"), tmp_path)
+    run_config.save(mini.get_config("a_256"), tmp_path)
     with pytest.raises(UserError, match="no checkpoint of a run"):
         vgg_jax.load(tmp_path)
 
@@ -166,7 +170,7 @@ def test_an_overlay_has_each_class_where_its_windows_are():
     """Two windows side by side: each class is seen in its own, and in the middle both."""
     maps = np.zeros((1, 3, 2))
     maps[0, 0, 0] = maps[0, 2, 1] = 1
-    seen = overlay.spread(maps, (8, 17), 8, 4)
+    seen = score_map_picture.spread(maps, (8, 17), 8, 4)
     assert seen.shape == (8, 17, 2)
     assert (seen[:, :4, 0] == 1).all()
     assert (seen[:, 12:, 1] == 1).all()
@@ -179,7 +183,7 @@ def test_an_overlay_is_drawn(net, tmp_path, size):
     image = photo(*size)
     (posteriors,) = net.posteriors([image])
     for suffix in ("png", "pdf"):
-        overlay.draw(net, image, posteriors, tmp_path / f"map.{suffix}", scale=64)
+        score_map_picture.draw(net, image, posteriors, tmp_path / f"map.{suffix}", scale=64)
     with images.Image.open(tmp_path / "map.png") as drawn:
         assert min(drawn.size) > 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.pdf", "map.png"]

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax import validation
+from vgg_jax.training import validation
 
 
 def batch_metrics(batch):

@@ -5,9 +5,9 @@
     python -m vgg_jax.describe --net=D --batch=256
     python -m vgg_jax.describe --net=D --mesh=1,8
 
-The third prints the memory of a training step instead: see `vgg_jax.memory_table`; the last what
-devices exchange in it: see `vgg_jax.virtual_mesh`. JAX is imported for the last alone, so that the
-others answer at once.
+The third prints the memory of a training step instead: see `vgg_jax.analysis.memory_table`; the
+last what devices exchange in it: see `vgg_jax.analysis.virtual_mesh`. JAX is imported for the last
+alone, so that the others answer at once.
 """
 
 import sys
@@ -15,8 +15,9 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from vgg_jax import architectures, memory, memory_table, tables, virtual_mesh
-from vgg_jax.architectures import Cost, Layer
+from vgg_jax.analysis import memory, memory_table, text_table, virtual_mesh
+from vgg_jax.nets import architectures
+from vgg_jax.nets.architectures import Cost, Layer
 
 _KINDS = {"conv": "conv", "pool": "maxpool", "fc": "fc", "lrn": "LRN"}
 
@@ -58,7 +59,7 @@ def describe(
         f"{net}: {_num_weight_layers(layers)} weight layers, {num_classes:,} classes, "
         f"width {width:g}, {crop_px} px crop, on a {image_px} x {image_px} image"
     )
-    table = tables.align(header, [input_row, *map(_layer_row, costs), sums], num_text_columns=2)
+    table = text_table.align(header, [input_row, *map(_layer_row, costs), sums], num_text_columns=2)
     table.insert(-1, table[1])
     total = _parameter_total(net, layers, _is_table_2_setting(num_classes, width, crop_px))
     return "\n".join([title, "", *table, "", total])
@@ -101,7 +102,9 @@ def compare(
         f"All nets: {num_classes:,} classes, width {width:g}, {crop_px} px crop, "
         f"on a {image_px} x {image_px} image"
     )
-    table = tables.align(tuple(rows[0]), [tuple(row.values()) for row in rows], num_text_columns=1)
+    table = text_table.align(
+        tuple(rows[0]), [tuple(row.values()) for row in rows], num_text_columns=1
+    )
     legend = (
         "In FC layers: their share of the parameters. Values: the input and every layer's output."
     )
@@ -121,7 +124,7 @@ def kernel_arithmetic() -> str:
             "Stacked convolutions and one kernel that sees as much (section 2.3), "
             "with C channels in and out",
             "",
-            *tables.align(header, rows, num_text_columns=1),
+            *text_table.align(header, rows, num_text_columns=1),
             "",
             "From 3 to 64 channels, 3 input channels are counted for each layer, as in a net's "
             "first.",

@@ -16,7 +16,7 @@ class UndecodableError(UserError):
     """An image can't be read or decoded.
 
     Attributes:
-      key: What names the image: see `examples.Example`.
+      key: What names the image: see `source.Example`.
       reason: What is wrong with it, in a few words.
     """
 
@@ -26,3 +26,22 @@ class UndecodableError(UserError):
 
     def __str__(self) -> str:
         return f"{self.key} is not a readable image ({self.reason}). Replace or remove it."
+
+
+def require(condition: bool, message: str) -> None:
+    """Checks a condition.
+
+    Raises:
+      UserError: It doesn't hold.
+    """
+    if not condition:
+        raise UserError(message)
+
+
+def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    """Checks that a config's value is one of its choices.
+
+    Raises:
+      UserError: It isn't.
+    """
+    require(value in choices, f"{key}={value!r} must be one of {', '.join(choices)}.")

@@ -10,10 +10,15 @@ import re
 
 from absl import flags
 
-from vgg_jax import commands, config, files, fusion
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import fusion
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.storage import files
+from vgg_jax.system import command_line
 
-_METHOD = flags.DEFINE_enum("method", "dense", list(config.METHODS), "Of the evaluations.")
+_METHOD = flags.DEFINE_enum(
+    "method", "dense", list(evaluation_settings.METHODS), "Of the evaluations."
+)
 _SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: what each run's config says.")
 _SPLIT = flags.DEFINE_string("split", None, "Default: what the first run was validated on.")
 _VARIANT = flags.DEFINE_string("variant", "", "What stands behind Q in the files' names.")
@@ -22,10 +27,10 @@ _OUT = flags.DEFINE_string("out", None, "Folder for the result. Default: fused, 
 
 def main(argv: list[str]) -> None:
     """Fuses the runs that are given as WORKDIR or WORKDIR:Q,Q,..."""
-    scales, runs = config.parse_scales(_SCALES.value), {}
+    scales, runs = evaluation_settings.parse_scales(_SCALES.value), {}
     for argument in argv[1:]:
         workdir, own = re.fullmatch(r"(.+?)(?::([\d,]+))?", argument).groups()
-        of_run = config.parse_scales(own.split(",")) if own else scales
+        of_run = evaluation_settings.parse_scales(own.split(",")) if own else scales
         runs[files.path(workdir)] = of_run
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
         raise UserError("Give the workdirs of two runs or more, each once.")
@@ -34,4 +39,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    command_line.run(main)

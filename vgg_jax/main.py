@@ -12,10 +12,16 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import chain, commands, config, files, gcs, processes, scan, sources
+from vgg_jax import config
+from vgg_jax.data import scan
+from vgg_jax.data import settings as data_settings
+from vgg_jax.data.source import Source
+from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UserError
-from vgg_jax.examples import Source
-from vgg_jax.files import Path
+from vgg_jax.runs import chain, run_config, saved_steps
+from vgg_jax.storage import files, gcs
+from vgg_jax.storage.files import Path
+from vgg_jax.system import command_line, processes
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
@@ -44,7 +50,7 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "eval" and c.eval.method == "none":
         raise UserError("eval.method=none leaves nothing to do with --mode=eval.")
     with processes.joined():
-        processes.refuse_different("mode and config", [_MODE.value, config.shared(c)])
+        processes.refuse_different("mode and config", [_MODE.value, run_config.shared(c)])
         if _MODE.value == "eval":
             processes.from_first(lambda: chain.check_evaluated(c, workdir))
             _evaluate(c, workdir)
@@ -57,19 +63,20 @@ def _train(c: ConfigDict, workdir: Path) -> None:
     val = None
     if result is None:
         train_source, val_source = processes.first_then_others(
-            lambda: sources.open_sources(**config.source_arguments(c))
+            lambda: open_sources(**data_settings.source_arguments(c))
         )
-        config.resolve_num_classes(c.num_classes, train_source.class_names)
+        data_settings.resolve_num_classes(c.num_classes, train_source.class_names)
         for split, source in (("training", train_source), ("validation", val_source)):
             processes.refuse_different(f"{split} images", source.fingerprint)
         data = scan.check(
-            train_source, val_source, **config.scan_arguments(c), once=processes.from_first
+            train_source, val_source, **data_settings.scan_arguments(c), once=processes.from_first
         )
         val = data.val
 
-        from vgg_jax import compilation, train
+        from vgg_jax.system import compilation_cache
+        from vgg_jax.training import train
 
-        compilation.keep(c.data.cache_dir)
+        compilation_cache.keep(c.data.cache_dir)
         mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
         result = train.train(c, workdir, data.train_source, val.source, mean_rgb)
     processes.from_first(lambda: _print_result(c.name, workdir, result))
@@ -81,9 +88,9 @@ def _train(c: ConfigDict, workdir: Path) -> None:
 def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Returns the result of a run that is finished, having checked what can be of any other."""
     result_file = workdir / "result.json"
-    resumes = chain.has_checkpoint(workdir)
+    resumes = saved_steps.has_checkpoint(workdir)
     if resumes or result_file.exists():  # What ended before its first checkpoint may be replaced.
-        config.refuse_other_run(c, workdir)
+        run_config.refuse_other_run(c, workdir)
     if result_file.exists():
         print("This run is finished.")
         return json.loads(result_file.read_text())
@@ -97,11 +104,14 @@ def _evaluate(c: ConfigDict, workdir: Path, val: scan.Images | None = None) -> N
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
     source = val.source if val else _val_source(c)
 
-    from vgg_jax import evaluate
+    from vgg_jax.evaluation import evaluate
 
     net = evaluate.load_net(c, workdir, source)
     val = val or scan.check_one(
-        source, name=config.split(c), **config.scan_arguments(c), once=processes.from_first
+        source,
+        name=data_settings.split(c),
+        **data_settings.scan_arguments(c),
+        once=processes.from_first,
     )
     for line in evaluate.evaluate(c, workdir, net, val):
         print(line)
@@ -109,7 +119,7 @@ def _evaluate(c: ConfigDict, workdir: Path, val: scan.Images | None = None) -> N
 
 def _val_source(c: ConfigDict) -> Source:
     source = processes.first_then_others(
-        lambda: sources.open_val_source(**config.source_arguments(c))
+        lambda: open_val_source(**data_settings.source_arguments(c))
     )
     processes.refuse_different("images", source.fingerprint)
     return source
@@ -156,7 +166,7 @@ def _print_next_steps(workdir: Path) -> None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    with commands.clear_config_errors():
+    with command_line.clear_config_errors():
         rest = app.parse_flags_with_usage(argv)
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
     return rest
@@ -164,4 +174,4 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    commands.run(main, _parse_flags)
+    command_line.run(main, _parse_flags)

@@ -14,12 +14,18 @@ from absl import flags
 from jaxtyping import Int32
 from PIL import Image
 
-from vgg_jax import commands, config, files, folder, images, topk
+from vgg_jax.data import folder, images
 from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation import topk
+from vgg_jax.storage import files
+from vgg_jax.system import command_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the run whose net predicts.", required=True)
 _TOP = flags.DEFINE_integer("top", 5, "How many classes to print.", lower_bound=1)
-_METHOD = flags.DEFINE_enum("method", "dense", list(config.METHODS), "See configs/base.py.")
+_METHOD = flags.DEFINE_enum(
+    "method", "dense", list(evaluation_settings.METHODS), "See vgg_jax/base_config.py."
+)
 _SCALES = flags.DEFINE_list("scales", None, "Q, px; several are averaged. Default: the run's.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", None, ["last", "best"], "Default: the run's.")
 _MAP = flags.DEFINE_string("map", None, "File for the class score map's picture, or a folder.")
@@ -83,13 +89,13 @@ def main(argv: list[str]) -> None:
     """Prints the most probable classes of each image, and draws maps where they are wanted."""
     photos = find(argv[1:])
     maps = _map_files(photos.paths)
-    scales = config.parse_scales(_SCALES.value)
+    scales = evaluation_settings.parse_scales(_SCALES.value)
 
-    from vgg_jax import trained
+    from vgg_jax.evaluation import trained_net
 
-    net = trained.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
+    net = trained_net.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     map_scale = _MAP_SCALE.value or 2 * net.model.crop_px
-    config.check_scales((map_scale,), net.model.crop_px)
+    evaluation_settings.check_scales((map_scale,), net.model.crop_px)
     if maps:
         maps[0].parent.mkdir(parents=True, exist_ok=True)
     posteriors = net.posteriors_of(
@@ -100,10 +106,10 @@ def main(argv: list[str]) -> None:
         for k in topk.best(posteriors[index], _TOP.value):
             print(f"  {posteriors[index, k]:7.2%}  {net.class_names[k]}")
         if maps:
-            from vgg_jax import overlay
+            from vgg_jax.evaluation import score_map_picture
 
             image = np.asarray(photos(index))
-            overlay.draw(net, image, posteriors[index], maps[index], scale=map_scale)
+            score_map_picture.draw(net, image, posteriors[index], maps[index], scale=map_scale)
             print(f"  map: {maps[index]}")
 
 
@@ -154,4 +160,4 @@ def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    command_line.run(main)

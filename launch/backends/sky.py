@@ -1,0 +1,186 @@
+"""Clouds: each task a managed job of SkyPilot, on GPU machines or TPU pods.
+
+SkyPilot stays out of the training environment: its command `sky` comes from an environment of its
+own. Its jobs outlive preemptions, and a run goes on from its last checkpoint, so that the root must
+be a bucket. For a TPU pod `pod_commands` gives the same as plain gcloud commands.
+"""
+
+import hashlib
+import shlex
+import shutil
+from collections.abc import Sequence
+
+from launch.backends import scheduler
+from launch.plan.graph import Sweep, Task
+from vgg_jax.errors import UserError
+from vgg_jax.storage import files
+
+# Of Cloud TPU, by the accelerator's generation.
+_RUNTIMES = {
+    "v2": "tpu-ubuntu2204-base",
+    "v3": "tpu-ubuntu2204-base",
+    "v4": "tpu-ubuntu2204-base",
+    "v5litepod": "v2-alpha-tpuv5-lite",
+    "v5p": "v2-alpha-tpuv5",
+    "v6e": "v2-alpha-tpuv6e",
+}
+_PORT = 8476
+_VENV = "$HOME/vgg_jax_venv"
+_PYTHON = f"{_VENV}/bin/python"
+
+
+def check(sweep: Sweep, accelerator: str, nodes: int) -> None:
+    """Checks what can be checked without a cloud.
+
+    Raises:
+      UserError: The root is no bucket, or the accelerator none.
+    """
+    if "://" not in str(sweep.root):
+        raise UserError(
+            f"--root={sweep.root} lies on this machine, and jobs in a cloud don't see it. Give a "
+            "bucket: --root=gs://BUCKET/FOLDER."
+        )
+    if sweep.data and "://" not in sweep.data:
+        raise UserError(
+            f"--data={sweep.data} lies on this machine, and jobs in a cloud don't see it. Give a "
+            "bucket: --data=gs://BUCKET/FOLDER."
+        )
+    if not accelerator:
+        raise UserError(
+            "--backend=sky needs --accelerator, such as A100:8 or tpu-v5e-64: see `sky show-gpus`."
+        )
+    if _is_tpu(accelerator):
+        _tpu_type(accelerator)
+        if nodes > 1:
+            raise UserError("A TPU pod's hosts come with it: leave out --nodes.")
+
+
+def run(sweep: Sweep, tasks: Sequence[Task], accelerator: str, nodes: int) -> list[Task]:
+    """Launches what is missing, each task as soon as what it waits for is done.
+
+    Returns:
+      The tasks that failed.
+
+    Raises:
+      UserError: SkyPilot isn't installed, or another sweep is at work there.
+      StoppedError: A signal asked it to stop; jobs that were launched go on in the cloud.
+    """
+    if not shutil.which("sky"):
+        raise UserError(
+            "The command `sky` isn't there. Install SkyPilot into an environment of its own "
+            "(uv tool install 'skypilot[gcp]', then `sky check`), or print the commands: --dry_run."
+        )
+    folder = sweep.here / "sky"
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def command(task: Task) -> list[str]:
+        file = folder / f"{task.log.stem}.yaml"
+        files.write_text(file, job(task, accelerator, nodes))
+        name = _job_name(task)
+        launch = shlex.join(["sky", "jobs", "launch", "--yes", "--name", name, str(file)])
+        # A sweep that was stopped has left its jobs in the cloud: wait for them.
+        known = f"sky jobs queue --skip-finished | grep -q {name}"
+        return ["sh", "-c", f"if {known}; then sky jobs logs --name {name}; else {launch}; fi"]
+
+    return scheduler.run(sweep, tasks, None, command)
+
+
+def preview(tasks: Sequence[Task], accelerator: str, nodes: int) -> str:
+    """Returns the task file of each job, and for a TPU pod the gcloud commands."""
+    jobs = [
+        f"# {task.name}: sky jobs launch --yes --name {_job_name(task)} {task.log.stem}.yaml\n"
+        + job(task, accelerator, nodes)
+        for task in tasks
+        if task.kind != "fuse"
+    ]
+    text = "---\n".join(jobs)
+    return f"{text}\n{pod_commands(tasks, accelerator)}" if _is_tpu(accelerator) else text
+
+
+def job(task: Task, accelerator: str, nodes: int) -> str:
+    """Returns SkyPilot's task file of a job."""
+    lines = [f"name: {_job_name(task)}", "resources:"]
+    if _is_tpu(accelerator):
+        kind = _tpu_type(accelerator)
+        lines += [
+            *("  infra: gcp", f"  accelerators: tpu-{kind}", "  accelerator_args:"),
+            f"    runtime_version: {_runtime(kind)}",
+        ]
+    else:
+        lines.append(f"  accelerators: {accelerator}")
+    lines += ["  use_spot: true", "  job_recovery:", "    max_restarts_on_errors: 3"]
+    lines += [f"num_nodes: {nodes}", "workdir: .", "setup: |"]
+    lines += [f"  {line}" for line in _install(accelerator)]
+    lines.append("run: |")
+    if nodes > 1:
+        lines += [
+            f'  export JAX_COORDINATOR_ADDRESS="$(echo "$SKYPILOT_NODE_IPS" | head -n 1):{_PORT}"',
+            '  export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES" JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"',
+        ]
+    # Asked to stop it ends well, saved: without its result it is to be started again.
+    is_there = (
+        f"from vgg_jax.storage import files; exit(not files.path({str(task.result)!r}).exists())"
+    )
+    done = f"{_PYTHON} -c {shlex.quote(is_there)}"
+    return "\n".join([*lines, f"  {_remote(task)} &&", f"  {done}", ""])
+
+
+def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:
+    """Returns the gcloud commands that do the same on one TPU pod, one task after the other."""
+    kind = _tpu_type(accelerator)
+    at, everywhere = '"$TPU" --zone="$ZONE"', "--worker=all --command"
+    prepare = " && ".join(["tar -xzf vgg-jax.tar.gz", *_install(accelerator)])
+    lines = [
+        "# The same on one TPU pod, by hand. TPU and ZONE: a name, and where there is quota.",
+        f"gcloud compute tpus tpu-vm create {at} --accelerator-type={kind} "
+        f"--version={_runtime(kind)}",
+        "git archive --format=tar.gz --output=vgg-jax.tar.gz HEAD",
+        'gcloud compute tpus tpu-vm scp vgg-jax.tar.gz "$TPU": --zone="$ZONE" --worker=all',
+        f"gcloud compute tpus tpu-vm ssh {at} {everywhere}={shlex.quote(prepare)}",
+    ]
+    for task in tasks:
+        if task.kind == "fuse":
+            lines.append(task.command)
+        else:
+            there = shlex.quote(_remote(task))
+            lines.append(f"gcloud compute tpus tpu-vm ssh {at} {everywhere}={there}")
+    return "\n".join([*lines, f"gcloud compute tpus tpu-vm delete {at}", ""])
+
+
+def _install(accelerator: str) -> list[str]:
+    """Returns the commands that make an environment: the images' own Python may be older."""
+    extra = "tpu" if _is_tpu(accelerator) else "cuda"
+    return [
+        "python3 -m pip install --quiet uv",
+        f"python3 -m uv venv --quiet --python 3.11 {_VENV}",
+        f"python3 -m uv pip install --quiet --python {_PYTHON} -c constraints.txt "
+        f"-e '.[{extra},gcs]'",
+    ]
+
+
+def _remote(task: Task) -> str:
+    return f"{_PYTHON} {shlex.join(task.arguments)}"
+
+
+def _is_tpu(accelerator: str) -> bool:
+    return accelerator.lower().startswith("tpu-")
+
+
+def _tpu_type(accelerator: str) -> str:
+    kind = accelerator.lower().removeprefix("tpu-").replace("v5e-", "v5litepod-")
+    generation, _, size = kind.partition("-")
+    if generation not in _RUNTIMES or not size.isdecimal():
+        raise UserError(
+            f"--accelerator={accelerator} is no TPU: tpu-GENERATION-SIZE, such as tpu-v5e-64, with "
+            f"one of {', '.join(_RUNTIMES)} (v5e is v5litepod)."
+        )
+    return kind
+
+
+def _runtime(kind: str) -> str:
+    return _RUNTIMES[kind.partition("-")[0]]
+
+
+def _job_name(task: Task) -> str:
+    # Another root's jobs are others; short, since `sky jobs queue` cuts names off.
+    return "vgg-" + hashlib.sha256(str(task.result).encode()).hexdigest()[:8]

@@ -1,0 +1,47 @@
+"""A sweep on paper: its commands in order, and its graph."""
+
+from collections.abc import Collection, Sequence
+
+from launch.plan.graph import Task
+
+
+def commands(tasks: Sequence[Task], done: Collection[str]) -> str:
+    """Writes every command, in an order in which they can be run, with what each waits for.
+
+    Args:
+      tasks: See `graph.tasks`.
+      done: Names of those whose result is there already.
+    """
+    width = max(len(task.name) for task in tasks)
+    lines = []
+    for number, task in enumerate(tasks, 1):
+        waits = f"waits for {', '.join(task.waits_for)}" if task.waits_for else "waits for nothing"
+        is_done = "; is done" if task.name in done else ""
+        about = f"{task.config_file}  " if task.config_file else ""
+        lines += [
+            f"{number:3}  {task.name:<{width}}  {about}{waits}{is_done}",
+            f"     {task.command}",
+        ]
+    return "\n".join(lines)
+
+
+def picture(tasks: Sequence[Task]) -> str:
+    """Draws the graph as a tree, each task below the first that it waits for."""
+    below: dict[str, list[Task]] = {task.name: [] for task in tasks}
+    for task in tasks:
+        if task.waits_for:
+            below[task.waits_for[0]].append(task)
+
+    def draw(task: Task, indent: str, branch: str, below_indent: str) -> list[str]:
+        others = f"  (and {', '.join(task.waits_for[1:])})" if task.waits_for[1:] else ""
+        lines = [f"{indent}{branch}{task.name}{others}"]
+        children = below[task.name]
+        for child in children:
+            last = child is children[-1]
+            lines += draw(
+                child, indent + below_indent, "└─ " if last else "├─ ", "   " if last else "│  "
+            )
+        return lines
+
+    roots = [task for task in tasks if not task.waits_for]
+    return "\n".join(line for root in roots for line in draw(root, "", "", ""))

@@ -1,0 +1,123 @@
+"""One-line plots of a figure of the paper beside ours, as inline SVG that is as wide as its cell.
+
+A diamond is the paper's figure, a dot ours, with a bar for its interval or spread. Places are in
+percent of the width, so that nothing is distorted or too small to read, however narrow the page is.
+"""
+
+import dataclasses
+import html
+import math
+from collections.abc import Iterable
+
+from launch.report.content import Pair
+from launch.report.estimates import number, uncertainty
+
+_MARGIN = 0.05  # Of the width, to both sides, for marks at the ends.
+_MAX_STEPS = 4  # Between ticks.
+_DIAMOND = '<path class="theirs" d="M0-5.5 5.5 0 0 5.5-5.5 0z"/>'
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """What the plots of a column share.
+
+    Attributes:
+      low, high: Ends, in percent of error.
+      ticks: Round values between them.
+    """
+
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair], *, with_zero: bool) -> "Axis":
+        """Returns one that shows everything there is.
+
+        Args:
+          pairs: All figures of the column.
+          with_zero: Whether 0 is to be on it too.
+        """
+        values = [0.0] if with_zero else []
+        for pair in pairs:
+            values += [] if pair.paper is None else [pair.paper]
+            values += pair.ours.range if pair.ours else ()
+        low, high = (min(values), max(values)) if values else (0.0, 1.0)
+        if high - low < 1:  # A tenth of a point is as fine as the paper is.
+            low, high = (low + high - 1) / 2, (low + high + 1) / 2
+        step = next(
+            step
+            for exponent in range(-1, 3)
+            for step in (10.0**exponent, 2 * 10.0**exponent, 5 * 10.0**exponent)
+            if high - low <= _MAX_STEPS * step
+        )
+        ticks = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        return cls(low, high, tuple(round(tick * step, 6) for tick in ticks))
+
+    def place(self, value: float) -> str:
+        """Returns where a value is, as SVG has it."""
+        share = (value - self.low) / (self.high - self.low)
+        return f"{100 * (_MARGIN + share * (1 - 2 * _MARGIN)):.2f}%"
+
+
+def scale(axis: Axis) -> str:
+    """Returns the numbers above a column of plots."""
+    digits = 1 if any(tick % 1 for tick in axis.ticks) else 0
+    labels = (
+        f'<text x="{axis.place(tick)}" y="12">{_minus(number(tick, digits=digits))}</text>'
+        for tick in axis.ticks
+    )
+    return f'<svg class="scale" aria-hidden="true">{"".join(labels)}</svg>'
+
+
+def pair(axis: Axis, shown: Pair, *, seeds: int, signed: bool) -> str:
+    """Returns the plot of a figure of the paper and ours.
+
+    Args:
+      axis: Of the column.
+      shown: The figures; without both the plot is empty.
+      seeds: How many there should be, for its text.
+      signed: Whether these are differences.
+    """
+    marks = [
+        f'<line class="{"grid" if tick or not signed else "zero"}" x1="{axis.place(tick)}" '
+        f'x2="{axis.place(tick)}" y1="0" y2="100%"/>'
+        for tick in axis.ticks
+    ]
+    texts = []
+    if shown.paper is not None:
+        texts.append(f"paper {number(shown.paper, digits=1, signed=signed)}")
+    if shown.ours is not None:
+        texts.append(f"ours {number(shown.ours.mean, signed=signed)}")
+        texts += uncertainty(shown.ours, seeds, signed=signed)
+        low, high = shown.ours.range
+        marks.append(_line("range", axis, low, high))
+        if shown.paper is not None:
+            marks.append(_line("gap", axis, shown.paper, shown.ours.mean))
+        marks.append(f'<circle class="ours" cx="{axis.place(shown.ours.mean)}" cy="50%" r="4"/>')
+    if shown.paper is not None:
+        place = axis.place(shown.paper)
+        marks.append(f'<svg x="{place}" y="50%" overflow="visible">{_DIAMOND}</svg>')
+    title = html.escape(", ".join(texts))
+    return f'<svg class="plot" role="img"><title>{title}</title>{"".join(marks)}</svg>'
+
+
+def key() -> str:
+    """Returns what the marks mean."""
+    return (
+        '<span class="key"><svg class="mark" viewBox="-7 -7 14 14" aria-hidden="true">'
+        f"{_DIAMOND}</svg> the paper</span> "
+        '<span class="key"><svg class="mark" viewBox="-7 -7 14 14" aria-hidden="true">'
+        '<line class="range" x1="-7" x2="7" y1="0" y2="0"/><circle class="ours" r="4"/></svg>'
+        " ours</span>"
+    )
+
+
+def _line(name: str, axis: Axis, low: float, high: float) -> str:
+    return (
+        f'<line class="{name}" x1="{axis.place(low)}" x2="{axis.place(high)}" y1="50%" y2="50%"/>'
+    )
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "&minus;")

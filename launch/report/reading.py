@@ -1,0 +1,221 @@
+"""What the files of a sweep say: what each result of the paper gets wrong, of each seed."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from launch.plan import graph, paper
+from launch.plan.graph import Sweep
+from launch.plan.paper import Result
+from launch.report import estimates
+from launch.report.estimates import Estimate, Seen
+from vgg_jax.data import settings as data_settings
+from vgg_jax.errors import UserError
+from vgg_jax.evaluation import fusion, posteriors, topk
+from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.runs import run_config
+from vgg_jax.storage import files
+
+TOPS = (1, 5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tested:
+    """What is there of a result on the sweep's test split.
+
+    Attributes:
+      top5: Of labelled images; None where there are none.
+      predictions: Of unlabelled images, by seed: CSV files of their most probable classes.
+      lacking: A line for each run that lacks something.
+    """
+
+    top5: Estimate | None
+    predictions: tuple[files.Path, ...]
+    lacking: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What is there of a sweep, on the split that its runs are validated on.
+
+    Attributes:
+      sweep: How the runs were made.
+      split: Its name.
+      seen: By result and seed.
+      lacking: By result and seed, where there is nothing: a line for each run that lacks something.
+      class_names: Of the images; none where nothing is there.
+      tested: By result of Tables 6 and 7, where the sweep has a test split.
+      made_by: By workdir, of each of its files that was read. See `posteriors.Posteriors`.
+    """
+
+    sweep: Sweep
+    split: str
+    seen: Mapping[tuple[Result, int], Seen]
+    lacking: Mapping[tuple[Result, int], tuple[str, ...]]
+    class_names: tuple[str, ...]
+    tested: Mapping[Result, Tested]
+    made_by: Mapping[files.Path, list[Mapping[str, Any]]]
+
+    def error(self, result: Result, k: int) -> Estimate | None:
+        """Returns a result's top-k error over the seeds that have it; None where none has."""
+        of_seeds = [seen for (of, _), seen in self.seen.items() if of == result]
+        return estimates.error(of_seeds, k)
+
+    def difference(self, result: Result, less: Result, k: int) -> Estimate | None:
+        """Returns a top-k error less another over the seeds that have both; None where none has."""
+        of_seeds = [
+            (self.seen[result, seed], self.seen[less, seed])
+            for seed in range(self.sweep.seeds)
+            if (result, seed) in self.seen and (less, seed) in self.seen
+        ]
+        return estimates.difference(of_seeds, k)
+
+
+def read(sweep: Sweep) -> Results:
+    """Reads the posteriors that are there of the paper's results.
+
+    Raises:
+      UserError: They are of images, labels or classes that differ, or have no labels.
+    """
+    reader = _Reader(sweep)
+    wanted = dict.fromkeys(row.result for row in paper.ROWS if row.result)
+    seeds = range(sweep.seeds)
+    for seed in seeds:
+        for result in tqdm(
+            wanted, desc=f"reading seed {seed}", unit=" results", leave=False, disable=None
+        ):
+            reader.read(result, seed)
+    tested = dict.fromkeys(row.result for row in paper.rows([6, 7]) if row.result)
+    names = next((about.class_names for _, about in reader.first.values()), ())
+    return Results(
+        sweep,
+        reader.split,
+        reader.seen,
+        reader.lacking,
+        names,
+        {result: _read_test(sweep, result) for result in tested} if sweep.test_split else {},
+        reader.made_by,
+    )
+
+
+def _read_test(sweep: Sweep, result: Result) -> Tested:
+    variant = evaluation_settings.variant(config_of(sweep))
+    of_seeds, predictions, lacking = [], [], []
+    for seed in range(sweep.seeds):
+        runs = {sweep.workdir(part.run, seed): sweep.scales(part) for part in result.parts}
+        out = sweep.folder(seed) / "fused"
+        lacks = _lacking(sweep, result, seed, sweep.test_split, variant)
+        if not lacks:
+            try:
+                # The sweep has done so already, but for single nets, of which both methods are to
+                # be averaged.
+                fusion.fuse(runs, result.method, sweep.test_split, out, variant=variant)
+            except UserError as error:
+                lacks = (f"{', '.join(_name(sweep, run) for run in runs)}: {error}",)
+        if lacks:
+            lacking += lacks
+            continue
+        file = fusion.result_path(out, runs, sweep.test_split, result.method, variant)
+        summary = json.loads(file.read_text())
+        if "top5_error" in summary:
+            of_seeds.append((summary["top5_error"], tuple(summary["top5_interval"])))
+        else:
+            predictions.append(file.with_suffix(".csv"))
+    return Tested(estimates.over_seeds(of_seeds), tuple(predictions), tuple(lacking))
+
+
+def config_of(sweep: Sweep) -> ConfigDict:
+    """Returns the config of a sweep's first run, with which the others share the data."""
+    return graph.config_of([f"--config={sweep.spec('a_256')}", *sweep.keys(0)])
+
+
+def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) -> tuple[str, ...]:
+    lines = []
+    for part in result.parts:
+        workdir = sweep.workdir(part.run, seed)
+        name = _name(sweep, workdir)
+        if run_config.load(workdir) is None:
+            lines.append(f"{name}: not trained")
+            continue
+        differing = run_config.differences(graph.train_config(sweep, part.run, seed), workdir)
+        if differing:
+            keys = "; ".join(line.strip() for line in differing.splitlines())
+            lines.append(f"{name}: trained otherwise than this sweep's ({keys})")
+            continue
+        try:
+            lacks = fusion.missing(workdir, result.method, sweep.scales(part), split, variant)
+        except UserError as error:  # What is damaged ends no report.
+            lines.append(f"{name}: {error}")
+            continue
+        lines += [f"{name}: {split!r}, {lack}" for lack in lacks]
+    return tuple(lines)
+
+
+def _name(sweep: Sweep, workdir: files.Path) -> str:
+    return str(workdir.relative_to(sweep.root))
+
+
+class _Reader:
+    """Reads one result after the other.
+
+    Attributes:
+      first: What the others must be alike to: by seed where each holds out images of its own, else
+        by 0. The name of a workdir, and its posteriors without the values.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        c = config_of(sweep)
+        self.split, self._variant = data_settings.split(c), evaluation_settings.variant(c)
+        self.seen: dict[tuple[Result, int], Seen] = {}
+        self.lacking: dict[tuple[Result, int], tuple[str, ...]] = {}
+        self.made_by: dict[files.Path, list[Mapping[str, Any]]] = {}
+        self.first: dict[int, tuple[str, Posteriors]] = {}
+        self._sweep = sweep
+
+    def read(self, result: Result, seed: int) -> None:
+        """Takes up what one seed has of a result, or what it lacks."""
+        lacking = _lacking(self._sweep, result, seed, self.split, self._variant)
+        parts: dict[str, Posteriors] = {}
+        for part in () if lacking else result.parts:
+            workdir, scales = self._sweep.workdir(part.run, seed), self._sweep.scales(part)
+            try:
+                loaded = fusion.load(workdir, result.method, scales, self.split, self._variant)
+            except UserError as error:  # Nor what is of two trainings.
+                lacking += (f"{_name(self._sweep, workdir)}: {error}",)
+                continue
+            if loaded is None:
+                lacking += (f"{_name(self._sweep, workdir)}: trained on meanwhile",)
+                continue
+            self._check(str(workdir), loaded, seed)
+            files_of = loaded.made_by.get("average_of", {"": loaded.made_by})
+            self.made_by.setdefault(workdir, []).extend(files_of.values())
+            parts[str(workdir)] = loaded
+        if lacking:
+            self.lacking[result, seed] = lacking
+            return
+        mean = posteriors.average(parts)
+        wrong = {k: topk.wrong(mean.values, mean.labels, k) for k in TOPS}
+        self.seen[result, seed] = Seen(mean.names, mean.labels, wrong)
+
+    def _check(self, name: str, loaded: Posteriors, seed: int) -> None:
+        if not loaded.is_labelled:
+            raise UserError(
+                f"{name} was evaluated on images without labels ({self.split!r}), of which there "
+                "are no errors. Sweep with labelled ones, and name the others by --test_split."
+            )
+        about = dataclasses.replace(loaded, values=loaded.values[:, :0].copy())
+        of = seed if self.split == "held_out" else 0
+        first_name, first = self.first.setdefault(of, (name, about))
+        if name == first_name:
+            name += " at other Q"
+        posteriors.check_alike({first_name: first, name: about}, "compared")
+        if first.made_by["identity"]["images"] != about.made_by["identity"]["images"]:
+            raise UserError(
+                f"{first_name} and {name} were evaluated on image files that differ, though they "
+                "have the same names. Evaluate both on the same."
+            )

@@ -1,0 +1,161 @@
+"""Writes what devices exchange in a training step as text: see `vgg_jax.describe --mesh`."""
+
+import collections
+import math
+import re
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from vgg_jax.analysis import text_table, traffic
+from vgg_jax.analysis.traffic import Collective
+from vgg_jax.nets import architectures, sharding
+from vgg_jax.nets.vgg import VGG
+from vgg_jax.runs.state import TrainState, abstract_state
+from vgg_jax.training import parallel
+from vgg_jax.training.optimiser import sgd
+
+_HEADER = ("what", "operation", "over", "arrays", "MB", "MB sent")
+_LEGEND = (
+    "MB: the arrays that are summed or gathered, whole. MB sent: by each device, where those that",
+    "exchange are a ring: (n - 1) / n of an array among n of them, and twice that to sum it.",
+    "Read from the step as XLA compiles it for CPUs. A compiler that makes a reduce-scatter of",
+    "an all-reduce whose sum is then split, as of activations' gradients, sends half of that.",
+)
+
+
+def table(
+    net: str,
+    data: int,
+    model_parallel: int,
+    *,
+    batch: int = 256,
+    num_classes: int = 1000,
+    width: float = 1.0,
+    crop_px: int = 224,
+    micro_batches: int = 1,
+    remat: bool = False,
+) -> str:
+    """Compiles the training step for a mesh and writes a text table of what devices exchange.
+
+    Args:
+      net: One of `architectures.NETS`.
+      data, model_parallel: Devices along the axes of the mesh: see `sharding.make_mesh`.
+      batch: Images of a step on all devices together.
+      num_classes: Outputs of FC8.
+      width: Multiplies every number of channels but the input's and FC8's.
+      crop_px: Side of the training crop.
+      micro_batches: See `step.make_train_step`.
+      remat: See `vgg.VGG`.
+
+    Raises:
+      ValueError: The FC layers or the batch don't divide over the devices; see also
+        `architectures.layers`.
+    """
+    layers = architectures.layers(net, num_classes=num_classes, width=width, crop_px=crop_px)
+    num_devices = data * model_parallel
+    choices = architectures.model_parallel_choices(layers, num_devices)
+    if model_parallel not in choices:
+        raise ValueError(
+            f"{model_parallel} devices cannot share the outputs of FC6 and FC7 evenly; of "
+            f"{num_devices} devices {' or '.join(map(str, choices))} can."
+        )
+    if batch < 1 or micro_batches < 1 or batch % (num_devices * micro_batches):
+        raise ValueError(
+            f"batch={batch} doesn't divide over {num_devices} devices with "
+            f"micro_batches={micro_batches} on each."
+        )
+    model = VGG(net, num_classes=num_classes, width=width, crop_px=crop_px, remat=remat)
+    mesh = sharding.make_mesh(jax.devices()[:num_devices], model_parallel=model_parallel)
+    state, program = _compile(model, mesh, batch, micro_batches)
+
+    rows: dict[tuple[str, str, str], list[float]] = collections.defaultdict(lambda: [0, 0, 0])
+    for one in traffic.collectives(program):
+        over, along_model = _over(one, mesh)
+        row = rows[_what(one, along_model), one.kind, over]
+        for column, value in enumerate((1, one.num_bytes, one.sent_bytes)):
+            row[column] += one.times * value
+    ordered = sorted(rows.items(), key=lambda item: -item[1][1])
+    sums = [sum(row[column] for row in rows.values()) for column in range(3)]
+    lines = text_table.align(
+        _HEADER,
+        [*((*names, *_cells(row)) for names, row in ordered), ("sum", "", "", *_cells(sums))],
+        num_text_columns=3,
+    )
+    lines.insert(-1, lines[1])
+    parts = f" in {micro_batches} micro-batches" if micro_batches > 1 else ""
+    title = (
+        f"{net}: what {data} x {model_parallel} devices (data x model) exchange in a training step "
+        f"of {batch:,} images{parts}, in MB (10^6 bytes): {num_classes:,} classes, "
+        f"width {width:g}, {crop_px} px crop, float32"
+    )
+    held = f"Parameters and momentum take {_num_bytes(state) / 1e6:,.1f} MB of each device."
+    return "\n".join([title, "", *lines, "", held, *_LEGEND])
+
+
+def _compile(
+    model: VGG, mesh: jax.sharding.Mesh, batch: int, micro_batches: int
+) -> tuple[TrainState, str]:
+    """Compiles the step without making any array; returns its state's description and its text."""
+    # Rates, scales and seeds change no array's size.
+    optimiser = sgd(0.9, 5e-4)
+    train_step = parallel.train_step(
+        model,
+        optimiser,
+        mesh,
+        seed=0,
+        mean_rgb=np.zeros(3, np.float32),
+        input_scale=1.0,
+        colour_shift=0.1,
+        micro_batches=micro_batches,
+    )
+    state = abstract_state(model, optimiser, mesh)
+    images = jax.ShapeDtypeStruct((batch, model.crop_px, model.crop_px, 3), np.uint8)
+    labels = jax.ShapeDtypeStruct((batch,), np.int32)
+    lowered = train_step.lower(state, {"image": images, "label": labels}, np.float32(0))
+    return state, lowered.compile().as_text()
+
+
+def _over(one: Collective, mesh: jax.sharding.Mesh) -> tuple[str, bool]:
+    """Returns the axes that an exchange goes along, and whether "model" is what it goes along."""
+    devices = np.arange(mesh.size).reshape(mesh.devices.shape)
+    groups = {frozenset(group) for group in one.groups}
+    along_model = groups == {*map(frozenset, devices.tolist())}
+    if groups == {frozenset(range(mesh.size))}:
+        return "all", along_model
+    if groups == {*map(frozenset, devices.T.tolist())}:
+        return "data", False
+    return "model" if along_model else "some", along_model
+
+
+def _what(one: Collective, along_model: bool) -> str:
+    """Names what is exchanged, after the operations of `step` and `model` that it comes from."""
+    layer = re.search(r"/(conv|fc\d)", one.op_name)
+    of_fc = layer is not None and layer[1] != "conv"
+    backward = "transpose(" in one.op_name
+    if not one.op_name:
+        return "unknown"
+    if one.shape.endswith("[]"):
+        return "loss and error"
+    if "threefry" in one.op_name:
+        return "dropout's keys"
+    # Kernels are split along "model", so what is summed along it there isn't their gradient.
+    if backward and one.kind in ("all-reduce", "reduce-scatter") and not (of_fc and along_model):
+        if layer is None:
+            return "gradients of biases"
+        return f"gradient of {layer[1]}'s kernel" if of_fc else "gradients of convolutions"
+    return "gradients of activations" if backward else "activations"
+
+
+def _num_bytes(state: TrainState) -> int:
+    """Counts the bytes of a described state on one device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(state)
+    )
+
+
+def _cells(row: Sequence[int | float]) -> tuple[str, ...]:
+    arrays, num_bytes, sent = row
+    return f"{arrays:,}", f"{num_bytes / 1e6:,.3f}", f"{sent / 1e6:,.3f}"

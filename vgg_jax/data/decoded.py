@@ -1,0 +1,20 @@
+"""A source's images by index, decoded."""
+
+import dataclasses
+
+from PIL import Image
+
+from vgg_jax.data import images
+from vgg_jax.data.source import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A source's images by index, decoded."""
+
+    source: Source
+
+    def __call__(self, index: int) -> Image.Image:
+        """Decodes an image."""
+        example = self.source[index]
+        return images.decode(example.image, example.key)

@@ -1,0 +1,119 @@
+"""Images in a folder of class folders, or in one folder, unlabelled."""
+
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+from etils import epath
+
+from vgg_jax.data.source import Example, hashed
+from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.storage import files, gcs
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
+)
+
+
+def is_image(name: str) -> bool:
+    """Tells whether a file is taken for an image, by its suffix."""
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+class FolderSource:
+    """A folder of class folders: directory/split/CLASS/image.jpg, labelled in sorted order.
+
+    A folder of images alone, directory/split/image.jpg, is unlabelled.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], split: str) -> None:
+        if not str(directory):
+            raise UserError(
+                "data.name is 'folder' but data.dir is empty. Set --config.data.dir to the folder "
+                f"that holds {split}/CLASS/image.jpg."
+            )
+        self._root = files.path(os.fspath(directory)) / split
+        found = _in_bucket(self._root) if files.in_bucket(self._root) else _on_disk(self._root)
+        if not found:
+            raise UserError(
+                f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
+                f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to what its "
+                "folders are called."
+            )
+        self.class_names = tuple(sorted(name for name in found if name))
+        digest = hashlib.sha256()
+        names, labels, newest_ns = [], [], 0
+        for label, class_name in enumerate(self.class_names) if self.class_names else [(-1, "")]:
+            if not found[class_name] and class_name:
+                raise UserError(
+                    f"The class folder {self._root / class_name} holds no images "
+                    f"({', '.join(IMAGE_SUFFIXES)}). Fill it or remove it from every split."
+                )
+            for name, size, modified_ns in sorted(found[class_name]):
+                line = f"{class_name}/{name}:{size}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+                newest_ns = max(newest_ns, modified_ns)
+                names.append(os.fsencode(name))
+                labels.append(label)
+        if not names:
+            raise UserError(f"{self._root} holds no class folders, and no images.")
+        # Arrays, since a worker process receives a copy: 1.3 million strings pickle to 100 MB.
+        self._names, self._labels = np.array(names), np.array(labels, np.int32)
+        self.fingerprint = digest.hexdigest()
+        self.contents_key = hashed(self.fingerprint, split, newest_ns)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> Example:
+        path = self._root / self._relative(index)
+        key = files.printable(path)
+        try:
+            data = files.read(path)
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            raise UndecodableError(key, error.strerror or "it isn't there") from error
+        except OSError as error:  # As of a server that doesn't answer: the image may be good.
+            raise UserError(
+                f"{key} can't be read at present: {error.strerror or error}."
+            ) from error
+        return Example(data, self.label(index), key)
+
+    def label(self, index: int) -> int:
+        """See `Source`."""
+        return int(self._labels[index])
+
+    def name(self, index: int) -> str:
+        """See `Source`: CLASS/image.jpg."""
+        return files.printable(self._relative(index))
+
+    def _relative(self, index: int) -> pathlib.Path:
+        folder = self.class_names[self.label(index)] if self.class_names else ""
+        return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
+
+
+def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
+    """Lists the images of each class folder, or those right here, under ""."""
+    if not root.is_dir():
+        return {}
+    class_names = [entry.name for entry in os.scandir(root) if entry.is_dir()]
+    found = {}
+    for class_name in class_names or [""]:
+        with os.scandir(root / class_name) as entries:
+            images = [entry for entry in entries if is_image(entry.name) and entry.is_file()]
+            stats = [(image.name, image.stat()) for image in images]
+        found[class_name] = [
+            gcs.Entry(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats
+        ]
+    return found
+
+
+def _in_bucket(root: epath.Path) -> dict[str, list[gcs.Entry]]:
+    found: dict[str, list[gcs.Entry]] = {}
+    for entry in gcs.below(root):
+        class_name, _, name = entry.name.rpartition("/")
+        of_class = found.setdefault(class_name.partition("/")[0], [])
+        if is_image(name) and "/" not in class_name:
+            of_class.append(entry._replace(name=name))
+    return found

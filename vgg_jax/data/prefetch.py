@@ -1,0 +1,87 @@
+"""Computes elements of a data set ahead, in threads or in worker processes (Grain)."""
+
+import concurrent.futures
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
+from typing import Any
+
+import grain.python as grain
+from absl import flags
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """This process's part of each batch: block `index` of `count` equal ones."""
+
+    index: int = 0
+    count: int = 1
+
+
+def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
+    """Computes a data set's elements ahead, in order, until the iterator is closed.
+
+    Args:
+      batches: Elements that are worth a message between processes: whole batches.
+      num_workers: Processes that compute them, which end with this one; 0 for threads of this one.
+    """
+    # The buffers are counted in batches; the default of 500 would hold 10 GB of crops.
+    if not num_workers:
+        read = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+        return iter(batches.to_iter_dataset(read))
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()  # Grain hands them to its workers; a notebook has none.
+    read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+    dataset = batches.to_iter_dataset(read).mp_prefetch(
+        options, worker_init_fn=_live_as_long_as_the_parent
+    )
+    return _Started(lambda: iter(dataset))
+
+
+class _Started(Iterator[Any]):
+    """An iterator whose workers start now, in a thread that signals don't reach.
+
+    Processes and threads inherit that. A Ctrl-C, which a terminal sends to all of them, otherwise
+    ended a worker that was in its imports and had not come to ignore it, and with it the run.
+    """
+
+    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
+        def begin() -> Iterator[Any]:
+            resource_tracker.ensure_running()  # It would unblock them when it starts.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            iterator = make()
+            self._first.append(next(iterator))
+            return iterator
+
+        self._first: list[Any] = []
+        thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._begun = thread.submit(begin)
+        thread.shutdown(wait=False)
+
+    def __next__(self) -> Any:
+        iterator = self._begun.result()
+        return self._first.pop() if self._first else next(iterator)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        if self._begun.exception() is None:
+            self._begun.result().close()
+
+
+def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:
+    del worker_index, worker_count
+    # Ctrl-C and SIGTERM reach the whole process group; the parent decides when its workers end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    # A parent that was killed could not end them: they would wait for it for ever.
+    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,0 +1,99 @@
+"""The config's keys of the images and their crops: checks, and what follows from them."""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vgg_jax.data.splits import default_val_split
+from vgg_jax.errors import UserError, require, require_choice
+
+
+def check(c: ConfigDict) -> None:
+    """Checks the data and the scales of the crops (§3.1).
+
+    Raises:
+      UserError: A value is impossible; the message names the key and what to change.
+    """
+    require(
+        c.num_classes == 0 or c.num_classes >= 2,
+        f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
+    )
+    require(
+        "://" not in c.data.cache_dir,
+        f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",
+    )
+    require_choice("data.undecodable", c.data.undecodable, ("refuse", "leave_out"))
+    require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
+    require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
+    require(
+        len(c.data.mean_rgb) in (0, 3)
+        and all(isinstance(value, int | float) and 0 <= value <= 255 for value in c.data.mean_rgb),
+        f"data.mean_rgb={c.data.mean_rgb} must be three numbers from 0 to 255, "
+        "or () to compute it from the training set.",
+    )
+    require(
+        len(c.train_scale) == 2
+        and all(isinstance(scale, int) for scale in c.train_scale)
+        and c.train_scale[0] <= c.train_scale[1],
+        f"train_scale={c.train_scale} must be a pair of whole numbers, smallest and largest S: "
+        "--config.train_scale=256,512, or 256,256 for S = 256.",
+    )
+    require(
+        c.train_scale[0] >= c.crop_px,
+        f"train_scale={c.train_scale} is below the crop of {c.crop_px} px (§3.1 needs S >= the "
+        f"crop). Raise train_scale to {c.crop_px} or more, or lower crop_px.",
+    )
+    require(
+        c.val_scale >= c.crop_px,
+        f"val_scale={c.val_scale} is below the crop of {c.crop_px} px. "
+        f"Raise val_scale to {c.crop_px} or more, or lower crop_px.",
+    )
+
+
+def split(c: ConfigDict) -> str:
+    """Returns what the images are called that a config validates on and evaluates."""
+    if c.data.held_out:
+        return "held_out"
+    return c.data.val_split or default_val_split(c.data.name)
+
+
+def source_arguments(c: ConfigDict) -> dict[str, Any]:
+    """Returns what `splits.open_sources` and `.open_val_source` are called with."""
+    return {
+        "name": c.data.name,
+        "directory": c.data.dir,
+        "train_split": c.data.train_split,
+        "val_split": c.data.val_split,
+        "cache_dir": c.data.cache_dir,
+        "held_out": c.data.held_out,
+        "seed": c.seed,
+    }
+
+
+def scan_arguments(c: ConfigDict) -> dict[str, Any]:
+    """Returns what `scan.check` and `.check_one` are called with, but for the splits."""
+    return {
+        "undecodable": c.data.undecodable,
+        "cache_dir": c.data.cache_dir,
+        "num_workers": c.data.num_workers,
+    }
+
+
+def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:
+    """Returns the number of classes, checked against the data set's.
+
+    Raises:
+      UserError: The config names another number than the data set has, or it has only one.
+    """
+    if len(class_names) < 2:
+        raise UserError(
+            f"The data set has one class alone, {class_names[0]}, and so nothing to tell apart. "
+            "Give it two classes or more."
+        )
+    if num_classes not in (0, len(class_names)):
+        raise UserError(
+            f"num_classes={num_classes}, but the data set has {len(class_names)} classes. "
+            f"Set --config.num_classes={len(class_names)}, or 0 for as many as the data set has, "
+            "or choose the data set with --config.data.name and --config.data.dir."
+        )
+    return len(class_names)

@@ -1,0 +1,63 @@
+"""Whole images, rescaled, in the batches of a plan (§3.2)."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import grain.python as grain
+import numpy as np
+from jaxtyping import Int32, UInt8
+from PIL import Image
+
+from vgg_jax.data import images, prefetch
+from vgg_jax.data.prefetch import Shard
+from vgg_jax.evaluation import size_buckets
+
+Batch = dict[str, UInt8[np.ndarray, "b h w 3"] | Int32[np.ndarray, "b 2"]]
+
+
+def image_batches(
+    load_image: Callable[[int], Image.Image],
+    batches: Sequence[size_buckets.Batch],
+    *,
+    scale: int,
+    shard: Shard = Shard(),
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """Yields whole images, rescaled, in the batches of a plan (§3.2).
+
+    Args:
+      load_image: From an image's index to the image; picklable where there are workers.
+      batches: See `size_buckets.plan`.
+      scale: Q, px.
+      shard: Which part of each batch is wanted here.
+      num_workers: Processes that decode; 0 decodes in threads of this process.
+
+    Yields:
+      {"image": uint8 RGB, padded on the right and below with zeros, "size": int32 height and
+      width}. Empty places hold blank images of full size.
+    """
+    filled = grain.MapDataset.range(len(batches)).map(
+        _Fill(load_image, tuple(batches), scale, shard)
+    )
+    return prefetch.prefetched(filled, num_workers)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Fill(grain.MapTransform):
+    load_image: Callable[[int], Image.Image]
+    batches: tuple[size_buckets.Batch, ...]
+    scale: int
+    shard: Shard
+
+    def map(self, element: int) -> Batch:
+        batch = self.batches[element]
+        places = len(batch.indices) // self.shard.count
+        indices = batch.indices[self.shard.index * places :][:places]
+        image = np.zeros((places, batch.height, batch.width, 3), np.uint8)
+        size = np.tile(np.int32([batch.height, batch.width]), (places, 1))
+        for place, index in enumerate(indices):
+            if index >= 0:
+                pixels = images.rescale(self.load_image(int(index)), self.scale)
+                size[place] = pixels.shape[:2]
+                image[place, : pixels.shape[0], : pixels.shape[1]] = pixels
+        return {"image": image, "size": size}

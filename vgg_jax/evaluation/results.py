@@ -1,0 +1,90 @@
+"""What an evaluation says of its posteriors: errors, or for unlabelled images the top classes."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vgg_jax.evaluation import topk
+from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
+
+TOP = 5
+
+
+def stem(split: str, method: str, scales: Sequence[int] | str, variant: str = "") -> str:
+    """Names the files of a result, or of one method and Q: "val-dense-256_384_512-ceil"."""
+    readable = "".join(c if c.isalnum() or c in "._" else "_" for c in split)
+    of_scales = scales if isinstance(scales, str) else "_".join(map(str, scales))
+    return "-".join([readable, method, of_scales, *([variant] if variant else [])])
+
+
+def path(
+    workdir: Path,
+    split: str,
+    method: str,
+    scales: Sequence[int],
+    *,
+    variant: str = "",
+    suffix: str = ".json",
+) -> Path:
+    """Returns where a run keeps a result, or with ".npz" the posteriors of one method and Q."""
+    return workdir / "eval" / f"{stem(split, method, scales, variant)}{suffix}"
+
+
+def write(file: Path, posteriors: Posteriors, title: str, about: Mapping[str, Any]) -> str:
+    """Writes a result's JSON file, and of unlabelled images a CSV file of their top classes.
+
+    Args:
+      file: The JSON file; the CSV file lies beside it.
+      posteriors: Of all images.
+      title: Of the line that is returned.
+      about: What else the JSON file says.
+
+    Returns:
+      The errors with their 95% intervals and the number of images, as one line; or where the CSV
+      file is.
+    """
+    labels, values = posteriors.labels, posteriors.values
+    file.parent.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {**about, "num_images": len(labels)}
+    if posteriors.is_labelled:
+        errors = []
+        for k in (1, TOP):
+            num_wrong = int(topk.wrong(values, labels, k).sum())
+            error, interval = 100 * num_wrong / len(labels), topk.interval(num_wrong, len(labels))
+            result |= {f"top{k}_error": error, f"top{k}_interval": interval}
+            errors.append("top-{} error {:.2f}% ({:.2f} to {:.2f})".format(k, error, *interval))
+        line = f"{title}: {', '.join(errors)} on {len(labels):,} images"
+    else:
+        table = file.with_suffix(".csv")
+        _write_csv(table, posteriors)
+        line = (
+            f"{title}: {len(labels):,} images without labels; their most probable classes are in "
+            f"{table}"
+        )
+    result["made_by"] = posteriors.made_by
+    files.write_text(file, json.dumps(result, indent=2) + "\n")
+    return line
+
+
+def top_classes(posteriors: Posteriors, index: int, top: int = TOP) -> list[tuple[str, float]]:
+    """Returns an image's most probable classes, with their probabilities."""
+    values = posteriors.values[index]
+    return [(posteriors.class_names[k], float(values[k])) for k in topk.best(values, top)]
+
+
+def _write_csv(path: Path, posteriors: Posteriors) -> None:
+    with files.written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        top = min(TOP, len(posteriors.class_names))
+        columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")]
+        writer.writerow(["image", *columns])
+        for index, name in enumerate(posteriors.names):
+            cells = [
+                cell
+                for class_name, p in top_classes(posteriors, index)
+                for cell in (class_name, f"{p:.6g}")
+            ]
+            writer.writerow([name, *cells])

@@ -1,0 +1,74 @@
+"""The config's keys of the evaluation: checks, and what follows from them. Needs no JAX."""
+
+import numbers
+from collections.abc import Sequence
+from typing import get_args
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError, require, require_choice
+from vgg_jax.nets.settings import DType, Pooling
+from vgg_jax.runs import run_config
+
+# The single methods whose posteriors a method averages (§3.2).
+METHODS = {"dense": ("dense",), "multicrop": ("multicrop",), "both": ("dense", "multicrop")}
+
+# Settings of an evaluation that aren't the standard ones, by value.
+VARIANTS = {"best": "eval.checkpoint", "ceil": "eval.pooling", "bfloat16": "eval.dtype"}
+
+
+def check(c: ConfigDict) -> None:
+    """Checks the evaluation (§3.2).
+
+    Raises:
+      UserError: A value is impossible; the message names the key and what to change.
+    """
+    require_choice("eval.method", c.eval.method, (*METHODS, "none"))
+    require_choice("eval.checkpoint", c.eval.checkpoint, ("last", "best"))
+    require_choice("eval.pooling", c.eval.pooling, get_args(Pooling))
+    require_choice("eval.dtype", c.eval.dtype, get_args(DType))
+    for key in ("batch_px", "save_every_s"):
+        require(c.eval[key] >= 0, f"eval.{key}={c.eval[key]} must be 0 or above.")
+    check_scales(test_scales(c), c.crop_px)
+
+
+def test_scales(c: ConfigDict) -> tuple[int, ...]:
+    """Returns Q: eval.scales, or val_scale where these are empty."""
+    return tuple(c.eval.scales) or (c.val_scale,)
+
+
+def variant(c: ConfigDict) -> str:
+    """Returns what tells an evaluation's files from the standard ones: "", or "best-ceil"."""
+    values = run_config.flat(c)
+    return "-".join(value for value, key in VARIANTS.items() if values[key] == value)
+
+
+def check_scales(scales: Sequence[int], crop_px: int) -> None:
+    """Checks test scales (§3.2).
+
+    Raises:
+      UserError: One is below the crop, no whole number of px, or given twice.
+    """
+    require(
+        all(isinstance(q, numbers.Integral) for q in scales) and len(set(scales)) == len(scales),
+        f"eval.scales={tuple(scales)} must be whole numbers, each once: "
+        "--config.eval.scales=256,384,512.",
+    )
+    below = [str(scale) for scale in scales if scale < crop_px]
+    require(
+        not below,
+        f"The test scale Q={', '.join(below)} is below the net's crop of {crop_px} px (§3.2). "
+        f"Choose scales of {crop_px} or more.",
+    )
+
+
+def parse_scales(scales: Sequence[str] | None) -> tuple[int, ...]:
+    """Returns a command's --scales as numbers; none where it isn't given.
+
+    Raises:
+      UserError: They are no whole numbers, or one is given twice.
+    """
+    parsed = [int(scale) if scale.isdecimal() else 0 for scale in scales or ()]
+    if 0 in parsed or len(set(parsed)) < len(parsed):
+        raise UserError("--scales takes whole numbers, each once: --scales=256,384,512.")
+    return tuple(parsed)

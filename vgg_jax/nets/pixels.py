@@ -1,0 +1,66 @@
+"""What happens to pixels on the device: colour shift, mean subtraction (§2.1, §3.1).
+
+Geometry, which is to say scale, crop and flip, happens on the host: see `vgg_jax.data.images`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt8
+
+# Principal components of RGB in [0, 1] over ImageNet, the widely used values of Krizhevsky et
+# al. 2012: standard deviations, and eigenvectors as columns, rows R, G, B.
+RGB_STANDARD_DEVIATIONS = (0.2175, 0.0188, 0.0045)
+RGB_EIGENVECTORS = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+
+MeanRgb = Float[Array, " 3"] | Float[np.ndarray, " 3"]
+
+
+def colour_shift(
+    images: Float[Array, "b h w 3"], keys: Key[Array, " b"], sigma: float
+) -> Float[Array, "b h w 3"]:
+    """Adds one random RGB shift to all pixels of each image (§3.1, Krizhevsky et al. 2012).
+
+    The shift is [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T with a ~ N(0, sigma^2), p the eigenvectors and l
+    the standard deviations above.
+
+    Args:
+      images: RGB, 0-255.
+      keys: One key an example.
+      sigma: Standard deviation of a; 0.1 in the paper.
+    """
+    a = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys) * sigma
+    # 0-255 pixels. A NumPy constant, so that importing this module touches no device.
+    components = 255.0 * np.asarray(RGB_EIGENVECTORS) * np.asarray(RGB_STANDARD_DEVIATIONS)
+    shift = jnp.matmul(a, components.T.astype(np.float32), precision="highest")
+    return images + shift[:, None, None, :]
+
+
+def normalise(
+    images: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"],
+    mean_rgb: MeanRgb,
+    input_scale: float,
+) -> Float[Array, "b h w 3"]:
+    """Subtracts the training set's mean RGB (§2.1) and multiplies by `input_scale`.
+
+    Args:
+      images: RGB, 0-255.
+      mean_rgb: 0-255.
+      input_scale: 1 in the paper. A constant, so that it folds into conv1_1's kernel exactly.
+    """
+    return (images.astype(jnp.float32) - mean_rgb[None, None, None]) * input_scale
+
+
+def example_keys(
+    seed: int, step: Int[Array, ""] | int, batch_size: int
+) -> Key[Array, " batch_size"]:
+    """Derives a key for each example from (seed, step, place in the global batch).
+
+    What an example draws is then the same on one device or eight, in a new run or a resumed one.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))

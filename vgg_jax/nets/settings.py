@@ -1,0 +1,47 @@
+"""The config's keys that make a net: their checks, and what follows from them. Needs no JAX."""
+
+import math
+from typing import Literal, get_args
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError, require, require_choice
+from vgg_jax.nets import architectures
+
+DType = Literal["bfloat16", "float32"]
+Init = Literal["normal", "glorot", "he"]
+Pooling = Literal["floor", "ceil"]
+
+# A checkpoint fits a config where these agree, and the input scale besides: `from_config.model`
+# reads them. A new key that changes the parameters' shapes or what they compute belongs here.
+ARCHITECTURE_KEYS = ("net", "width", "crop_px")
+
+
+def check(c: ConfigDict) -> None:
+    """Checks the net, its initialisation and its arithmetic.
+
+    Raises:
+      UserError: A value is impossible; the message names the key and what to change.
+    """
+    try:
+        architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    require_choice("dtype", c.dtype, get_args(DType))
+    require_choice("init", c.init, get_args(Init))
+    require(
+        0 <= c.input_scale < math.inf,
+        f"input_scale={c.input_scale} must be a number above 0, or 0 for what suits init.",
+    )
+    require(c.init_sigma > 0, f"init_sigma={c.init_sigma} must be above 0.")
+    require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
+
+
+def input_scale(c: ConfigDict) -> float:
+    """Returns what the mean-subtracted input is multiplied by.
+
+    An input_scale of 0 means 1 with "normal", the paper's initialisation, and with the others 1/70,
+    about one over the pixels' standard deviation: these keep the variance from layer to layer, so
+    that a net's scores would otherwise be as large as its pixels.
+    """
+    return c.input_scale or (1.0 if c.init == "normal" else 1 / 70)

@@ -1,0 +1,4 @@
+"""What a workdir holds of a run: its config, its checkpoints, and the run that it starts from.
+
+Training writes it and evaluation reads it; neither is known here.
+"""

@@ -1,0 +1,125 @@
+"""Which run starts from which, and the commands that make what is missing."""
+
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError
+from vgg_jax.nets import settings as net_settings
+from vgg_jax.runs import config_files, run_config, saved_steps
+from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
+
+
+def resolve(init_from: str, workdir: Path) -> Path | None:
+    """Returns the workdir that `init_from` means, or None for "none".
+
+    A name without a slash is a run beside this one; anything else is a path.
+    """
+    if init_from == "none":
+        return None
+    if "/" in init_from:
+        return files.path(init_from)
+    return workdir.parent / init_from
+
+
+def check(c: ConfigDict, workdir: Path, overrides: Sequence[str]) -> None:
+    """Checks that the run which this one starts from is there and fits.
+
+    Args:
+      c: This run's config.
+      workdir: This run's workdir.
+      overrides: The `--config.key=value` arguments given, which the printed commands repeat where
+        the runs of a chain must agree: data, width, crop, classes.
+
+    Raises:
+      UserError: It isn't there, and the message has the chain of commands that makes it; or it
+        was made for another net or another input.
+    """
+    source = resolve(c.init_from, workdir)
+    if source is None:
+        return
+    if saved_steps.has_checkpoint(source):
+        _refuse_misfit(c, run_config.load(source), source)
+        if not (source / "result.json").exists():
+            print(f"{source} hasn't finished; this run starts from its last checkpoint.")
+        return
+    commands = _commands(c.init_from, workdir.parent, overrides)
+    made_by = (
+        "These commands make it, in this order:\n" + "".join(f"    {line}\n" for line in commands)
+        if commands
+        else "No config of this project makes it; give the workdir of a finished run.\n"
+    )
+    raise UserError(
+        f"This run starts from {source}, where there is no run. {made_by}"
+        "Or train from the chosen initialisation with --config.init_from=none."
+    )
+
+
+def check_evaluated(c: ConfigDict, workdir: Path) -> None:
+    """Checks that a workdir has a checkpoint of the net that a config describes.
+
+    Raises:
+      UserError: It has none, or one of another net.
+    """
+    saved = run_config.load(workdir)
+    if saved is None or not saved_steps.has_checkpoint(workdir):
+        raise UserError(
+            f"There is no checkpoint in {workdir} to evaluate. The same command without "
+            "--mode=eval trains the net; or choose another --workdir."
+        )
+    differing = _differing(c, saved, ("net", "width", "crop_px"))
+    if differing:
+        raise UserError(
+            f"The checkpoint in {workdir} is of another net than this config's: {differing}. "
+            "Choose the run's own --config (and its overrides), or another --workdir."
+        )
+    if c.data.held_out:
+        keys = ("data.held_out", "seed", "data.name", "data.train_split")
+        ours, theirs = run_config.flat(c), run_config.flat(saved)
+        differing = [f"{key}={theirs.get(key)}" for key in keys if theirs.get(key) != ours[key]]
+        if differing:
+            raise UserError(
+                "Images that this config holds out were trained on. The run had "
+                f"{', '.join(differing)}: give the same, or --config.data.held_out=0."
+            )
+
+
+def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
+    keys = ["width", "crop_px", *(["net"] if c.init_layers != "preinit" else [])]
+    differing = _differing(c, other, keys)
+    if differing:
+        only_net = differing.startswith("net ") and "," not in differing
+        raise UserError(
+            f"This run cannot start from {source}: {differing}. Make them agree"
+            + (", or set --config.init_layers=preinit." if only_net else ".")
+        )
+
+
+def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
+    ours, theirs = (
+        {key: run[key] for key in keys} | {"input_scale": net_settings.input_scale(run)}
+        for run in (c, other)
+    )
+    return ", ".join(
+        f"{key} is {theirs[key]} there and {ours[key]} here"
+        for key in ours
+        if ours[key] != theirs[key]
+    )
+
+
+def _commands(name: str, root: Path, overrides: Sequence[str]) -> list[str]:
+    shared = (
+        *("data.", "width=", "crop_px=", "num_classes=", "seed="),
+        *("init=", "init_sigma=", "input_scale="),
+    )
+    repeated = [o for o in overrides if o.removeprefix("--config.").startswith(shared)]
+    found = config_files.of_run(name)
+    if found is None or (root / name / "result.json").exists():
+        return []
+    spec, c = found
+    where = [] if root == pathlib.Path("runs") else [f"--workdir={root / name}"]
+    command = shlex.join(["python", "-m", "vgg_jax.main", f"--config={spec}", *where, *repeated])
+    return [*_commands(c.init_from, root, overrides), command]

@@ -1,0 +1,60 @@
+"""The net that a config describes, and the parameters that it starts from."""
+
+import contextlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError
+from vgg_jax.nets import from_config, sharding
+from vgg_jax.nets.vgg import VGG, Params, init_params, preinitialise
+from vgg_jax.runs import chain, run_config
+from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.storage.files import Path
+
+
+def first_params(
+    c: ConfigDict,
+    workdir: Path,
+    model: VGG,
+    class_names: Sequence[str],
+    mesh: jax.sharding.Mesh,
+) -> Params:
+    """Draws a run's first parameters, or takes them from the run that it starts from (§3.1).
+
+    Args:
+      c: The run's config.
+      workdir: The run's, beside which `init_from` may lie.
+      model: The net.
+      class_names: Of the data set.
+      mesh: Where the parameters go.
+
+    Raises:
+      UserError: The other run has no checkpoint, or other classes where FC8 is taken from it.
+    """
+    drawn = jax.jit(init_params, static_argnums=0)(model, jax.random.key(c.seed))
+    source = chain.resolve(c.init_from, workdir)
+    if source is None:
+        return drawn
+    with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
+        their_names = checkpoints.restore_run()["class_names"]
+        their_model = from_config.model(run_config.load(source), len(their_names))
+        theirs = checkpoints.restore_params(zeros(their_model, mesh))
+    if c.init_layers == "all_but_fc8":
+        return {**theirs, "fc8": drawn["fc8"]}
+    if list(class_names) != list(their_names):
+        raise UserError(
+            f"This run starts from {source}, whose {len(their_names)} classes are not the "
+            f"{len(class_names)} of this data set. Set --config.init_layers=all_but_fc8 to start "
+            f"with a new FC8 (and net={their_model.net}), or start from a run on the same classes."
+        )
+    return theirs if c.init_layers == "all" else preinitialise(drawn, theirs)
+
+
+def zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
+    """Makes parameters of zeros, for a checkpoint to be read into."""
+    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return sharding.put_replicated(blank, mesh)

@@ -1,0 +1,107 @@
+"""Files that are there whole or not at all, on a disk or in a bucket, and their names in print."""
+
+import contextlib
+import io
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+from etils import epath
+
+from vgg_jax.storage import gcs
+
+Path = pathlib.Path | epath.Path  # On a disk; or in a bucket: gs://...
+
+
+def path(name: str) -> Path:
+    """Returns the path of that name.
+
+    Raises:
+      UserError: See `gcs.path`.
+    """
+    return gcs.path(name) if "://" in name else pathlib.Path(name).expanduser()
+
+
+def in_bucket(path: Path) -> bool:
+    """Tells whether a path is one in a bucket."""
+    return isinstance(path, epath.Path)
+
+
+def absolute(path: Path) -> Path:
+    """Returns the path from the root on."""
+    return path if in_bucket(path) else path.absolute()  # epath's has this folder before gs://.
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[pathlib.Path]:
+    """Yields a path on a disk to write to; at the end the file takes its place at `path`.
+
+    After an error, or killed on the way, `path` is what it was.
+    """
+    if in_bucket(path):
+        with tempfile.TemporaryDirectory() as folder:
+            aside = pathlib.Path(folder, path.name)
+            yield aside
+            gcs.write(path, aside.read_bytes())
+        return
+    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield aside
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file."""
+    with written_aside(path) as aside:
+        aside.write_text(text)
+
+
+def read(path: Path) -> bytes:
+    """Returns a file's contents."""
+    return gcs.read(path) if in_bucket(path) else path.read_bytes()
+
+
+def open_to_read(path: Path) -> io.BufferedIOBase:
+    """Opens a file that is going to be read whole."""
+    return io.BytesIO(gcs.read(path)) if in_bucket(path) else path.open("rb")
+
+
+def move_tree(source: Path, target: Path, mark: str) -> None:
+    """Renames a folder to a name that is free.
+
+    Args:
+      source, target: Folders.
+      mark: Name of the file in it without which it doesn't count in a bucket: see `gcs.move`.
+    """
+    if in_bucket(source):
+        gcs.move(source, target, mark)
+    else:
+        source.rename(target)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder with all below it, where there is one."""
+    if in_bucket(path):
+        path.rmtree(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def modified_s(path: Path) -> float:
+    """Returns when a file was last written, in seconds of the epoch."""
+    return modified_ns(path) / 1e9
+
+
+def modified_ns(path: Path) -> int:
+    """Returns the same in nanoseconds; of a bucket in whole seconds."""
+    stat = path.stat()
+    return stat.mtime * 10**9 if in_bucket(path) else stat.st_mtime_ns
+
+
+def printable(path: str | Path) -> str:
+    """Returns a path as text that can be printed: names needn't be UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

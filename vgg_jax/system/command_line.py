@@ -1,0 +1,106 @@
+"""How every command runs: absl's flags, one line for what a user can mend, signals."""
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from vgg_jax.errors import UnwrittenError, UserError
+from vgg_jax.storage import gcs
+from vgg_jax.system import signals
+
+
+def run(
+    main: Callable[[list[str]], None],
+    parse_flags: Callable[[list[str]], list[str]] = app.parse_flags_with_usage,
+) -> None:
+    """Runs `main` with the flags; prints a UserError's message alone and exits with status 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for number in signals.EXIT_STATUS:
+        signal.signal(number, signals.stop_at_once)
+
+    def quiet(argv: list[str]) -> None:
+        # Orbax and TFDS log routine facts to stderr, over the progress bar.
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.FATAL)
+        main(argv)
+
+    try:
+        app.run(quiet, flags_parser=parse_flags)
+    except (Exception, signals.StoppedError) as error:
+        status = report(error)
+        if status is None:
+            raise
+        if isinstance(error, UnwrittenError):
+            # Threads of Orbax wait ten minutes for a folder that it couldn't make, and Python's
+            # own end for them.
+            sys.stdout.flush()
+            os._exit(status)
+        sys.exit(status)
+
+
+def report(error: BaseException) -> int | None:
+    """Prints what a user should read of an error.
+
+    Returns:
+      The exit status; None, and nothing is printed, of an error that isn't for users.
+    """
+    match error:
+        case UserError():
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            print(
+                f"error: {error}. Make room; the same command then goes on from the last "
+                "checkpoint.",
+                file=sys.stderr,
+            )
+            return 2
+        case _ if gcs.explain(error):
+            print(
+                f"error: The bucket can't be reached ({gcs.explain(error)}). The same command "
+                "then goes on from what was saved.",
+                file=sys.stderr,
+            )
+            return 2
+        case signals.StoppedError():
+            print(f"\n{error}", file=sys.stderr, flush=True)
+            return signals.EXIT_STATUS[error.signal]
+    return None
+
+
+def parse_config(arguments: Sequence[str]) -> ConfigDict:
+    """Returns the config that `--config=FILE --config.KEY=VALUE ...` describes.
+
+    Raises:
+      UserError: They name no config, or no key of it.
+    """
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
+    with clear_config_errors():
+        values(["", *arguments])
+        return values["config"].value.lock()
+
+
+@contextlib.contextmanager
+def clear_config_errors() -> Iterator[None]:
+    """Turns what ml_collections raises at a --config into a UserError."""
+    try:
+        yield
+    except AttributeError as error:  # For an override of no key.
+        first: BaseException = error
+        while first.__context__ is not None:  # ml_collections wraps the one that names the key.
+            first = first.__context__
+        what = str(first.args[0]).replace("\n", ". ")
+        raise UserError(
+            f"The config has no key {what}. vgg_jax/base_config.py names every key."
+        ) from error
+    except (OSError, ImportError) as error:
+        raise UserError(f"--config names no config: {error}") from error
+    except flags.IllegalFlagValueError as error:
+        raise UserError(str(error)) from error

@@ -1,0 +1,133 @@
+"""The processes of one job: they join, share what the first one finds, and end together.
+
+A process of its own calls all of these too; JAX is imported only for several.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from vgg_jax.errors import UserError
+from vgg_jax.storage.files import Path
+from vgg_jax.system import launched_by, signals
+from vgg_jax.system.signals import StoppedError, StopRequest
+
+if TYPE_CHECKING:
+    from vgg_jax.system.peers import Job
+
+T = TypeVar("T")
+
+FILE_S = 60  # Until a new file is seen: NFS keeps what it knows of a folder that long.
+
+_job: "Job | None" = None
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Joins the processes of this job, if it has several; at the end all leave together.
+
+    An error of one ends all of them: that process prints it, the others that it has ended.
+
+    Raises:
+      UserError: See `launched_by.arguments`; or the others can't be met.
+    """
+    global _job
+    arguments = launched_by.arguments(os.environ)
+    if arguments is None:
+        yield
+        return
+
+    from vgg_jax.system.peers import Job
+
+    _job = Job(arguments)
+    if _job.count == 1:
+        for number in signals.EXIT_STATUS:  # JAX has taken SIGTERM.
+            signal.signal(number, signal.getsignal(number))
+    try:
+        yield
+    except StoppedError:  # All of them have, at the same point.
+        _job.leave()
+        raise
+    except BaseException as error:
+        _job.end(error)
+    _job.leave()
+
+
+def from_first(function: Callable[[], T]) -> T:
+    """Calls it on the first process alone, and returns on all what it returns there.
+
+    The others wait as long as it takes.
+
+    Args:
+      function: What it returns can be pickled.
+    """
+    return function() if _job is None else _job.from_first(function)
+
+
+def first_then_others(function: Callable[[], T]) -> T:
+    """Calls it on the first process and then on the others, which find what the first has made."""
+    made: list[T] = []
+    from_first(lambda: made.append(function()))
+    return made[0] if made else function()
+
+
+def refuse_different(what: str, value: object) -> None:
+    """Checks that a value is the same on all processes.
+
+    Raises:
+      UserError: It isn't here what it is on the first.
+    """
+    if from_first(lambda: value) != value:
+        raise UserError(
+            f"The {what} of process {_job.index} on {socket.gethostname()} are not the first "
+            "process's. Give all of them the same command and the same files."
+        )
+
+
+def make_shared(folder: Path) -> None:
+    """Makes a folder, and checks that it is one for all processes.
+
+    Raises:
+      UserError: See `wait_until_seen`.
+    """
+    probe = folder / from_first(lambda: _write_probe(folder))
+    wait_until_seen(folder, probe.exists)
+    if _job is not None:
+        _job.wait_for_all()
+    probe.unlink(missing_ok=True)
+
+
+def wait_until_seen(folder: Path, seen: Callable[[], bool]) -> None:
+    """Returns once a folder shows what the first process wrote there, which may take a minute.
+
+    Raises:
+      UserError: It doesn't come to.
+    """
+    deadline_s = time.monotonic() + FILE_S
+    while not seen():
+        if time.monotonic() > deadline_s:
+            raise UserError(
+                f"{folder} on {socket.gethostname()} is not the folder that the first process "
+                "writes to. Choose a --workdir on a file system that all hosts share."
+            )
+        time.sleep(0.2)
+
+
+def _write_probe(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".{uuid.uuid4().hex}.partial"
+    probe.touch()
+    return probe.name
+
+
+def stop_request() -> StopRequest:
+    """Makes a `StopRequest` that becomes true on all processes at the same look.
+
+    Each must look at it equally often.
+    """
+    return StopRequest(_job.all_stop if _job is not None and _job.count > 1 else None)

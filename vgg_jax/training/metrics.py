@@ -1,0 +1,249 @@
+"""What a run reports while it goes: JSON lines, TensorBoard events, a progress bar."""
+
+import collections
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import tensorboardX
+from tqdm import tqdm
+
+from vgg_jax.errors import UserError
+from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
+from vgg_jax.storage import files, gcs, growing_files
+from vgg_jax.storage.files import Path
+
+Record = dict[str, str | int | float]
+
+
+class NotFiniteError(UserError):
+    """The loss or a parameter became infinite or NaN."""
+
+
+class MetricsLog:
+    """Writes workdir/metrics.jsonl and TensorBoard events, and shows a progress bar.
+
+    Opened at a step, it leaves out what an interrupted run wrote beyond it.
+
+    Attributes:
+      folder: What holds metrics.jsonl up to the last record: the workdir, unless that is in a
+        bucket. On the process that writes.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        write: bool,
+        validation_due: bool = False,
+    ) -> None:
+        """Opens the log.
+
+        Args:
+          workdir: Of the run.
+          start_step: Steps done before.
+          validation_due: The validation after start_step comes now, though it may have been
+            logged before.
+          total_steps: Steps at most.
+          write: Whether this process is the one that writes.
+        """
+        self._write = write
+        self._bar = tqdm(
+            total=total_steps,
+            initial=start_step,
+            unit="step",
+            disable=not write,
+            dynamic_ncols=True,
+            smoothing=0.05,
+        )
+        if not write:
+            return
+        self._mirror = growing_files.Mirror(workdir)
+        self.folder = self._mirror.here
+        path = self.folder / "metrics.jsonl"
+        files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
+        self._file = path.open("a", buffering=1)
+        self._events = tensorboardX.SummaryWriter(
+            str(self.folder / "tensorboard"), purge_step=start_step + 1
+        )
+
+    def train(self, step: int, values: Mapping[str, int | float]) -> None:
+        """Records means over the steps since the last call, and moves the bar."""
+        self._record("train", step, values)
+        rate = f", {values['images_per_s']:,.0f} images/s" if "images_per_s" in values else ""
+        self._bar.set_postfix_str(
+            f"loss {values['loss']:.3f}, error {values['error']:.1f}%{rate}", refresh=False
+        )
+        self._bar.update(step - self._bar.n)
+
+    def val(self, step: int, values: Mapping[str, int | float]) -> None:
+        """Records a validation, and prints it above the bar."""
+        self._record("val", step, values)
+        if self._write:
+            self._bar.write(
+                f"epoch {values['epoch']:3.0f}: top-1 {values['top1_error']:6.2f}%  "
+                f"top-5 {values['top5_error']:6.2f}%  loss {values['loss']:.3f}  "
+                f"rate {values['learning_rate']:.0e}"
+            )
+
+    def note(self, text: str) -> None:
+        """Prints a text above the bar."""
+        if self._write:
+            self._bar.write(text)
+
+    def sync(self) -> None:
+        """Brings what was recorded to disk or bucket, so that it outlives the machine's end."""
+        if self._write:
+            os.fsync(self._file.fileno())
+            self._mirror.sync()
+
+    def close(self) -> None:
+        """Flushes and closes the files and the bar."""
+        self._bar.close()
+        if self._write:
+            # On a full disk, or without the bucket, all fail again, over the error that ended the
+            # run. What counts was brought there before the last checkpoint.
+            with contextlib.suppress(OSError):
+                self._file.close()
+            with contextlib.suppress(OSError):
+                self._events.close()
+            with gcs.errors_ignored():
+                self._mirror.sync()
+            self._mirror.close()
+
+    def _record(self, kind: str, step: int, values: Mapping[str, int | float]) -> None:
+        if not self._write:
+            return
+        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(f"{kind}/{name}", value, step)
+
+
+class Window:
+    """Gathers the metrics of steps without waiting for them, and logs their means.
+
+    A window's values are fetched when the next one is full, when the device has long computed
+    them, so that no step waits for the host.
+    """
+
+    def __init__(
+        self,
+        log: MetricsLog,
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        values: Sequence[Mapping[str, float]] = (),
+    ) -> None:
+        """Begins a window.
+
+        Args:
+          log: Where windows are logged.
+          batch_size: Images a step.
+          steps_per_epoch: Steps an epoch.
+          values: What `open_values` gave when the run was saved within a window.
+        """
+        self._log = log
+        self._batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+        self._in_flight: collections.deque[jax.Array] = collections.deque()
+        self._compiled = False
+        self._full: tuple[int, list[Mapping[str, Any]], dict[str, float]] | None = None
+        self._values: list[Mapping[str, Any]] = list(values)
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """Leaves out of the rates what has passed, which was not training."""
+        self._in_flight.clear()
+        self._reset_rates()
+
+    def _reset_rates(self) -> None:
+        self._waited_s = 0.0
+        self._timed_steps = 0
+        self._started = time.perf_counter()
+
+    def add(self, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
+        """Takes in a step's metrics, not yet computed, and the time spent waiting for its input."""
+        self._values.append(metrics)
+        self._in_flight.append(metrics["loss"])
+        if not self._compiled:
+            # The first step compiles; its time would drown the rates.
+            metrics["loss"].block_until_ready()
+            self._compiled = True
+            self.restart_clock()
+            return
+        self._waited_s += waited_s
+        if len(self._in_flight) > STEPS_IN_FLIGHT:
+            self._in_flight.popleft().block_until_ready()
+            self._timed_steps += 1  # Counted when done, since asking for a step takes no time.
+
+    def end(self, step: int, learning_rate: float) -> None:
+        """Closes the window at a step, and logs the one before."""
+        self.flush()
+        elapsed = time.perf_counter() - self._started
+        rates = {
+            "epoch": step / self._steps_per_epoch,
+            "learning_rate": learning_rate,
+        }
+        if self._timed_steps:
+            rates["images_per_s"] = self._timed_steps * self._batch_size / elapsed
+            rates["input_wait_share"] = self._waited_s / elapsed
+        self._full = (step, self._values, rates)
+        self._values = []
+        self._reset_rates()
+
+    def flush(self) -> None:
+        """Logs the window that is closed but not logged yet, waiting for its values.
+
+        Raises:
+          NotFiniteError: Its loss is not finite; nothing is logged.
+        """
+        if self._full is None:
+            return
+        (step, values, rates), self._full = self._full, None
+        values = _floats(values)
+        means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        if not math.isfinite(means["loss"]):
+            raise NotFiniteError(
+                f"The loss is {means['loss']} within the {len(values)} steps up to step {step}, at "
+                f"learning rate {rates['learning_rate']:g}."
+            )
+        self._log.train(step, {**means, **rates})
+
+    def open_values(self) -> list[dict[str, float]]:
+        """Fetches the values of the window that isn't closed yet, for a run that resumes within."""
+        return _floats(self._values)
+
+
+def _floats(values: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    # Not float32: what comes back from JSON is not, and means of both must agree to the bit.
+    return [{k: float(v) for k, v in step.items()} for step in jax.device_get(list(values))]
+
+
+def _kept(workdir: Path, step: int, validation_due: bool) -> list[str]:
+    def is_kept(record: Record) -> bool:
+        if record["step"] == step and record["kind"] == "val":
+            return not validation_due
+        return record["step"] <= step
+
+    return [line for line in _whole_lines(workdir) if is_kept(json.loads(line))]
+
+
+def _whole_lines(workdir: Path) -> list[str]:
+    # A killed process can leave a last line without its end.
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
+
+
+def read(workdir: Path, kind: str) -> list[Record]:
+    """Reads the records of one kind, "train" or "val", in the order of their steps."""
+    records = [json.loads(line) for line in _whole_lines(workdir)]
+    return [record for record in records if record["kind"] == kind]

@@ -1,0 +1,63 @@
+"""SGD as Caffe has it (§3.1)."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+TrainedLayers = Literal["all", "fc"]
+
+
+def is_trained(layer: str, trained_layers: TrainedLayers) -> bool:
+    """Tells whether a layer learns: "all" do, or FC6 to FC8 alone ("fc")."""
+    return trained_layers == "all" or layer.startswith("fc")
+
+
+def sgd(
+    momentum: float, l2_penalty: float, trained_layers: TrainedLayers = "all"
+) -> optax.GradientTransformationExtraArgs:
+    """Mini-batch SGD with momentum and a coupled L2 penalty: v <- mu v - lr (g + l2 w), w <- w + v.
+
+    This is Caffe's order. The penalty joins the gradient before momentum, and the rate multiplies
+    the gradient before it enters the velocity, so that the velocity keeps the rate that it was
+    built with when the rate drops (in PyTorch's order it would shrink at once). At a constant rate
+    both orders give the same weights.
+
+    Args:
+      momentum: mu; 0.9 in the paper.
+      l2_penalty: 5e-4 in the paper. On kernels only, not on biases.
+      trained_layers: See `is_trained`; the others aren't penalised.
+
+    Returns:
+      A transformation whose `update` takes the rate: `update(grads, state, params,
+      learning_rate=...)`.
+    """
+
+    def penalised(params: optax.Params) -> optax.Params:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: path[1].key == "kernel" and is_trained(path[0].key, trained_layers),
+            params,
+        )
+
+    return optax.chain(
+        optax.add_decayed_weights(l2_penalty, mask=penalised),
+        _scale_by_given_rate(),
+        optax.trace(decay=momentum),
+    )
+
+
+def _scale_by_given_rate() -> optax.GradientTransformationExtraArgs:
+    def update(
+        updates: optax.Updates,
+        state: optax.EmptyState,
+        params: optax.Params | None = None,
+        *,
+        learning_rate: Float[Array, ""] | float,
+        **extra_args: object,
+    ) -> tuple[optax.Updates, optax.EmptyState]:
+        del params, extra_args
+        return jax.tree.map(lambda g: -jnp.asarray(learning_rate, g.dtype) * g, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)

@@ -1,0 +1,73 @@
+"""The config's keys of the recipe: their checks, alone and against the devices. Needs no JAX."""
+
+import math
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError, require, require_choice
+from vgg_jax.nets import architectures
+
+
+def check(c: ConfigDict) -> None:
+    """Checks the recipe (§3.1).
+
+    Raises:
+      UserError: A value is impossible; the message names the key and what to change.
+    """
+    require_choice("init_layers", c.init_layers, ("all", "all_but_fc8", "preinit"))
+    require_choice("trained_layers", c.trained_layers, ("all", "fc"))
+    require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
+    require(bool(c.init_from), "init_from is empty: name a run, or none.")
+    require(
+        0 < c.learning_rate < math.inf, f"learning_rate={c.learning_rate} must be a number above 0."
+    )
+    for key in (
+        "num_epochs",
+        "batch_size",
+        "model_parallel",
+        "micro_batches",
+        "log_every_steps",
+        "checkpoint_every_steps",
+    ):
+        require(c[key] >= 1, f"{key}={c[key]} must be at least 1.")
+    require(c.eval.batch_size >= 1, f"eval.batch_size={c.eval.batch_size} must be at least 1.")
+    require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
+    require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
+    require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
+    plateau = c.plateau
+    require(plateau.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
+    require(plateau.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
+    require(0 < plateau.factor < 1, f"plateau.factor={plateau.factor} must lie between 0 and 1.")
+    require(
+        0 < plateau.last_rate <= c.learning_rate,
+        f"plateau.last_rate={plateau.last_rate} must lie between 0 and "
+        f"learning_rate={c.learning_rate}.",
+    )
+
+
+def check_divides(c: ConfigDict, num_devices: int) -> None:
+    """Checks that FC kernels and batches split evenly over the devices, and on each into parts.
+
+    Raises:
+      UserError: They don't; the message names the nearest batch that does.
+    """
+    net = architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
+    choices = architectures.model_parallel_choices(net, num_devices)
+    require(
+        c.model_parallel in choices,
+        f"model_parallel={c.model_parallel} must divide the number of devices, {num_devices}, and "
+        "the outputs of FC6 and FC7. "
+        f"Set --config.model_parallel to {' or '.join(map(str, choices))}.",
+    )
+    for key, value, micro_batches in (
+        ("batch_size", c.batch_size, c.micro_batches),
+        ("eval.batch_size", c.eval.batch_size, 1),
+    ):
+        parts = num_devices * micro_batches
+        if value % parts:
+            nearest = max(1, round(value / parts)) * parts
+            each = f" with {micro_batches} micro-batches each" if micro_batches > 1 else ""
+            raise UserError(
+                f"{key}={value} doesn't divide over {num_devices} devices{each}. "
+                f"Set --config.{key}={nearest}."
+            )

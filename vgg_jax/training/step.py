@@ -1,0 +1,135 @@
+"""One training step and one validation step: pure functions of explicit state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from vgg_jax.nets import pixels
+from vgg_jax.nets.vgg import VGG, Params
+from vgg_jax.runs.state import TrainState
+from vgg_jax.training.optimiser import TrainedLayers, is_trained
+
+Batch = Mapping[str, Array]
+Metrics = dict[str, Array]
+
+
+def make_train_step(
+    model: VGG,
+    optimiser: optax.GradientTransformationExtraArgs,
+    *,
+    seed: int,
+    mean_rgb: pixels.MeanRgb,
+    input_scale: float,
+    colour_shift: float,
+    micro_batches: int = 1,
+    trained_layers: TrainedLayers = "all",
+) -> Callable[[TrainState, Batch, Float[Array, ""]], tuple[TrainState, Metrics]]:
+    """Makes train_step(state, batch, learning_rate) -> (state, metrics) (§3.1).
+
+    Args:
+      model: The net.
+      optimiser: See `optimiser.sgd`.
+      seed: Of dropout and colour shift.
+      mean_rgb: 0-255.
+      input_scale: See `pixels.normalise`.
+      colour_shift: Standard deviation of its coefficients; 0 for none.
+      micro_batches: Equal parts of the batch whose gradients are computed one after the other and
+        added up. The step is the same but for rounding; the activations take a part of the memory.
+      trained_layers: See `optimiser.is_trained`. No gradient is computed of the others.
+
+    Returns:
+      A function of {"image": uint8, "label": int32}. Its metrics are the batch's mean "loss"
+      (cross entropy, without the L2 penalty) and top-1 "error" in percent, with dropout on.
+    """
+
+    def sums(params: Params, part: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Returns the sum of cross entropies and the number of errors."""
+        images = part["image"].astype(jnp.float32)
+        if colour_shift:
+            images = pixels.colour_shift(images, _keys_for(part["key"], 0), colour_shift)
+        images = pixels.normalise(images, mean_rgb, input_scale)
+        params = {
+            name: layer if is_trained(name, trained_layers) else jax.lax.stop_gradient(layer)
+            for name, layer in params.items()
+        }
+        logits = model.apply({"params": params}, images, _keys_for(part["key"], 1))[:, 0, 0]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])
+        return losses.sum(), (logits.argmax(-1) != part["label"]).sum().astype(jnp.float32)
+
+    def train_step(
+        state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        size = batch["label"].shape[0]
+        batch = {**batch, "key": pixels.example_keys(seed, state.step, size)}
+
+        def add(total: Any, part: Batch) -> tuple[Any, None]:
+            value = jax.value_and_grad(sums, has_aux=True)(state.params, part)
+            return jax.tree.map(jnp.add, total, value), None
+
+        if micro_batches == 1:
+            total = jax.value_and_grad(sums, has_aux=True)(state.params, batch)
+        else:
+            zero = ((0.0, 0.0), jax.tree.map(jnp.zeros_like, state.params))
+            total, _ = jax.lax.scan(add, zero, _split(batch, micro_batches))
+        (loss, errors), grads = jax.tree.map(lambda x: x / size, total)
+        updates, opt_state = optimiser.update(
+            grads, state.opt_state, state.params, learning_rate=learning_rate
+        )
+        params = optax.apply_updates(state.params, updates)
+        return (
+            TrainState(state.step + 1, params, opt_state),
+            {"loss": loss, "error": 100.0 * errors},
+        )
+
+    return train_step
+
+
+def _split(batch: Batch, micro_batches: int) -> Batch:
+    # Every n-th example, not blocks: each device then holds an equal share of each part already.
+    return jax.tree.map(
+        lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0), dict(batch)
+    )
+
+
+def _keys_for(keys: Array, use: int) -> Array:
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, use)
+
+
+def make_val_step(
+    model: VGG, *, mean_rgb: pixels.MeanRgb, input_scale: float
+) -> Callable[[Params, Batch], Metrics]:
+    """Makes val_step(params, batch) -> sums over the batch's images of weight 1.
+
+    Returns:
+      A function of {"image", "label", "weight"} whose metrics are "count", the sum of cross
+      entropies "loss", and the numbers of images wrong in their first ("top1") and first five
+      ("top5") classes. Of classes with equal scores the first counts as the higher.
+    """
+
+    def val_step(params: Params, batch: Batch) -> Metrics:
+        images = pixels.normalise(batch["image"], mean_rgb, input_scale)
+        logits = model.apply({"params": params}, images)[:, 0, 0]
+        label, weight = batch["label"], batch["weight"]
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        rank = label_rank(logits, label)
+        return {
+            "count": weight.sum(),
+            "loss": (losses * weight).sum(),
+            "top1": ((rank >= 1) * weight).sum(),
+            "top5": ((rank >= 5) * weight).sum(),
+        }
+
+    return val_step
+
+
+def label_rank(logits: Float[Array, "b k"], label: Int[Array, " b"]) -> Int[Array, " b"]:
+    """Counts the classes ranked above the label; of equal scores the lower class ranks higher."""
+    own = jnp.take_along_axis(logits, label[:, None], axis=1)
+    before = jnp.arange(logits.shape[1])[None] < label[:, None]
+    # Not finite scores compare false, and would otherwise rank as correct.
+    above = (logits > own) | ((logits == own) & before) | ~jnp.isfinite(logits)
+    return above.sum(axis=1)
