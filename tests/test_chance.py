@@ -44,9 +44,9 @@ def test_the_remedy_follows_from_the_config(tmp_path):
     c = a_256.get_config()
     assert "first thousand steps" in warning(tmp_path, [1], c)
     c.init = "glorot"
-    assert "leave --config.init and --net_settings.input_scale" in warning(tmp_path, [1], c)
+    assert "leave --config.init and --config.input_scale" in warning(tmp_path, [1], c)
     c.init, c.input_scale = "he", 1.0
-    assert "leave --config.init and --net_settings.input_scale" in warning(tmp_path, [1], c)
+    assert "leave --config.init and --config.input_scale" in warning(tmp_path, [1], c)
     c = e_256.get_config()
     assert "first thousand steps" in warning(tmp_path, [1], c)
     c.init_from = "none"

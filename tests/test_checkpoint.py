@@ -10,11 +10,14 @@ import pytest
 from vgg_jax.errors import UserError
 from vgg_jax.nets import sharding
 from vgg_jax.nets.vgg import VGG, init_params
-from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
+from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.state import abstract_state, init_state
 from vgg_jax.training.optimiser import sgd
 
 PARAMS = {"fc8": {"kernel": jnp.arange(6.0).reshape(1, 1, 2, 3), "bias": jnp.ones(3)}}
+
+FACTS = RunFacts(("a", "b", "c"), "train", "val", (120.0, 110.0, 100.0), ("abc1234",))
 
 
 @pytest.fixture
@@ -26,7 +29,8 @@ def state():
 def save(workdir, state, *steps_and_errors):
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
         for at, error in steps_and_errors:
-            checkpoints.save(state.replace(step=jnp.int32(at)), {"at": at}, error)
+            run = SavedRun(FACTS, {"at": at})
+            checkpoints.save(state.replace(step=jnp.int32(at)), run, error)
 
 
 def kept(workdir):
@@ -54,7 +58,7 @@ def test_the_last_or_the_best_is_chosen(tmp_path, state):
     with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
         assert checkpoints.step_of("last") == 4
         assert checkpoints.step_of("best") == 2
-        assert checkpoints.restore_run(2) == {"at": 2}
+        assert checkpoints.restore_run(2) == SavedRun(FACTS, {"at": 2})
 
 
 def test_there_is_no_best_before_a_validation(tmp_path, state):
@@ -72,7 +76,7 @@ def test_a_state_comes_back_as_it_was_and_where_it_was(tmp_path, state):
         blank = jax.tree.map(jnp.zeros_like, state)
         blank = sharding.put_replicated(blank, sharding.make_mesh())
         restored = checkpoints.restore(blank)
-        assert checkpoints.restore_run() == {"at": 7}
+        assert checkpoints.restore_run() == SavedRun(FACTS, {"at": 7})
     assert int(restored.step) == 7
     for ours, theirs in zip(
         jax.tree.leaves(restored.params), jax.tree.leaves(state.params), strict=True

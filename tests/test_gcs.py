@@ -24,11 +24,14 @@ from vgg_jax.evaluation import fusion
 from vgg_jax.evaluation import posteriors as posteriors_lib
 from vgg_jax.nets import sharding
 from vgg_jax.runs import run_config, saved_steps
-from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
+from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.state import init_state
 from vgg_jax.storage import files, growing_files
 from vgg_jax.system import command_line
 from vgg_jax.training.optimiser import sgd
+
+FACTS = RunFacts(("a", "b", "c"), "train", "val", (120.0, 110.0, 100.0), ())
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +235,8 @@ def save(root):
 
     def save(at, error, about=""):
         with contextlib.closing(Checkpoints(root)) as checkpoints:
-            checkpoints.save(made.replace(step=jnp.int32(at)), {"about": about}, error)
+            run = SavedRun(FACTS, {"about": about})
+            checkpoints.save(made.replace(step=jnp.int32(at)), run, error)
             checkpoints.wait()
 
     return save
@@ -253,7 +257,7 @@ def test_a_checkpoint_counts_once_it_is_complete(root, server, save):
     mark = server.objects.pop(bucket_name)
     assert saved_steps.last_step(root) == 1
     with contextlib.closing(Checkpoints(root, read_only=True)) as checkpoints:
-        assert checkpoints.restore_run() == {"about": "first"}
+        assert checkpoints.restore_run().progress == {"about": "first"}
     server.objects[bucket_name] = mark
     assert saved_steps.last_step(root) == 2
     del server.objects[bucket_name]
@@ -268,7 +272,7 @@ def test_a_checkpoint_is_replaced_after_its_validation(root, server, save):
     save(1, 40.0, "after")
     assert not server.names(f"{root.name}/{saved_steps.REPLACED}")
     with contextlib.closing(Checkpoints(root)) as checkpoints:
-        assert checkpoints.restore_run() == {"about": "after"}
+        assert checkpoints.restore_run().progress == {"about": "after"}
         assert checkpoints.step_of("best") == 1
 
 
@@ -292,7 +296,7 @@ def test_killed_where_a_checkpoint_is_replaced_the_old_one_counts(root, server, 
         server.write(here + "params/_METADATA", server.read(aside + "params/_METADATA"))
     assert saved_steps.last_step(root) == 1
     with contextlib.closing(Checkpoints(root)) as checkpoints:
-        assert checkpoints.restore_run() == {"about": "before"}
+        assert checkpoints.restore_run().progress == {"about": "before"}
     assert [name.removeprefix(here) for name in server.names(here)] == old
     assert not server.names(aside)
 

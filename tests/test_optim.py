@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vgg_jax.training.optimiser import sgd
-from vgg_jax.training.plateau import PlateauRule, PlateauState, plateau_step
+from vgg_jax.training.plateau import PlateauRule, PlateauState
 
 _MOMENTUM, _L2 = 0.9, 0.05  # A penalty that shows within a few steps.
 _RATES = [1e-1, 1e-1, 1e-1, 1e-2, 1e-2, 1e-2, 1e-3]
@@ -77,12 +77,12 @@ def test_sgd_takes_the_rate_as_a_number_too():
 
 def _run(errors, learning_rate, rule=None):
     """Returns the rate of each epoch that is trained and whether training ended."""
-    rule, state, rates = rule or PlateauRule(), PlateauState(learning_rate), []
+    rule, state, rates = rule or PlateauRule(), (rule or PlateauRule()).begin(learning_rate), []
     for error in errors:
         if state.ended:
             break
         rates.append(state.learning_rate)
-        state = plateau_step(rule, state, error)
+        state = rule.after_epoch(state, error)
     return rates, state
 
 
@@ -144,14 +144,14 @@ def test_the_rate_drops_after_five_epochs_without_an_improvement():
 def test_an_improvement_of_exactly_a_tenth_counts_wherever_it_falls():
     for tenths in range(2, 1000):
         state = PlateauState(1e-2, best_error=tenths / 10, epochs_since_best=4)
-        improved = plateau_step(PlateauRule(), state, (tenths - 1) / 10)
+        improved = PlateauRule().after_epoch(state, (tenths - 1) / 10)
         assert improved == PlateauState(1e-2, best_error=(tenths - 1) / 10)
 
 
 @pytest.mark.parametrize("better_by", [0.0, 0.05, 0.09, 0.099])
 def test_a_smaller_improvement_neither_counts_nor_moves_the_best(better_by):
     state = PlateauState(1e-2, best_error=50.0, epochs_since_best=1)
-    assert plateau_step(PlateauRule(), state, 50.0 - better_by) == dataclasses.replace(
+    assert PlateauRule().after_epoch(state, 50.0 - better_by) == dataclasses.replace(
         state, epochs_since_best=2
     )
 

@@ -1,38 +1,45 @@
 """Trains a net and evaluates it: `python -m vgg_jax.main --config=configs/e_multiscale.py`.
 
-The same command on the same workdir goes on where it stopped. With --mode=eval it evaluates what is
-there, as --config.eval says. JAX is imported only once the config has passed its checks; the worker
-processes, which import this module anew, touch no device.
+The same command on the same workdir goes on where it stopped, as does --workdir=DIR alone. With
+--mode=eval it evaluates what is there, as --config.eval says. JAX is imported only once the config
+has passed its checks; the worker processes, which import this module anew, touch no device.
 """
 
+import itertools
 import json
 import os
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config
-from vgg_jax.data import scan
-from vgg_jax.data import settings as data_settings
-from vgg_jax.data.source import Source
-from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UserError
-from vgg_jax.runs import chain, run_config, saved_steps
-from vgg_jax.storage import files, gcs
+from vgg_jax.runs import chain, run_config, saved_config, saved_steps
+from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import command_line, processes
 
+if TYPE_CHECKING:
+    from vgg_jax.data import scan
+
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
+    "config",
+    help_string="The file of configs/ that says what to train; --config.KEY=VALUE overrides its "
+    "keys. Where --workdir holds a run, the default is that run's own.",
 )
 _MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", "eval"], "Train and then evaluate, or evaluate a checkpoint alone."
+    "mode",
+    "train",
+    ["train", "eval"],
+    "Whether to train and then evaluate, or to evaluate a checkpoint alone.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "Where the run keeps everything; gs://... too. Default: runs/<the config's name>.",
+    "The folder in which the run keeps everything; gs://BUCKET/FOLDER too. The default is "
+    "runs/NAME, with the config's name.",
 )
 
 
@@ -43,7 +50,7 @@ def main(argv: list[str]) -> None:
     c = _CONFIG.value
     workdir = files.path(_WORKDIR.value or f"runs/{c.name}")
     config.validate(c)
-    _refuse_unusable(workdir)
+    files.refuse_unwritable(workdir)
     if c.deterministic:
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
@@ -59,26 +66,17 @@ def main(argv: list[str]) -> None:
 
 
 def _train(c: ConfigDict, workdir: Path) -> None:
-    result = processes.from_first(lambda: _finished(c, workdir))
-    val = None
+    result, val = processes.from_first(lambda: _finished(c, workdir)), None
     if result is None:
-        train_source, val_source = processes.first_then_others(
-            lambda: open_sources(**data_settings.source_arguments(c))
-        )
-        data_settings.resolve_num_classes(c.num_classes, train_source.class_names)
-        for split, source in (("training", train_source), ("validation", val_source)):
-            processes.refuse_different(f"{split} images", source.fingerprint)
-        data = scan.check(
-            train_source, val_source, **data_settings.scan_arguments(c), once=processes.from_first
-        )
-        val = data.val
+        from vgg_jax.data import opening
+
+        images = opening.train_and_val(c)
 
         from vgg_jax.system import compilation_cache
-        from vgg_jax.training import train
+        from vgg_jax.training.train import train
 
         compilation_cache.keep(c.data.cache_dir)
-        mean_rgb = tuple(c.data.mean_rgb) or data.mean_rgb
-        result = train.train(c, workdir, data.train_source, val.source, mean_rgb)
+        result, val = train(c, workdir, images), images.val
     processes.from_first(lambda: _print_result(c.name, workdir, result))
     if c.eval.method != "none":
         _evaluate(c, workdir, val)
@@ -100,43 +98,17 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     return None
 
 
-def _evaluate(c: ConfigDict, workdir: Path, val: scan.Images | None = None) -> None:
+def _evaluate(c: ConfigDict, workdir: Path, val: "scan.Images | None" = None) -> None:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
-    source = val.source if val else _val_source(c)
+    from vgg_jax.data import opening
+
+    source = val.source if val else opening.val_source(c)
 
     from vgg_jax.evaluation import evaluate
 
     net = evaluate.load_net(c, workdir, source)
-    val = val or scan.check_one(
-        source,
-        name=data_settings.split(c),
-        **data_settings.scan_arguments(c),
-        once=processes.from_first,
-    )
-    for line in evaluate.evaluate(c, workdir, net, val):
+    for line in evaluate.evaluate(c, workdir, net, val or opening.scanned(c, source)):
         print(line)
-
-
-def _val_source(c: ConfigDict) -> Source:
-    source = processes.first_then_others(
-        lambda: open_val_source(**data_settings.source_arguments(c))
-    )
-    processes.refuse_different("images", source.fingerprint)
-    return source
-
-
-def _refuse_unusable(workdir: Path) -> None:
-    if files.in_bucket(workdir):
-        gcs.refuse_unwritable(workdir)
-        return
-    existing = workdir.absolute()
-    while not existing.exists():
-        existing = existing.parent
-    if not (existing.is_dir() and os.access(existing, os.W_OK)):
-        raise UserError(
-            f"--workdir={workdir} cannot be made: {existing} is not a folder that may be written "
-            "to. Choose another."
-        )
 
 
 def _print_result(name: str, workdir: Path, result: dict[str, Any]) -> None:
@@ -167,11 +139,37 @@ def _print_next_steps(workdir: Path) -> None:
 
 def _parse_flags(argv: list[str]) -> list[str]:
     with command_line.clear_config_errors():
-        rest = app.parse_flags_with_usage(argv)
+        rest = app.parse_flags_with_usage(_with_config(argv))
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
     return rest
 
 
+def _with_config(argv: list[str]) -> list[str]:
+    """Adds the --config of the run in --workdir where none is given.
+
+    Raises:
+      UserError: There is none.
+    """
+    given = {}
+    for name in ("config", "workdir"):
+        for argument, following in itertools.pairwise([*argv, ""]):
+            match = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
+            if match:
+                given[name] = following if match[1] is None else match[1]
+    if "config" in given or "--help" in argv or "--helpfull" in argv:
+        return argv
+    if "workdir" not in given:
+        raise UserError(
+            "Give --config=configs/NAME.py to train a net, or --workdir=DIR to go on with the run "
+            "there or to evaluate it."
+        )
+    if not (files.path(given["workdir"]) / "config.json").exists():
+        raise UserError(
+            f"There is no run in {given['workdir']}. Give --config=configs/NAME.py to train one "
+            "there, or the --workdir of a run."
+        )
+    return [argv[0], f"--config={saved_config.__file__}:{given['workdir']}", *argv[1:]]
+
+
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
     command_line.run(main, _parse_flags)

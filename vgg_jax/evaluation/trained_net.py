@@ -269,17 +269,17 @@ def load(
     mesh = sharding.make_mesh()
     with contextlib.closing(Checkpoints(workdir, read_only=True)) as checkpoints:
         step = checkpoints.step_of(checkpoint or c.eval.checkpoint)
-        run = checkpoints.restore_run(step)
+        facts = checkpoints.restore_run(step).facts
         model = dataclasses.replace(
-            from_config.model(c, len(run["class_names"])),
+            from_config.model(c, len(facts.class_names)),
             pooling=pooling or c.eval.pooling,
         )
         params = checkpoints.restore_params(first_params.zeros(model, mesh), step)
     return TrainedNet(
         model=model,
         params=params,
-        class_names=tuple(run["class_names"]),
-        mean_rgb=tuple(run["mean_rgb"]),
+        class_names=facts.class_names,
+        mean_rgb=facts.mean_rgb,
         input_scale=net_settings.input_scale(c),
         config=c,
         step=step,

@@ -59,10 +59,12 @@ def check(c: ConfigDict, workdir: Path, overrides: Sequence[str]) -> None:
 
 
 def check_evaluated(c: ConfigDict, workdir: Path) -> None:
-    """Checks that a workdir has a checkpoint of the net that a config describes.
+    """Checks that a workdir has a checkpoint of the run that a config describes.
+
+    The images may be others than those of the run, but none that it was trained on.
 
     Raises:
-      UserError: It has none, or one of another net.
+      UserError: It has none, or one of another run.
     """
     saved = run_config.load(workdir)
     if saved is None or not saved_steps.has_checkpoint(workdir):
@@ -70,11 +72,17 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
             f"There is no checkpoint in {workdir} to evaluate. The same command without "
             "--mode=eval trains the net; or choose another --workdir."
         )
-    differing = _differing(c, saved, ("net", "width", "crop_px"))
+    differing = _differing(c, saved, net_settings.ARCHITECTURE_KEYS)
     if differing:
         raise UserError(
             f"The checkpoint in {workdir} is of another net than this config's: {differing}. "
-            "Choose the run's own --config (and its overrides), or another --workdir."
+            "Leave out --config and what differs, for the run's own, or choose another --workdir."
+        )
+    differing = run_config.differences(c, workdir, may_differ=run_config.IMAGES)
+    if differing:
+        raise UserError(
+            f"The run in {workdir} is not this config's:\n{differing}"
+            "Leave out --config and what differs, for the run's own, or choose another --workdir."
         )
     if c.data.held_out:
         keys = ("data.held_out", "seed", "data.name", "data.train_split")
@@ -88,7 +96,11 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
 
 
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
-    keys = ["width", "crop_px", *(["net"] if c.init_layers != "preinit" else [])]
+    keys = [
+        key
+        for key in net_settings.ARCHITECTURE_KEYS
+        if not (key == "net" and c.init_layers == "preinit")
+    ]
     differing = _differing(c, other, keys)
     if differing:
         only_net = differing.startswith("net ") and "," not in differing

@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -15,6 +15,7 @@ from orbax.checkpoint.checkpoint_managers import (
 
 from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.runs import saved_steps
+from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.state import TrainState
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
@@ -22,11 +23,22 @@ from vgg_jax.system import processes
 from vgg_jax.system.peers import is_lost
 
 
+class SavedRun(NamedTuple):
+    """What a checkpoint holds besides arrays.
+
+    Attributes:
+      facts: What it takes to use the net.
+      progress: Plain values: what else it takes to go on with the run.
+    """
+
+    facts: RunFacts
+    progress: Mapping[str, Any]
+
+
 class Checkpoints:
     """The checkpoints of one run, in workdir/checkpoints/STEP.
 
-    Each holds the parameters, the optimiser's state, and a `run` of plain values: what else it
-    takes to go on or to use the net (plateau rule, class names, mean RGB).
+    Each holds the parameters, the optimiser's state, and a `SavedRun` as JSON.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False) -> None:
@@ -78,12 +90,12 @@ class Checkpoints:
         """Step of the last complete checkpoint; None where there is none."""
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, run: dict[str, Any], top1_error: float | None) -> None:
+    def save(self, state: TrainState, run: SavedRun, top1_error: float | None) -> None:
         """Starts saving; the state may be donated as soon as this returns.
 
         Args:
           state: The state, at its step.
-          run: Plain values, written as JSON.
+          run: What the run is made of, and how far it has come.
           top1_error: Validation error in percent; None within an epoch.
 
         Raises:
@@ -102,7 +114,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.params),
                     opt_state=ocp.args.StandardSave(state.opt_state),
-                    run=ocp.args.JsonSave(run),
+                    run=ocp.args.JsonSave({"progress": run.progress, **run.facts.to_json()}),
                 ),
                 metrics=None if top1_error is None else {"top1_error": top1_error},
             )
@@ -124,13 +136,14 @@ class Checkpoints:
             raise UserError(f"There is no {validated}checkpoint in {self.directory}.")
         return step
 
-    def restore_run(self, step: int | None = None) -> dict[str, Any]:
-        """Reads the plain values of a checkpoint, by default the last.
+    def restore_run(self, step: int | None = None) -> SavedRun:
+        """Reads what a checkpoint, by default the last, holds besides arrays.
 
         Raises:
           UserError: There is no checkpoint, or it is damaged; so too of the other reads.
         """
-        return self._read(step, run=ocp.args.JsonRestore()).run
+        values = self._read(step, run=ocp.args.JsonRestore()).run
+        return SavedRun(RunFacts.from_json(values), values["progress"])
 
     def restore(self, like: TrainState) -> TrainState:
         """Reads the state of the last checkpoint, placed as `like` is, but for the step."""

@@ -39,7 +39,7 @@ def first_params(
     if source is None:
         return drawn
     with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
-        their_names = checkpoints.restore_run()["class_names"]
+        their_names = checkpoints.restore_run().facts.class_names
         their_model = from_config.model(run_config.load(source), len(their_names))
         theirs = checkpoints.restore_params(zeros(their_model, mesh))
     if c.init_layers == "all_but_fc8":

@@ -1,6 +1,7 @@
 """The config that a workdir holds, and when two configs are the same run. Needs no device."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -14,7 +15,6 @@ from vgg_jax.storage.files import Path
 # of devices does, its rounding alone. The data may have moved; the fingerprint of its index says
 # whether it is the same.
 HOUSEKEEPING = (
-    "eval.",
     "name",
     "data.dir",
     "data.undecodable",
@@ -26,6 +26,9 @@ HOUSEKEEPING = (
     "log_every_steps",
     "checkpoint_every_steps",
 )
+
+# What names the images, and may differ where other images are evaluated than were trained on.
+IMAGES = ("data.name", "data.train_split", "data.val_split", "data.held_out")
 
 # What may differ between the processes of one job.
 OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers")
@@ -79,8 +82,14 @@ def refuse_other_run(c: ConfigDict, workdir: Path) -> None:
         )
 
 
-def differences(c: ConfigDict, workdir: Path) -> str:
-    """Lists, a line each, the keys in which the run in a workdir would have another result."""
+def differences(c: ConfigDict, workdir: Path, may_differ: Sequence[str] = ()) -> str:
+    """Lists, a line each, the keys in which the run in a workdir would have another result.
+
+    Args:
+      c: A config.
+      workdir: The run's; where it holds none, nothing differs.
+      may_differ: Keys that don't count, besides those of the evaluation and `HOUSEKEEPING`.
+    """
     saved = load(workdir)
     if saved is None:
         return ""
@@ -88,7 +97,9 @@ def differences(c: ConfigDict, workdir: Path) -> str:
     return "".join(
         f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now\n"
         for key in sorted({*ours, *theirs})
-        if ours.get(key) != theirs.get(key) and not key.startswith(HOUSEKEEPING)
+        if ours.get(key) != theirs.get(key)
+        and not key.startswith("eval.")
+        and key not in (*HOUSEKEEPING, *may_differ)
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from vgg_jax.errors import UserError
 from vgg_jax.storage import gcs
 
 Path = pathlib.Path | epath.Path  # On a disk; or in a bucket: gs://...
@@ -32,6 +33,25 @@ def in_bucket(path: Path) -> bool:
 def absolute(path: Path) -> Path:
     """Returns the path from the root on."""
     return path if in_bucket(path) else path.absolute()  # epath's has this folder before gs://.
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Checks that a folder, which needn't be there yet, can be written to.
+
+    Raises:
+      UserError: It can't.
+    """
+    if in_bucket(folder):
+        gcs.refuse_unwritable(folder)
+        return
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise UserError(
+            f"--workdir={folder} cannot be made: {existing} is not a folder that may be written "
+            "to. Choose another."
+        )
 
 
 @contextlib.contextmanager

@@ -3,19 +3,18 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vgg_jax.data.crops import Batch
 from vgg_jax.runs.state import TrainState
 from vgg_jax.system.signals import StopRequest
 from vgg_jax.training import metrics
-from vgg_jax.training.plateau import PlateauRule, PlateauState, plateau_step
-from vgg_jax.training.step import Metrics
+from vgg_jax.training.plateau import PlateauRule, PlateauState
+from vgg_jax.training.step import Batch, Metrics
 from vgg_jax.training.validation import ValResult
 
 
@@ -34,49 +33,87 @@ class Progress:
     window: tuple[dict[str, float], ...] = ()
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Progress":
-        """Inverts `dataclasses.asdict`."""
+    def from_json(cls, values: Mapping[str, Any]) -> "Progress":
+        """Inverts `to_json`."""
         return cls(
             PlateauState(**values["plateau"]), values["validation_due"], tuple(values["window"])
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain values."""
+        return dataclasses.asdict(self)
 
-@dataclasses.dataclass
-class Loop:
-    """Trains, logs, validates after each epoch and saves.
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When the rate drops, when training ends, and what happens besides at each epoch's end.
 
     Attributes:
-      state: Updated as training goes.
-      progress: Where training starts from.
-      rule: The plateau rule.
-      num_epochs, steps_per_epoch: The length of training, at most.
-      checkpoint_every_steps, log_every_steps: Besides the end of each epoch.
-      batches: Training batches from the state's step on.
-      train_step: (state, batch, learning rate) -> (state, metrics).
-      validate: (state) -> the result; None where a stop was asked for on the way.
-      save: Begins to save a state with its progress and, after an epoch, its top-1 error.
-      log: Where metrics go.
-      batch_size: Images a step.
-      stop: Becomes true when the run is to stop.
+      rule: Decides after each epoch's validation.
+      num_epochs: At most.
+      steps_per_epoch: Batches of an epoch.
+      log_every_steps: Steps between lines of metrics.
+      checkpoint_every_steps: Steps between checkpoints.
     """
 
-    state: TrainState
-    progress: Progress
     rule: PlateauRule
     num_epochs: int
     steps_per_epoch: int
-    checkpoint_every_steps: int
     log_every_steps: int
+    checkpoint_every_steps: int
+
+    @property
+    def num_steps(self) -> int:
+        """Steps at most."""
+        return self.num_epochs * self.steps_per_epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a loop does from step to step.
+
+    Attributes:
+      batches: Training batches, on the devices, from the loop's first step on.
+      train_step: Takes (state, batch, learning rate) to (state, metrics).
+      validate: Returns a state's validation; None where a stop was asked for on the way.
+      save: Begins to save a state with its progress and, after an epoch, its top-1 error.
+    """
+
     batches: Iterator[Batch]
     train_step: Callable[[TrainState, Batch, np.float32], tuple[TrainState, Metrics]]
     validate: Callable[[TrainState], ValResult | None]
     save: Callable[[TrainState, Progress, float | None], None]
-    log: metrics.MetricsLog
-    batch_size: int
-    stop: StopRequest
+
+
+class Loop:
+    """Trains, logs, validates after each epoch and saves."""
+
+    def __init__(
+        self,
+        state: TrainState,
+        progress: Progress,
+        schedule: Schedule,
+        work: Work,
+        window: metrics.Window,
+        stop: StopRequest,
+    ) -> None:
+        """Begins where a run is.
+
+        Args:
+          state: Parameters and optimiser; donated to the first step.
+          progress: How far the run has come.
+          schedule: How it goes on.
+          work: What is done.
+          window: Gathers the metrics of steps, and has the log.
+          stop: Becomes true when the run is to stop.
+        """
+        self._state, self._schedule, self._work = state, schedule, work
+        self._window, self._stop = window, stop
+        self._plateau, self._validation_due = progress.plateau, progress.validation_due
+        self._done = self._saved = int(state.step)
 
     def run(self) -> int:
-        """Trains until training ends or is stopped, and all of it is given to `save`.
+        """Trains until training ends or is stopped, and all of it is given to `Work.save`.
 
         Returns:
           The last step.
@@ -84,56 +121,47 @@ class Loop:
         Raises:
           NotFiniteError: A loss or a parameter isn't finite; none of it is saved.
         """
-        self._plateau = self.progress.plateau
-        self._validation_due = self.progress.validation_due
-        self._window = metrics.Window(
-            self.log,
-            batch_size=self.batch_size,
-            steps_per_epoch=self.steps_per_epoch,
-            values=self.progress.window,
-        )
-        self._done = self._saved = int(self.state.step)
         while True:
-            if self._validation_due and not self.stop:
+            if self._validation_due and not self._stop:
                 self._end_epoch()
-            if self.stop and self._saved < self._done:
+            if self._stop and self._saved < self._done:
                 self._save(None)
-            ended = self._plateau.ended or self._done == self.num_epochs * self.steps_per_epoch
-            if self.stop or (ended and not self._validation_due):
+            if self._stop or self._has_ended():
                 return self._done
-            self._step()
-            if self._done % self.checkpoint_every_steps == 0 and not self._validation_due:
+            before_s = time.perf_counter()
+            batch = next(self._work.batches)
+            waited_s = time.perf_counter() - before_s
+            rate = self._plateau.learning_rate
+            self._state, values = self._work.train_step(self._state, batch, np.float32(rate))
+            self._done += 1
+            self._validation_due = self._done % self._schedule.steps_per_epoch == 0
+            self._window.add(values, waited_s)
+            if self._validation_due or self._done % self._schedule.log_every_steps == 0:
+                self._window.end(self._done, rate)
+            if self._done % self._schedule.checkpoint_every_steps == 0 and not self._validation_due:
                 self._save(None)
 
-    def _step(self) -> None:
-        before = time.perf_counter()
-        batch = next(self.batches)
-        waited_s = time.perf_counter() - before
-        rate = self._plateau.learning_rate
-        self.state, step_metrics = self.train_step(self.state, batch, np.float32(rate))
-        self._window.add(step_metrics, waited_s)
-        self._done += 1
-        self._validation_due = self._done % self.steps_per_epoch == 0
-        if self._validation_due or self._done % self.log_every_steps == 0:
-            self._window.end(self._done, rate)
+    def _has_ended(self) -> bool:
+        is_last = self._plateau.ended or self._done == self._schedule.num_steps
+        return is_last and not self._validation_due
 
     def _end_epoch(self) -> None:
         self._window.flush()
         self._refuse_not_finite()
-        result = self.validate(self.state)
+        result = self._work.validate(self._state)
         if result is None:
             return
         if not math.isfinite(result.loss):
             raise metrics.NotFiniteError(f"The validation loss is {result.loss}{self._when()}")
-        self.log.val(
+        self._window.log.val(
             self._done,
             {
-                "epoch": self._done // self.steps_per_epoch,
+                "epoch": self._done // self._schedule.steps_per_epoch,
                 "learning_rate": self._plateau.learning_rate,
                 **dataclasses.asdict(result),
             },
         )
-        self._plateau = plateau_step(self.rule, self._plateau, result.top1_error)
+        self._plateau = self._schedule.rule.after_epoch(self._plateau, result.top1_error)
         self._validation_due = False
         self._save(result.top1_error)
 
@@ -141,14 +169,15 @@ class Loop:
         self._window.flush()
         self._refuse_not_finite()
         # In this order: a checkpoint without the metrics before it could not be resumed whole.
-        self.log.sync()
-        values = tuple(self._window.open_values())
-        self.save(self.state, Progress(self._plateau, self._validation_due, values), top1_error)
+        self._window.log.sync()
+        open_values = tuple(self._window.open_values())
+        progress = Progress(self._plateau, self._validation_due, open_values)
+        self._work.save(self._state, progress, top1_error)
         self._saved = self._done
         self._window.restart_clock()
 
     def _refuse_not_finite(self) -> None:
-        if not _all_finite(self.state):
+        if not _all_finite(self._state):
             raise metrics.NotFiniteError(f"A parameter is not finite{self._when()}")
 
     def _when(self) -> str:

@@ -5,13 +5,13 @@ import contextlib
 import json
 import math
 import os
+import pathlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import tensorboardX
 from tqdm import tqdm
 
 from vgg_jax.errors import UserError
@@ -33,7 +33,7 @@ class MetricsLog:
 
     Attributes:
       folder: What holds metrics.jsonl up to the last record: the workdir, unless that is in a
-        bucket. On the process that writes.
+        bucket. None on processes that don't write.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class MetricsLog:
             dynamic_ncols=True,
             smoothing=0.05,
         )
+        self.folder: pathlib.Path | None = None
         if not write:
             return
         self._mirror = growing_files.Mirror(workdir)
@@ -71,6 +72,8 @@ class MetricsLog:
         path = self.folder / "metrics.jsonl"
         files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
         self._file = path.open("a", buffering=1)
+        import tensorboardX  # Here, since it brings half a second of other packages' imports.
+
         self._events = tensorboardX.SummaryWriter(
             str(self.folder / "tensorboard"), purge_step=start_step + 1
         )
@@ -150,7 +153,7 @@ class Window:
           steps_per_epoch: Steps an epoch.
           values: What `open_values` gave when the run was saved within a window.
         """
-        self._log = log
+        self.log = log
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
         self._in_flight: collections.deque[jax.Array] = collections.deque()
@@ -215,7 +218,7 @@ class Window:
                 f"The loss is {means['loss']} within the {len(values)} steps up to step {step}, at "
                 f"learning rate {rates['learning_rate']:g}."
             )
-        self._log.train(step, {**means, **rates})
+        self.log.train(step, {**means, **rates})
 
     def open_values(self) -> list[dict[str, float]]:
         """Fetches the values of the window that isn't closed yet, for a run that resumes within."""

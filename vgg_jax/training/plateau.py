@@ -4,23 +4,6 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class PlateauRule:
-    """When the learning rate drops and when training ends (§3.1).
-
-    Attributes:
-      patience_epochs: Epochs without an improvement after which the rate drops.
-      min_improvement: In points (percent) of top-1 error, below the best error seen.
-      factor: What a drop multiplies the rate by.
-      last_rate: The lowest rate. A plateau at it ends training.
-    """
-
-    patience_epochs: int = 5
-    min_improvement: float = 0.1
-    factor: float = 0.1
-    last_rate: float = 1e-5
-
-
-@dataclasses.dataclass(frozen=True)
 class PlateauState:
     """What the plateau rule remembers from epoch to epoch.
 
@@ -37,15 +20,35 @@ class PlateauState:
     ended: bool = False
 
 
-def plateau_step(rule: PlateauRule, state: PlateauState, error: float) -> PlateauState:
-    """Takes in an epoch's top-1 validation error (percent) and decides the next epoch's rate."""
-    # The tolerance keeps an improvement of exactly 0.1 points one in floating point.
-    if error <= state.best_error - rule.min_improvement + 1e-9:
-        return dataclasses.replace(state, best_error=error, epochs_since_best=0)
-    epochs = state.epochs_since_best + 1
-    if epochs < rule.patience_epochs:
-        return dataclasses.replace(state, epochs_since_best=epochs)
-    rate = state.learning_rate * rule.factor
-    if rate < rule.last_rate * (1 - 1e-6):
-        return dataclasses.replace(state, epochs_since_best=epochs, ended=True)
-    return dataclasses.replace(state, learning_rate=rate, epochs_since_best=0)
+@dataclasses.dataclass(frozen=True)
+class PlateauRule:
+    """When the learning rate drops and when training ends (§3.1).
+
+    Attributes:
+      patience_epochs: Epochs without an improvement after which the rate drops.
+      min_improvement: In points (percent) of top-1 error, below the best error seen.
+      factor: What a drop multiplies the rate by.
+      last_rate: The lowest rate. A plateau at it ends training.
+    """
+
+    patience_epochs: int = 5
+    min_improvement: float = 0.1
+    factor: float = 0.1
+    last_rate: float = 1e-5
+
+    def begin(self, learning_rate: float) -> PlateauState:
+        """Returns the state before the first epoch."""
+        return PlateauState(learning_rate)
+
+    def after_epoch(self, state: PlateauState, error: float) -> PlateauState:
+        """Takes in an epoch's top-1 validation error (percent) and decides the next one's rate."""
+        # The tolerance keeps an improvement of exactly 0.1 points one in floating point.
+        if error <= state.best_error - self.min_improvement + 1e-9:
+            return dataclasses.replace(state, best_error=error, epochs_since_best=0)
+        epochs = state.epochs_since_best + 1
+        if epochs < self.patience_epochs:
+            return dataclasses.replace(state, epochs_since_best=epochs)
+        rate = state.learning_rate * self.factor
+        if rate < self.last_rate * (1 - 1e-6):
+            return dataclasses.replace(state, epochs_since_best=epochs, ended=True)
+        return dataclasses.replace(state, learning_rate=rate, epochs_since_best=0)

@@ -47,7 +47,7 @@ def _remedy(c: ConfigDict) -> str:
     if c.init_from == "none" and (c.init != "he" or net_settings.input_scale(c) == 1):
         return (
             "Initialised so, nets of this depth may never begin to. In a new --workdir, leave "
-            "--config.init and --net_settings.input_scale at their defaults (he, 0)."
+            "--config.init and --config.input_scale at their defaults (he, 0)."
         )
     if c.init_from == "none" and c.net not in ("A", "A-LRN"):
         return (

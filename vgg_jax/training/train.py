@@ -1,52 +1,45 @@
 """Sets a run up, trains it, and writes its result."""
 
 import contextlib
-import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 from ml_collections import ConfigDict
 
 from vgg_jax.data import crops
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.source import Source
+from vgg_jax.data.scan import Checked
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
-from vgg_jax.nets.vgg import VGG, Params
-from vgg_jax.runs import first_params, run_config
-from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs import run_config
+from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
+from vgg_jax.runs.facts import RunFacts
+from vgg_jax.runs.first_params import first_params
 from vgg_jax.runs.state import TrainState, abstract_state, init_state
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, processes
-from vgg_jax.training import curves, metrics, parallel, step, stuck_at_chance, validation
+from vgg_jax.system.signals import StopRequest
+from vgg_jax.training import metrics, parallel, stuck_at_chance, validation
 from vgg_jax.training import settings as training_settings
-from vgg_jax.training.loop import Loop, Progress
+from vgg_jax.training.loop import Loop, Progress, Schedule, Work
 from vgg_jax.training.optimiser import sgd
-from vgg_jax.training.plateau import PlateauRule, PlateauState
+from vgg_jax.training.plateau import PlateauRule
+from vgg_jax.training.validation import ValResult
 
 
-def train(
-    c: ConfigDict,
-    workdir: Path,
-    train_source: Source,
-    val_source: Source,
-    mean_rgb: tuple[float, float, float],
-) -> dict[str, Any]:
+def train(c: ConfigDict, workdir: Path, images: Checked) -> dict[str, Any]:
     """Trains to the end of the plateau rule or of the epochs, from wherever the workdir is.
 
     Args:
       c: A config that `config.validate` has passed.
       workdir: Empty, or this run's.
-      train_source: Images to train on.
-      val_source: Images for the validation after each epoch.
-      mean_rgb: 0-255, to subtract; a run that resumes keeps the one that it began with.
+      images: What to train on, and to validate on after each epoch.
 
     Returns:
       The result, as written to workdir/result.json.
@@ -57,107 +50,31 @@ def train(
         a checkpoint can't be written or read.
       StoppedError: A signal asked it to stop, and it has saved.
     """
-    training_settings.check_divides(c, jax.device_count())
-    is_writer = jax.process_index() == 0
-    if c.batch_size > len(train_source):
-        raise UserError(
-            f"batch_size={c.batch_size} is more than the {len(train_source):,} training images."
-        )
-    num_classes = data_settings.resolve_num_classes(c.num_classes, train_source.class_names)
-    # What must not change before the run resumes.
-    data = {
-        "class_names": list(train_source.class_names),
-        "train_fingerprint": train_source.fingerprint,
-        "val_fingerprint": val_source.fingerprint,
-    }
-    mesh = sharding.make_mesh(model_parallel=c.model_parallel)
-    model = from_config.model(c, num_classes)
-    optimiser = sgd(c.momentum, c.l2_penalty, c.trained_layers)
-    steps_per_epoch = len(train_source) // c.batch_size
-
+    run = _Run(c, images)
     processes.make_shared(workdir)
-    commits = [processes.from_first(git_commit.commit)]
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir))
-        if checkpoints.last_step is None:
-            params = first_params.first_params(c, workdir, model, train_source.class_names, mesh)
-            state = sharding.put_state(init_state(params, optimiser), mesh)
-            progress = Progress(PlateauState(c.learning_rate))
-        else:
-            run = checkpoints.restore_run()
-            _refuse_other_data(run, data)
-            state = checkpoints.restore(abstract_state(model, optimiser, mesh))
-            progress = Progress.from_json(run["progress"])
-            mean_rgb = tuple(run["mean_rgb"])
-            commits = [*run.get("commits", ()), *commits]  # Absent from the first checkpoints.
+        state, progress = run.open(checkpoints, workdir)
         start_step = int(state.step)
-        if is_writer:
+        if jax.process_index() == 0:
             run_config.save(c, workdir)
-            print(
-                f"{c.name}: net {c.net}, {_count(state.params):,} parameters, "
-                f"{len(train_source):,} training and {len(val_source):,} validation images of "
-                f"{num_classes} classes, {jax.device_count()} x {jax.devices()[0].device_kind}; "
-                + (f"goes on at step {start_step:,}" if start_step else "starts"),
-                flush=True,
-            )
+            print(run.headline(state), flush=True)
         stop = stack.enter_context(processes.stop_request())
-        batches, val_batches = (
-            stack.enter_context(contextlib.closing(b))
-            for b in _batches(c, train_source, val_source, start_step)
+        train_batches, val_batches = (
+            stack.enter_context(contextlib.closing(batches)) for batches in run.batches(start_step)
         )
-        log = stack.enter_context(
-            contextlib.closing(
-                metrics.MetricsLog(
-                    workdir,
-                    start_step=start_step,
-                    validation_due=progress.validation_due,
-                    total_steps=c.num_epochs * steps_per_epoch,
-                    write=is_writer,
-                )
-            )
+        log = metrics.MetricsLog(
+            workdir,
+            start_step=start_step,
+            validation_due=progress.validation_due,
+            total_steps=run.schedule.num_steps,
+            write=jax.process_index() == 0,
         )
-        train_step, val_step = _compiled_steps(c, model, optimiser, mesh, mean_rgb)
-
-        def validate(state: TrainState) -> validation.ValResult | None:
-            epoch = int(state.step) // steps_per_epoch
-            at_chance = is_writer and stuck_at_chance.warning(
-                log.folder, c, epoch=epoch, steps_per_epoch=steps_per_epoch, num_classes=num_classes
-            )
-            if at_chance:
-                log.note(at_chance)
-            return validation.validate(
-                lambda batch: val_step(state.params, batch),
-                val_batches,
-                num_batches=crops.num_val_batches(len(val_source), c.eval.batch_size),
-                num_images=len(val_source),
-                stop=stop,
-            )
-
-        # What this run is made of, whatever its step.
-        made_of = data | {"commits": [commit for commit in dict.fromkeys(commits) if commit]}
-
-        def save(state: TrainState, progress: Progress, top1_error: float | None) -> None:
-            run = {"progress": dataclasses.asdict(progress), "mean_rgb": list(mean_rgb), **made_of}
-            checkpoints.save(state, run, top1_error)
-
-        loop = Loop(
-            state=state,
-            progress=progress,
-            rule=PlateauRule(**c.plateau),
-            num_epochs=c.num_epochs,
-            steps_per_epoch=steps_per_epoch,
-            checkpoint_every_steps=c.checkpoint_every_steps,
-            log_every_steps=c.log_every_steps,
-            batches=batches,
-            train_step=train_step,
-            validate=validate,
-            save=save,
-            log=log,
-            batch_size=c.batch_size,
-            stop=stop,
-        )
+        stack.enter_context(contextlib.closing(log))
+        work = run.work(train_batches, val_batches, checkpoints, log, stop)
+        window = run.window(log, progress)
         try:
-            last_step = loop.run()
+            last_step = Loop(state, progress, run.schedule, work, window, stop).run()
         except metrics.NotFiniteError as error:
             checkpoints.wait()
             raise _with_remedy(error, checkpoints) from error
@@ -168,79 +85,159 @@ def train(
                 if checkpoints.last_step is not None
                 else "Stopped before the first step; the same command starts anew."
             )
-    return processes.from_first(lambda: _finish(c, workdir, made_of))
+    return processes.from_first(lambda: _finish(c, workdir, run.facts))
 
 
-def _compiled_steps(
-    c: ConfigDict,
-    model: VGG,
-    optimiser: optax.GradientTransformationExtraArgs,
-    mesh: jax.sharding.Mesh,
-    mean_rgb: tuple[float, float, float],
-) -> tuple[Callable[..., tuple[TrainState, step.Metrics]], Callable[..., step.Metrics]]:
-    split = sharding.split_batch(mesh)
-    pixels = {
-        "mean_rgb": np.asarray(mean_rgb, np.float32),
-        "input_scale": net_settings.input_scale(c),
-    }
-    train_step = parallel.train_step(
-        model,
-        optimiser,
-        mesh,
-        seed=c.seed,
-        colour_shift=c.colour_shift,
-        micro_batches=c.micro_batches,
-        trained_layers=c.trained_layers,
-        **pixels,
-    )
-    val_step = parallel.val_step(model, mesh, **pixels)
-    return (
-        lambda state, batch, rate: train_step(state, sharding.put_batch(batch, split), rate),
-        lambda params, batch: val_step(params, sharding.put_batch(batch, split)),
-    )
+class _Run:
+    """The parts of a run, as its config and its images have them.
 
+    Attributes:
+      facts: What it is made of.
+      schedule: How it goes.
+    """
 
-def _batches(
-    c: ConfigDict, train_source: Source, val_source: Source, start_step: int
-) -> tuple[Iterator[crops.Batch], Iterator[crops.Batch]]:
-    shard = Shard(jax.process_index(), jax.process_count())
-    return (
-        crops.train_batches(
-            train_source,
-            batch_size=c.batch_size,
-            train_scale=tuple(c.train_scale),
-            crop_px=c.crop_px,
-            seed=c.seed,
-            start_step=start_step,
-            shard=shard,
-            num_workers=c.data.num_workers,
-        ),
-        crops.val_batches(
-            val_source,
-            batch_size=c.eval.batch_size,
-            val_scale=c.val_scale,
-            crop_px=c.crop_px,
-            shard=shard,
-            num_workers=c.data.num_workers,
-        ),
-    )
-
-
-def _count(params: Params) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def _refuse_other_data(run: dict[str, Any], data: dict[str, Any]) -> None:
-    for key, what in (
-        ("class_names", "classes"),
-        ("train_fingerprint", "training images"),
-        ("val_fingerprint", "validation images"),
-    ):
-        if run[key] != data[key]:
+    def __init__(self, c: ConfigDict, images: Checked) -> None:
+        training_settings.check_divides(c, jax.device_count())
+        num_images, names = len(images.train_source), images.train_source.class_names
+        if c.batch_size > num_images:
             raise UserError(
-                f"The {what} are not those that this run began with. Bring the data set back to "
-                "what it was, or choose another --workdir."
+                f"batch_size={c.batch_size} is more than the {num_images:,} training images."
             )
+        self.facts = RunFacts(
+            class_names=names,
+            train_fingerprint=images.train_source.fingerprint,
+            val_fingerprint=images.val.source.fingerprint,
+            mean_rgb=tuple(c.data.mean_rgb) or images.mean_rgb,
+            commits=tuple(filter(None, [processes.from_first(git_commit.commit)])),
+        )
+        self.schedule = Schedule(
+            PlateauRule(**c.plateau),
+            num_epochs=c.num_epochs,
+            steps_per_epoch=num_images // c.batch_size,
+            log_every_steps=c.log_every_steps,
+            checkpoint_every_steps=c.checkpoint_every_steps,
+        )
+        self._c, self._images = c, images
+        self._model = from_config.model(c, data_settings.resolve_num_classes(c.num_classes, names))
+        self._optimiser = sgd(c.momentum, c.l2_penalty, c.trained_layers)
+        self._mesh = sharding.make_mesh(model_parallel=c.model_parallel)
+
+    def open(self, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
+        """Restores what the workdir has of this run, or begins it; the facts are then its own."""
+        c, model, optimiser, mesh = self._c, self._model, self._optimiser, self._mesh
+        if checkpoints.last_step is None:
+            params = first_params(c, workdir, model, self.facts.class_names, mesh)
+            state = sharding.put_state(init_state(params, optimiser), mesh)
+            return state, Progress(self.schedule.rule.begin(c.learning_rate))
+        saved = checkpoints.restore_run()
+        self.facts = saved.facts.continued(self.facts)
+        state = checkpoints.restore(abstract_state(model, optimiser, mesh))
+        return state, Progress.from_json(saved.progress)
+
+    def headline(self, state: TrainState) -> str:
+        """Says what is trained, on what, from where."""
+        images, step = self._images, int(state.step)
+        num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        return (
+            f"{self._c.name}: net {self._c.net}, {num_parameters:,} parameters, "
+            f"{len(images.train_source):,} training and {len(images.val.source):,} validation "
+            f"images of {len(self.facts.class_names)} classes, "
+            f"{jax.device_count()} x {jax.devices()[0].device_kind}; "
+            + (f"goes on at step {step:,}" if step else "starts")
+        )
+
+    def batches(self, start_step: int) -> tuple[Iterator[crops.Batch], Iterator[crops.Batch]]:
+        """Begins to read what is trained on from a step on, and what is validated on."""
+        c, images = self._c, self._images
+        reading = {
+            "crop_px": c.crop_px,
+            "shard": Shard(jax.process_index(), jax.process_count()),
+            "num_workers": c.data.num_workers,
+        }
+        return (
+            crops.train_batches(
+                images.train_source,
+                batch_size=c.batch_size,
+                train_scale=tuple(c.train_scale),
+                seed=c.seed,
+                start_step=start_step,
+                **reading,
+            ),
+            crops.val_batches(
+                images.val.source,
+                batch_size=c.eval.batch_size,
+                val_scale=c.val_scale,
+                **reading,
+            ),
+        )
+
+    def work(
+        self,
+        train_batches: Iterator[crops.Batch],
+        val_batches: Iterator[crops.Batch],
+        checkpoints: Checkpoints,
+        log: metrics.MetricsLog,
+        stop: StopRequest,
+    ) -> Work:
+        """Puts together what the loop does from step to step."""
+        c, num_val = self._c, len(self._images.val.source)
+        split = sharding.split_batch(self._mesh)
+        pixels = {
+            "mean_rgb": np.asarray(self.facts.mean_rgb, np.float32),
+            "input_scale": net_settings.input_scale(c),
+        }
+        val_step = parallel.val_step(self._model, self._mesh, **pixels)
+        val_batches = (sharding.put_batch(batch, split) for batch in val_batches)
+
+        def validate(state: TrainState) -> ValResult | None:
+            self._say_if_stuck(log, int(state.step))
+            return validation.validate(
+                lambda batch: val_step(state.params, batch),
+                val_batches,
+                num_batches=crops.num_val_batches(num_val, c.eval.batch_size),
+                num_images=num_val,
+                stop=stop,
+            )
+
+        return Work(
+            batches=(sharding.put_batch(batch, split) for batch in train_batches),
+            train_step=parallel.train_step(
+                self._model,
+                self._optimiser,
+                self._mesh,
+                seed=c.seed,
+                colour_shift=c.colour_shift,
+                micro_batches=c.micro_batches,
+                trained_layers=c.trained_layers,
+                **pixels,
+            ),
+            validate=validate,
+            save=lambda state, progress, top1_error: checkpoints.save(
+                state, SavedRun(self.facts, progress.to_json()), top1_error
+            ),
+        )
+
+    def _say_if_stuck(self, log: metrics.MetricsLog, step: int) -> None:
+        if log.folder is None:
+            return
+        warning = stuck_at_chance.warning(
+            log.folder,
+            self._c,
+            epoch=step // self.schedule.steps_per_epoch,
+            steps_per_epoch=self.schedule.steps_per_epoch,
+            num_classes=len(self.facts.class_names),
+        )
+        if warning:
+            log.note(warning)
+
+    def window(self, log: metrics.MetricsLog, progress: Progress) -> metrics.Window:
+        """Gathers the metrics of steps from where the run is."""
+        return metrics.Window(
+            log,
+            batch_size=self._c.batch_size,
+            steps_per_epoch=self.schedule.steps_per_epoch,
+            values=progress.window,
+        )
 
 
 def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
@@ -257,12 +254,15 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
     )
 
 
-def _finish(c: ConfigDict, workdir: Path, made_of: dict[str, Any]) -> dict[str, Any]:
+def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
+    from vgg_jax.training import curves  # Here, since Matplotlib takes half a second.
+
     history = metrics.read(workdir, "val")
     # Of equal errors the last is the best, as `Checkpoints` keeps it.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
     keys = ("commits", "train_fingerprint", "val_fingerprint")
-    result = {"last": last, "best": best} | {key: made_of[key] for key in keys}
+    values = facts.to_json()
+    result = {"last": last, "best": best} | {key: values[key] for key in keys}
     files.write_text(workdir / "result.json", json.dumps(result, indent=2) + "\n")
     return result

@@ -1,0 +1,161 @@
+"""The order of the packages, read from the import statements of every module."""
+
+import ast
+import graphlib
+import importlib.metadata
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Each imports what stands before it, and its own modules; what stands in one line does not know
+# each other.
+ORDER = {
+    "vgg_jax": (
+        ("errors", "base_config"),
+        ("storage",),
+        ("system",),
+        ("nets",),
+        ("data",),
+        ("runs",),
+        ("training", "evaluation"),
+        ("analysis",),
+        ("config",),
+        ("main", "predict", "fuse", "describe"),
+    ),
+    "launch": (
+        ("plan",),
+        ("backends", "report"),
+        ("sweep", "tables", "benchmark"),
+    ),
+}
+
+
+def _modules(top):
+    """Every module of a package, by its whole name."""
+    paths = sorted((ROOT / top).rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    return dict(zip((name.removesuffix(".__init__") for name in names), paths, strict=True))
+
+
+def _imported(path):
+    """Whole names of what a module's import statements may mean, wherever they stand in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports relatively"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _part(name):
+    return name.split(".")[1] if "." in name else ""
+
+
+@pytest.mark.parametrize("top", ORDER)
+def test_each_package_imports_what_stands_below_it_alone(top):
+    floors = {part: floor for floor, parts in enumerate(ORDER[top]) for part in parts}
+    parts = {_part(name) for name in _modules(top)}
+    assert parts - {""} == {*floors}, "ORDER names every package and module"
+    upwards = [
+        f"{name} imports {imported}"
+        for name, path in _modules(top).items()
+        for imported in _imported(path)
+        if name != top and imported.startswith(f"{top}.") and _part(imported) in floors
+        and _part(imported) != _part(name)
+        and floors[_part(imported)] >= floors[_part(name)]
+    ]  # fmt: skip
+    assert upwards == []
+
+
+@pytest.mark.parametrize("top", ORDER)
+def test_no_modules_import_one_another_in_a_circle(top):
+    modules = _modules(top)
+    graph = {
+        name: {imported for imported in _imported(path) if imported in modules} - {name, top}
+        for name, path in modules.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_library_imports_nothing_of_launch():
+    for path in _modules("vgg_jax").values():
+        assert not [name for name in _imported(path) if name.split(".")[0] == "launch"]
+
+
+def _distribution(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_no_top_level_package_is_looked_up_but_the_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["gcs"]]
+    known = {_distribution(re.match(r"[\w.-]+", line)[0]) for line in required}
+    # jaxlib comes with jax, and Google's packages with gcsfs.
+    distributions = importlib.metadata.packages_distributions()
+    for name, path in _modules("vgg_jax").items():
+        code = path.read_text()
+        assert "import_module(" not in code, f"{name} imports by a name that isn't seen here"
+        for top in {imported.split(".")[0] for imported in _imported(path)}:
+            if top == "vgg_jax" or top in sys.stdlib_module_names:
+                continue
+            assert known & {_distribution(d) for d in distributions[top]}, f"{name}: {top}"
+
+
+def test_a_folder_configs_where_one_works_is_not_imported(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/__init__.py").write_text("raise RuntimeError('not ours')\n")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "vgg_jax.main"),
+            f"--config={ROOT}/configs/quickstart.py",
+            "--config.init_from=absent",
+        ],
+        cwd=tmp_path,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: This run starts from runs/absent, where there is no run.")
+
+
+def test_jax_is_imported_only_once_the_config_has_passed_its_checks(tmp_path):
+    def imported(*args):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-X", "importtime", "-m", "vgg_jax.main"),
+                f"--config={ROOT}/configs/quickstart.py",
+                f"--workdir={tmp_path}/run",
+                *args,
+            ],
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        lines = done.stderr.splitlines()
+        (error,) = (line for line in lines if line.startswith("error: "))
+        return error, {line.rpartition("|")[2].strip() for line in lines}
+
+    heavy = {"jax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "tensorboardX"}
+    error, modules = imported("--config.batch_size=0")
+    assert "batch_size=0" in error
+    assert not heavy & modules
+    # The same look sees it where it is imported.
+    error, modules = imported("--config.batch_size=3000", f"--config.data.cache_dir={tmp_path}/c")
+    assert "batch_size=3000 is more than" in error
+    assert "jax" in modules
+
+
+def _environment():
+    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
