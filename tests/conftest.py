@@ -83,6 +83,6 @@ def run_main(monkeypatch):
         for name in [name for name in flags.FLAGS if name.startswith("config.")]:
             delattr(flags.FLAGS, name)  # Defined anew for each override.
         flags.FLAGS.unparse_flags()
-        main.main(flags.FLAGS(argv))
+        main.main(main.parse_flags(argv))
 
     return call

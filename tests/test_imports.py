@@ -3,7 +3,6 @@
 import ast
 import graphlib
 import importlib.metadata
-import os
 import pathlib
 import re
 import subprocess
@@ -11,6 +10,7 @@ import sys
 import tomllib
 
 import pytest
+import small_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -119,7 +119,7 @@ def test_a_folder_configs_where_one_works_is_not_imported(tmp_path):
             "--config.init_from=absent",
         ],
         cwd=tmp_path,
-        env=_environment(),
+        env=small_runs.environment(PYTHONPATH=str(ROOT)),
         capture_output=True,
         text=True,
         check=False,
@@ -137,7 +137,7 @@ def test_jax_is_imported_only_once_the_config_has_passed_its_checks(tmp_path):
                 f"--workdir={tmp_path}/run",
                 *args,
             ],
-            env=_environment(),
+            env=small_runs.environment(PYTHONPATH=str(ROOT)),
             capture_output=True,
             text=True,
             check=False,
@@ -155,7 +155,3 @@ def test_jax_is_imported_only_once_the_config_has_passed_its_checks(tmp_path):
     error, modules = imported("--config.batch_size=3000", f"--config.data.cache_dir={tmp_path}/c")
     assert "batch_size=3000 is more than" in error
     assert "jax" in modules
-
-
-def _environment():
-    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}

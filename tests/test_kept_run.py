@@ -5,9 +5,9 @@ on a CPU, by
 
     python -m vgg_jax.main --config=configs/mini.py:a_256 --workdir=run \
         --config.data.name=folder --config.data.dir=images --config.data.cache_dir=cache \
-        --config.width=0.015625 --config.batch_size=4 --config.eval.batch_size=4 \
+        --config.width=0.015625 --config.batch_size=8 --config.eval.batch_size=8 \
         --config.num_epochs=10 --config.plateau.patience_epochs=20 \
-        --config.log_every_steps=4 --config.eval.method=both
+        --config.log_every_steps=2 --config.eval.method=both
 """
 
 import json
@@ -101,10 +101,10 @@ def test_it_goes_on_with_tomorrows_keys_and_ends_as_it_did(kept, run_main):
     then = json.loads((kept / "run/result.json").read_text())
     params, momentum = saved.arrays(kept / "run")
     (kept / "run/result.json").unlink()
-    shutil.rmtree(kept / "run/checkpoints/40")
+    shutil.rmtree(kept / "run/checkpoints/20")
     run_main(*here(kept, "--config.eval.method=none"))
     now = json.loads((kept / "run/result.json").read_text())
-    assert now["last"]["step"] == then["last"]["step"] == 40
+    assert now["last"]["step"] == then["last"]["step"] == 20
     assert now["last"]["top1_error"] == then["last"]["top1_error"]
     assert now["last"]["loss"] == pytest.approx(then["last"]["loss"], abs=1e-5)
     ours = saved.arrays(kept / "run")
@@ -125,7 +125,7 @@ def test_another_value_of_tomorrows_key_is_another_run(kept):
 @pytest.mark.usefixtures("tomorrows_key")
 def test_it_is_reported_with_tomorrows_keys(kept):
     (kept / "run").rename(kept / "mini_a_256")
-    settings = ("width=0.015625", "batch_size=4", "num_epochs=10", "plateau.patience_epochs=20")
+    settings = ("width=0.015625", "batch_size=8", "num_epochs=10", "plateau.patience_epochs=20")
     overrides = tuple(f"--config.{setting}" for setting in settings)
     sweep = Sweep(kept, mini=True, data=str(kept / "images"), overrides=overrides)
     found = reading.read(sweep)

@@ -137,7 +137,12 @@ def _print_next_steps(workdir: Path) -> None:
     )
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command's flags; returns what else is given, the program's name first.
+
+    Raises:
+      UserError: They name no config, or no key of it.
+    """
     with command_line.clear_config_errors():
         rest = app.parse_flags_with_usage(_with_config(argv))
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
@@ -172,4 +177,4 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, _parse_flags)
+    command_line.run(main, parse_flags)
