@@ -18,8 +18,16 @@ def get_config() -> ConfigDict:
     c = ConfigDict()
     c.name = "base"  # Of the run; --workdir defaults to runs/NAME.
     c.seed = 0  # Of initialisation, order, crops, dropout, colour shift.
+    _net(c)
+    _data(c)
+    _recipe(c)
+    _evaluation(c)
+    _running(c)
+    return c.lock()
 
-    # The net (§2). Defaults that are not the paper's say so.
+
+def _net(c: ConfigDict) -> None:
+    """Sets the net (§2) and its initialisation (§3.1). Defaults that are not the paper's say so."""
     c.net = "D"  # A, A-LRN, B, B-5x5, C, D, E: Table 1.
     c.width = 1.0  # Multiplies all channels but the input's and FC8's.
     c.crop_px = 224  # Side of the training crop, a multiple of 32.
@@ -34,10 +42,11 @@ def get_config() -> ConfigDict:
     # Multiplies the mean-subtracted 0-255 input; folds into conv1_1's kernel exactly.
     c.input_scale = 0.0  # 0: 1 with "normal", 1/70 with the others.
     c.init_from = "none"  # A workdir, or the name of a run beside this one; its last checkpoint.
-    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit: A's first four
-    # convolutions and FC layers.
+    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit, what §3.1 takes of A.
 
-    # Data.
+
+def _data(c: ConfigDict) -> None:
+    """Sets the images, and the crops that training makes of them (§3.1)."""
     c.data = ConfigDict()
     c.data.name = "imagenet2012"  # A TFDS data set, "folder", or "shapes", the embedded set.
     c.data.dir = ""  # TFDS's data_dir, or the folder with train/CLASS/ and val/CLASS/.
@@ -50,15 +59,16 @@ def get_config() -> ConfigDict:
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     c.data.cache_dir = f"{cache}/vgg_jax"  # Shapes, scans, compiled programs. On a disk.
 
-    # Augmentation (§3.1).
     c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.
     c.colour_shift = 0.1  # Standard deviation of the principal components' coefficients; 0: none.
 
-    # Optimisation (§3.1).
+
+def _recipe(c: ConfigDict) -> None:
+    """Sets the optimisation, the plateau rule and the validation after each epoch (§3.1)."""
     c.batch_size = 256  # Images a step, over all devices.
     c.num_epochs = 74  # At most; the plateau rule may end it sooner.
     c.learning_rate = 1e-2  # At first.
-    c.momentum = 0.9  # Caffe's: see `optim.sgd`.
+    c.momentum = 0.9  # Caffe's: see `optimiser.sgd`.
     c.l2_penalty = 5e-4  # On kernels.
     c.trained_layers = "all"  # all, or fc: FC6 to FC8 alone.
 
@@ -72,7 +82,9 @@ def get_config() -> ConfigDict:
     # Validation after each epoch, on the centre crop.
     c.val_scale = 256  # Q, px: S, or the mean of its range (§4.1).
 
-    # Evaluation (§3.2), after training and with --mode=eval.
+
+def _evaluation(c: ConfigDict) -> None:
+    """Sets the evaluation (§3.2), after training and with --mode=eval."""
     c.eval = ConfigDict()
     c.eval.method = "dense"  # dense, multicrop, both; none: no evaluation after training.
     c.eval.scales = ()  # Q, px, whose posteriors are averaged; (): val_scale alone.
@@ -84,10 +96,13 @@ def get_config() -> ConfigDict:
     c.eval.save_every_s = 30.0  # Seconds between saves of what is computed; a stop loses no more.
     c.eval.batch_size = 256  # Images of the validation after each epoch, over all devices.
 
+
+def _running(c: ConfigDict) -> None:
+    """Sets what changes how a run goes, and but for rounding not what comes of it."""
     # What changes the memory, the time and the rounding of a step, and nothing else.
     c.model_parallel = 1  # Devices that share the FC kernels; divides the number of all (README).
     c.micro_batches = 1  # Parts of a device's batch that follow one another.
-    c.remat = False  # Activations of a block computed again on the way back instead of kept.
+    c.remat = False  # A block's activations are computed again for the backward pass, not kept.
     # For runs on GPUs that resume to the bit; slower. CPUs and TPUs need nothing.
     c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
@@ -95,4 +110,3 @@ def get_config() -> ConfigDict:
     # do data.dir, .undecodable, .num_workers and .cache_dir.
     c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
     c.checkpoint_every_steps = 1000  # Besides one after each epoch.
-    return c.lock()
