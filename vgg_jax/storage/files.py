@@ -55,9 +55,9 @@ def written_aside(path: Path) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file."""
+    """Writes a text file, in UTF-8 whatever the locale."""
     with written_aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8")
 
 
 def read(path: Path) -> bytes:
