@@ -13,8 +13,9 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config
-from vgg_jax.data import scan
+from vgg_jax.data import decodable
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.source import Source
 from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UserError
@@ -63,14 +64,12 @@ def _train(c: ConfigDict, workdir: Path) -> None:
     val = None
     if result is None:
         train_source, val_source = processes.first_then_others(
-            lambda: open_sources(**data_settings.source_arguments(c))
+            lambda: open_sources(data_settings.data_spec(c))
         )
         data_settings.resolve_num_classes(c.num_classes, train_source.class_names)
         for split, source in (("training", train_source), ("validation", val_source)):
             processes.refuse_different(f"{split} images", source.fingerprint)
-        data = scan.check(
-            train_source, val_source, **data_settings.scan_arguments(c), once=processes.from_first
-        )
+        data = decodable.training_splits(train_source, val_source, data_settings.scan_options(c))
         val = data.val
 
         from vgg_jax.system import compilation_cache
@@ -100,27 +99,20 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     return None
 
 
-def _evaluate(c: ConfigDict, workdir: Path, val: scan.Images | None = None) -> None:
+def _evaluate(c: ConfigDict, workdir: Path, val: SizedImages | None = None) -> None:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
     source = val.source if val else _val_source(c)
 
     from vgg_jax.evaluation import evaluate
 
     net = evaluate.load_net(c, workdir, source)
-    val = val or scan.check_one(
-        source,
-        name=data_settings.split(c),
-        **data_settings.scan_arguments(c),
-        once=processes.from_first,
-    )
+    val = val or decodable.one_split(source, data_settings.split(c), data_settings.scan_options(c))
     for line in evaluate.evaluate(c, workdir, net, val):
         print(line)
 
 
 def _val_source(c: ConfigDict) -> Source:
-    source = processes.first_then_others(
-        lambda: open_val_source(**data_settings.source_arguments(c))
-    )
+    source = processes.first_then_others(lambda: open_val_source(data_settings.data_spec(c)))
     processes.refuse_different("images", source.fingerprint)
     return source
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 import vgg_jax
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
-from vgg_jax.data.scan import Images
 from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import results, trained_net
@@ -52,7 +52,7 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     return net
 
 
-def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> list[str]:
+def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -> list[str]:
     """Computes the posteriors that are missing, and writes a JSON file for each result.
 
     Args:
@@ -147,7 +147,7 @@ class _Job:
     workdir: Path
     net: TrainedNet
     digest: str
-    data: Images
+    data: SizedImages
     names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]]
     stop: StopRequest
 
