@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vgg_jax.data.crops import Batch
+from vgg_jax.data.crops import CropBatch
 from vgg_jax.runs.state import TrainState
 from vgg_jax.system.signals import StopRequest
 from vgg_jax.training import metrics
@@ -67,8 +67,8 @@ class Loop:
     steps_per_epoch: int
     checkpoint_every_steps: int
     log_every_steps: int
-    batches: Iterator[Batch]
-    train_step: Callable[[TrainState, Batch, np.float32], tuple[TrainState, Metrics]]
+    batches: Iterator[CropBatch]
+    train_step: Callable[[TrainState, CropBatch, np.float32], tuple[TrainState, Metrics]]
     validate: Callable[[TrainState], ValResult | None]
     save: Callable[[TrainState, Progress, float | None], None]
     log: metrics.MetricsLog

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -202,27 +203,22 @@ def _compiled_steps(
 
 def _batches(
     c: ConfigDict, train_source: Source, val_source: Source, start_step: int
-) -> tuple[Iterator[crops.Batch], Iterator[crops.Batch]]:
-    shard = Shard(jax.process_index(), jax.process_count())
+) -> tuple[Iterator[crops.CropBatch], Iterator[crops.CropBatch]]:
+    batching = functools.partial(
+        crops.Batching,
+        crop_px=c.crop_px,
+        shard=Shard(jax.process_index(), jax.process_count()),
+        num_workers=c.data.num_workers,
+    )
     return (
         crops.train_batches(
             train_source,
-            batch_size=c.batch_size,
+            batching(c.batch_size),
             train_scale=tuple(c.train_scale),
-            crop_px=c.crop_px,
             seed=c.seed,
             start_step=start_step,
-            shard=shard,
-            num_workers=c.data.num_workers,
         ),
-        crops.val_batches(
-            val_source,
-            batch_size=c.eval.batch_size,
-            val_scale=c.val_scale,
-            crop_px=c.crop_px,
-            shard=shard,
-            num_workers=c.data.num_workers,
-        ),
+        crops.val_batches(val_source, batching(c.eval.batch_size), val_scale=c.val_scale),
     )
 
 
