@@ -22,7 +22,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.runs import chain, run_config, saved_steps
 from vgg_jax.storage import files, gcs
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line, processes
+from vgg_jax.system import command_line, config_flag, processes
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="A file of configs/. --config.KEY=VALUE overrides its keys."
@@ -158,7 +158,7 @@ def _print_next_steps(workdir: Path) -> None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    with command_line.clear_config_errors():
+    with config_flag.clear_config_errors():
         rest = app.parse_flags_with_usage(argv)
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
     return rest

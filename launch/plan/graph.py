@@ -22,7 +22,7 @@ from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.runs import config_files
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line
+from vgg_jax.system import config_flag
 
 Kind = Literal["train", "evaluate", "fuse"]
 
@@ -159,7 +159,7 @@ def config_of(arguments: Iterable[str]) -> ConfigDict:
     Raises:
       UserError: They name no config, or no key of it.
     """
-    return command_line.parse_config([a for a in arguments if a.startswith("--config")])
+    return config_flag.parse_config([a for a in arguments if a.startswith("--config")])
 
 
 def of_runs(names: Sequence[str]) -> list[Result]:
