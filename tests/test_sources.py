@@ -13,9 +13,9 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax.data import shapes
+from vgg_jax.data import shapes, splits
 from vgg_jax.data.folder import FolderSource
-from vgg_jax.data.source import Subset
+from vgg_jax.data.source import SourceKind, Subset
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
@@ -221,6 +221,18 @@ def test_too_many_held_out_are_refused(many, tmp_path, held_out):
     message = _message("folder", many, tmp_path, held_out=held_out)
     assert f"data.held_out={held_out} must lie between 1 and 19" in message
     assert "20 images" in message
+
+
+# Kinds.
+
+
+def test_a_kind_of_source_is_found_by_its_name(many, tmp_path, monkeypatch):
+    def opened(data, split):
+        return FolderSource(many, {"all": "train", "some": "val"}[split])
+
+    monkeypatch.setitem(splits.KINDS, "made", SourceKind(opened, default_val_split="some"))
+    train, val = _open("made", "", tmp_path, train_split="all")
+    assert (len(train), len(val)) == (20, 2)
 
 
 # TFDS.

@@ -106,7 +106,9 @@ def _evaluate(c: ConfigDict, workdir: Path, val: SizedImages | None = None) -> N
     from vgg_jax.evaluation import evaluate
 
     net = evaluate.load_net(c, workdir, source)
-    val = val or decodable.one_split(source, data_settings.split(c), data_settings.scan_options(c))
+    val = val or decodable.one_split(
+        source, data_settings.evaluated_split(c), data_settings.scan_options(c)
+    )
     for line in evaluate.evaluate(c, workdir, net, val):
         print(line)
 

@@ -208,7 +208,7 @@ def tasks(sweep: Sweep, results: Iterable[Result]) -> list[Task]:
         if key in OWN_KEYS:
             raise UserError(f"{override}: {key} is the sweep's own, of each run another.")
     runs = _with_sources(part.run for result in results for part in result.parts)
-    if sweep.test_split == data_settings.split(train_config(sweep, "a_256", 0)):
+    if sweep.test_split == data_settings.evaluated_split(train_config(sweep, "a_256", 0)):
         raise UserError(f"--test_split={sweep.test_split} is what the runs are validated on.")
     made = []
     for seed in range(sweep.seeds):
@@ -296,7 +296,11 @@ def _evaluate(
         arguments,
         (_name(seed, run),),
         results.path(
-            workdir, data_settings.split(c), method, scales, variant=evaluation_settings.variant(c)
+            workdir,
+            data_settings.evaluated_split(c),
+            method,
+            scales,
+            variant=evaluation_settings.variant(c),
         ),
         _log(sweep, name),
         workdir,
@@ -326,7 +330,9 @@ def _fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
             for run in runs
             for single in evaluation_settings.METHODS[result.method]
         ),
-        fusion.result_path(out, scales, split or data_settings.split(c), result.method, variant),
+        fusion.result_path(
+            out, scales, split or data_settings.evaluated_split(c), result.method, variant
+        ),
         _log(sweep, name),
         out,
     )

@@ -5,7 +5,7 @@ from typing import get_args
 from ml_collections import ConfigDict
 
 from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions
-from vgg_jax.data.splits import default_val_split
+from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
 
 
@@ -51,11 +51,9 @@ def check(c: ConfigDict) -> None:
     )
 
 
-def split(c: ConfigDict) -> str:
+def evaluated_split(c: ConfigDict) -> str:
     """Returns what the images are called that a config validates on and evaluates."""
-    if c.data.held_out:
-        return "held_out"
-    return c.data.val_split or default_val_split(c.data.name)
+    return "held_out" if c.data.held_out else val_split(data_spec(c))
 
 
 def data_spec(c: ConfigDict) -> DataSpec:

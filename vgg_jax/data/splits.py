@@ -20,13 +20,12 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
     train = _open_labelled(data, data.train_split)
     if data.held_out:
         return _hold_out(train, data.held_out, data.seed)
-    val_split = data.val_split or default_val_split(data.name)
-    val = _open_labelled(data, val_split)
+    val = _open_labelled(data, val_split(data))
     if train.class_names != val.class_names:
         differing = sorted({*train.class_names} ^ {*val.class_names})
         raise UserError(
-            f"The classes of {data.train_split} and {val_split} differ: {some_of(differing)}. "
-            "Both must have the same class folders."
+            f"The classes of {data.train_split} and {val_split(data)} differ: "
+            f"{some_of(differing)}. Both must have the same class folders."
         )
     return train, val
 
@@ -40,12 +39,12 @@ def open_val_source(data: DataSpec) -> Source:
     if data.held_out:
         _, val = _hold_out(_open(data, data.train_split), data.held_out, data.seed)
         return val
-    return _open(data, data.val_split or default_val_split(data.name))
+    return _open(data, val_split(data))
 
 
-def default_val_split(name: str) -> str:
-    """Returns the split that an empty `DataSpec.val_split` means."""
-    return _kind(name).default_val_split
+def val_split(data: DataSpec) -> str:
+    """Returns the name of the split to validate on, where no images are held out."""
+    return data.val_split or _kind(data.name).default_val_split
 
 
 def _kind(name: str) -> SourceKind:

@@ -74,7 +74,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
     with processes.stop_request() as stop, contextlib.ExitStack() as locks:
         for single in singles:
             name = results.stem(
-                data_settings.split(c), single, "lock", evaluation_settings.variant(c)
+                data_settings.evaluated_split(c), single, "lock", evaluation_settings.variant(c)
             )
             file = workdir / "eval" / f".{name}"
             processes.from_first(lambda file=file: locks.enter_context(_locked(file)))
@@ -90,7 +90,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
                 f"{method}, Q = {', '.join(map(str, scales))}",
                 {
                     "run": workdir.resolve().name,
-                    "split": data_settings.split(c),
+                    "split": data_settings.evaluated_split(c),
                     "method": method,
                     "scales": list(scales),
                     "checkpoint": c.eval.checkpoint,
@@ -104,7 +104,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
 def _path(c: ConfigDict, workdir: Path, method: str, scales: Sequence[int], suffix: str) -> Path:
     return results.path(
         workdir,
-        data_settings.split(c),
+        data_settings.evaluated_split(c),
         method,
         scales,
         variant=evaluation_settings.variant(c),

@@ -97,7 +97,7 @@ def modified_s(path: Path) -> float:
 
 
 def modified_ns(path: Path) -> int:
-    """Returns the same in nanoseconds; of a bucket in whole seconds."""
+    """Returns when a file was last written, in nanoseconds; a bucket knows whole seconds only."""
     stat = path.stat()
     return stat.mtime * 10**9 if in_bucket(path) else stat.st_mtime_ns
 
