@@ -42,19 +42,19 @@ def table(spec: NetSpec, step: StepSpec) -> str:
     Raises:
       ValueError: See `architectures.layers` and `memory.training_step`.
     """
-    dtypes = [step.dtype] if step.dtype else list(memory.DTYPES)
     if spec.net == "all":
-        choices = list(itertools.product(dtypes, _settings(step, (1, 4))))
-        nets = [dataclasses.replace(spec, net=name) for name in architectures.NETS]
-        header = ("net", *(_short(*choice) for choice in choices))
+        shown = _shown(step, (1, 4))
+        header = ("net", *map(_short, shown))
         rows = [
-            (net.net, *(_gb(_predict(net, step, *choice).total) for choice in choices))
-            for net in nets
+            (
+                name,
+                *(_gb(_predict(dataclasses.replace(spec, net=name), one).total) for one in shown),
+            )
+            for name in architectures.NETS
         ]
         lines = [*text_table.align(header, rows, num_text_columns=1), "", *_LEGEND]
     else:
-        choices = itertools.product(dtypes, _settings(step, (1, 2, 4, 8)))
-        rows = [_row(*choice, _predict(spec, step, *choice)) for choice in choices]
+        rows = [_row(one, _predict(spec, one)) for one in _shown(step, (1, 2, 4, 8))]
         lines = [*text_table.align(_HEADER, rows, num_text_columns=3), "", _DEVICE_LEGEND, *_LEGEND]
     title = (
         f"{spec.net if spec.net != 'all' else 'All nets'}: memory of a training step, predicted, "
@@ -64,44 +64,38 @@ def table(spec: NetSpec, step: StepSpec) -> str:
     return "\n".join([title, "", *lines])
 
 
-def _predict(
-    spec: NetSpec, step: StepSpec, dtype: memory.DType, setting: tuple[int, bool]
-) -> memory.Memory:
-    micro_batches, remat = setting
-    return memory.training_step(
-        spec.layers(),
-        spec.crop_px,
-        step.batch,
-        dtype=dtype,
-        micro_batches=micro_batches,
-        remat=remat,
-    )
+def _shown(step: StepSpec, numbers_of_parts: Sequence[int]) -> list[StepSpec]:
+    """Lists the steps to show, whole ones; what is given is kept to."""
+    if step.micro_batches is None:
+        parts = [number for number in numbers_of_parts if step.batch % number == 0]
+    else:
+        parts = [step.micro_batches]
+    if step.remat is None:
+        settings = [(parts[0], False), (parts[0], True), *((number, False) for number in parts[1:])]
+    else:
+        settings = [(number, step.remat) for number in parts]
+    dtypes = [step.dtype] if step.dtype else list(memory.DTYPES)
+    return [
+        StepSpec(step.batch, dtype, micro_batches, remat)
+        for dtype, (micro_batches, remat) in itertools.product(dtypes, settings)
+    ]
 
 
-def _row(dtype: str, setting: tuple[int, bool], peak: memory.Memory) -> tuple[str, ...]:
-    micro_batches, remat = setting
+def _predict(spec: NetSpec, step: StepSpec) -> memory.Memory:
+    return memory.training_step(spec.layers(), spec.crop_px, **dataclasses.asdict(step))
+
+
+def _row(step: StepSpec, peak: memory.Memory) -> tuple[str, ...]:
     sizes = (peak.state, peak.gradients, peak.rounded_kernels, peak.activations, peak.total)
     return (
-        *(dtype, "on" if remat else "off", peak.layer, f"{micro_batches}"),
+        *(step.dtype, "on" if step.remat else "off", peak.layer, f"{step.micro_batches}"),
         *(*map(_gb, sizes), _device(peak.total)),
     )
 
 
-def _settings(step: StepSpec, choices: Sequence[int]) -> list[tuple[int, bool]]:
-    """Lists settings of micro_batches and remat to show; what is given is kept to."""
-    if step.micro_batches is None:
-        parts = [number for number in choices if step.batch % number == 0]
-    else:
-        parts = [step.micro_batches]
-    if step.remat is not None:
-        return [(number, step.remat) for number in parts]
-    return [(parts[0], False), (parts[0], True), *((number, False) for number in parts[1:])]
-
-
-def _short(dtype: str, setting: tuple[int, bool]) -> str:
-    micro_batches, remat = setting
-    parts = f", {micro_batches} parts" if micro_batches > 1 else ""
-    return f"{dtype}{', remat' if remat else ''}{parts}"
+def _short(step: StepSpec) -> str:
+    parts = f", {step.micro_batches} parts" if step.micro_batches > 1 else ""
+    return f"{step.dtype}{', remat' if step.remat else ''}{parts}"
 
 
 def _gb(num_bytes: int) -> str:
