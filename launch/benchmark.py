@@ -15,7 +15,7 @@ from absl import flags
 from jaxtyping import Float32, Int32
 from PIL import Image
 
-from vgg_jax.data import images, scan
+from vgg_jax.data import decodable, images
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.splits import open_val_source
@@ -36,9 +36,9 @@ def main(argv: list[str]) -> None:
     del argv
     net = trained_net.load(_WORKDIR.value)
     c = net.config
-    source = open_val_source(**data_settings.source_arguments(c))
-    checked = scan.check_one(
-        source, name=data_settings.split(c), **data_settings.scan_arguments(c)
+    source = open_val_source(data_settings.data_spec(c))
+    checked = decodable.one_split(
+        source, data_settings.evaluated_split(c), data_settings.scan_options(c)
     ).source
     chosen = np.random.default_rng(0).permutation(len(checked))[: _IMAGES.value]
     decoded = Decoded(checked)
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     evaluation_settings.check_scales(scales, net.model.crop_px)
     print(
         f"Net {net.model.net}, width {net.model.width}, crop {net.model.crop_px} px, "
-        f"{len(photos):,} images of {data_settings.split(c)} "
+        f"{len(photos):,} images of {data_settings.evaluated_split(c)} "
         f"({pathlib.Path(_WORKDIR.value).name}), float32, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
         f"JAX {jax.__version__}\n"

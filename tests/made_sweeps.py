@@ -63,7 +63,7 @@ def sweep_of(root, *, runs=None, **options):
         for run, method, q in EVALUATED:
             if runs is None or run in runs:
                 scaled = sweep.scales(paper.Part(run, (q,)))[0]
-                split = data_settings.split(reading.config_of(sweep))
+                split = data_settings.evaluated_split(reading.config_of(sweep))
                 evaluate(sweep, run, method, scaled, seed, split=split)
     return sweep
 

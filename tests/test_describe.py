@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from vgg_jax import describe
-from vgg_jax.analysis import memory_table
+from vgg_jax.analysis import memory_table, net_table
+from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.nets import architectures
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ def run(*arguments):
 
 
 def test_d_layer_by_layer():
-    text = describe.describe("D")
+    text = net_table.column(NetSpec("D"))
     assert row(text, "input") == ["input", "RGB", "224 x 224 x 3", "150,528", "-", "-", "1 px"]
     assert row(text, "conv1_2") == [
         *("conv1_2", "conv 3x3", "224 x 224 x 64"),
@@ -50,7 +50,7 @@ def test_d_layer_by_layer():
 
 @pytest.mark.parametrize("net", architectures.NETS)
 def test_sums_are_the_columns_sums(net):
-    lines = table(describe.describe(net, image_px=288))
+    lines = table(net_table.column(NetSpec(net), image_px=288))
     cells = [line.split("  ") for line in lines[2:-2]]
     rows = [[cell.strip() for cell in line if cell.strip()] for line in cells]
     sums = [
@@ -61,7 +61,11 @@ def test_sums_are_the_columns_sums(net):
 
 
 def test_columns_are_aligned():
-    for text in (describe.describe("A-LRN"), describe.compare(), describe.kernel_arithmetic()):
+    for text in (
+        net_table.column(NetSpec("A-LRN")),
+        net_table.comparison(NetSpec()),
+        net_table.kernel_arithmetic(),
+    ):
         header, rule, *rows = table(text)
         gaps = [place for place, mark in enumerate(rule) if mark == " "]
         for line in (header, *rows):
@@ -70,15 +74,15 @@ def test_columns_are_aligned():
 
 
 def test_kinds():
-    assert row(describe.describe("C"), "conv3_3")[1] == "conv 1x1"
-    assert row(describe.describe("B-5x5"), "conv3_1")[1] == "conv 5x5"
-    assert row(describe.describe("A-LRN"), "lrn1") == [
+    assert row(net_table.column(NetSpec("C")), "conv3_3")[1] == "conv 1x1"
+    assert row(net_table.column(NetSpec("B-5x5")), "conv3_1")[1] == "conv 5x5"
+    assert row(net_table.column(NetSpec("A-LRN")), "lrn1") == [
         *("lrn1", "LRN", "224 x 224 x 64", "3,211,264", "-", "-", "3 px"),
     ]
 
 
 def test_dense_image():
-    text = describe.describe("D", image_px=384)
+    text = net_table.column(NetSpec("D"), image_px=384)
     assert row(text, "fc8")[2:4] == ["6 x 6 x 1000", "36,000"]
     assert "138,357,544 parameters" in text
 
@@ -86,21 +90,21 @@ def test_dense_image():
 def test_parameters_beside_table_2():
     weights_and_biases = "(138,344,128 weights and 13,416 biases)"
     assert f"138,357,544 parameters {weights_and_biases}; Table 2: 138 million." in (
-        describe.describe("D")
+        net_table.column(NetSpec("D"))
     )
-    assert "Table 2 has no figure for B-5x5." in describe.describe("B-5x5")
+    assert "Table 2 has no figure for B-5x5." in net_table.column(NetSpec("B-5x5"))
 
 
 @pytest.mark.parametrize("setting", [{"num_classes": 10}, {"width": 0.5}, {"crop_px": 96}])
 def test_table_2_is_left_out_where_it_does_not_apply(setting):
-    assert "million" not in describe.describe("D", **setting)
-    text = describe.compare(**setting)
+    assert "million" not in net_table.column(NetSpec("D", **setting))
+    text = net_table.comparison(NetSpec(**setting))
     assert "Table 2" not in text
     assert "million" not in text
 
 
 def test_compare():
-    text = describe.compare()
+    text = net_table.comparison(NetSpec())
     assert row(text, "D") == [
         *("D", "16", "138,357,544", "138 million"),
         *("15,470,264,320", "89.4%", "212 px", "15,237,608"),
@@ -111,7 +115,7 @@ def test_compare():
 
 
 def test_kernel_arithmetic():
-    text = describe.kernel_arithmetic()
+    text = net_table.kernel_arithmetic()
     assert row(text, "two 3x3") == [
         *("two 3x3", "5x5", "18 C^2", "25 C^2", "39%", "3,456", "4,800"),
     ]
@@ -122,22 +126,25 @@ def test_kernel_arithmetic():
 
 
 @pytest.mark.parametrize(
-    ("net", "setting", "message"),
+    ("spec", "image_px", "message"),
     [
-        ("F", {}, "Unknown net 'F'"),
-        ("D", {"crop_px": 100}, "crop_px=100"),
-        ("D", {"image_px": 223}, "223 px image is too small"),
+        (NetSpec("F"), None, "Unknown net 'F'"),
+        (NetSpec("D", crop_px=100), None, "crop_px=100"),
+        (NetSpec("D"), 223, "223 px image is too small"),
     ],
 )
-def test_errors(net, setting, message):
+def test_errors(spec, image_px, message):
     with pytest.raises(ValueError, match=message):
-        describe.describe(net, **setting)
+        net_table.column(spec, image_px)
 
 
 def test_command_prints_the_table_and_the_arithmetic():
     result = run("-m", "vgg_jax.describe", "--net=D", "--num_classes=10", "--image_px=256")
     assert (result.returncode, result.stderr) == (0, "")
-    expected = [describe.describe("D", num_classes=10, image_px=256), describe.kernel_arithmetic()]
+    expected = [
+        net_table.column(NetSpec("D", num_classes=10), image_px=256),
+        net_table.kernel_arithmetic(),
+    ]
     assert result.stdout == "\n\n".join(expected) + "\n"
 
 
@@ -165,6 +172,7 @@ def test_command_prints_the_table_and_the_arithmetic():
 def test_command_reports_an_error_in_one_line(argument, message):
     result = run("-m", "vgg_jax.describe", *argument.split())
     assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
 
@@ -172,7 +180,7 @@ def test_command_reports_an_error_in_one_line(argument, message):
 def test_command_prints_the_memory_of_a_step():
     result = run("-m", "vgg_jax.describe", "--net=D", "--batch=256", "--dtype=bfloat16")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == memory_table.table("D", 256, dtype="bfloat16") + "\n"
+    assert result.stdout == memory_table.table(NetSpec("D"), StepSpec(256, "bfloat16")) + "\n"
     assert [line.split() for line in table(result.stdout)[2:]] == [
         ["bfloat16", "off", "conv4_3", "1", "1.11", "0.53", "0.02", "5.31", "6.96", "12", "GB"],
         ["bfloat16", "on", "conv1_2", "1", "1.11", "0.55", "0.00", "5.05", "6.71", "12", "GB"],
@@ -184,7 +192,8 @@ def test_command_prints_the_memory_of_a_step():
 
 def test_memory_keeps_to_what_is_given():
     def settings(**given):
-        return [line.split()[:4] for line in table(memory_table.table("D", 12, **given))[2:]]
+        text = memory_table.table(NetSpec("D"), StepSpec(12, **given))
+        return [line.split()[:4] for line in table(text)[2:]]
 
     assert [row[3] for row in settings(dtype="float32")] == ["1", "1", "2", "4"]
     given = settings(dtype="float32", micro_batches=3, remat=True)
@@ -192,7 +201,7 @@ def test_memory_keeps_to_what_is_given():
 
 
 def test_memory_of_all_nets():
-    text = memory_table.table("all", 256)
+    text = memory_table.table(NetSpec("all"), StepSpec(256))
     assert [line.split()[0] for line in table(text)[2:]] == list(architectures.NETS)
     assert row(text, "net")[1:4] == ["bfloat16", "bfloat16, remat", "bfloat16, 4 parts"]
     assert row(text, "D") == ["D", "6.96", "6.71", "3.70", "11.85", "11.72", "4.77"]

@@ -18,6 +18,7 @@ import small_runs
 from launch.plan import finished, graph
 from vgg_jax.data import shapes
 from vgg_jax.data.folder import FolderSource
+from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.evaluation import fusion
@@ -341,15 +342,15 @@ def test_unlabelled_images_in_a_bucket(root, server):
 def test_a_tfds_set_is_the_same_as_on_a_disk(root, server, tmp_path, monkeypatch):
     monkeypatch.setattr(shapes, "SPLITS", {"train": 12, "validation": 4})
     splits = {"train_split": "train", "val_split": "validation", "cache_dir": str(tmp_path)}
-    here = open_sources("shapes", "", **splits)
+    here = open_sources(DataSpec("shapes", "", **splits))
     upload(server, tmp_path, root.name)
-    there = open_sources("vgg_jax_shapes", str(root), **splits)
+    there = open_sources(DataSpec("vgg_jax_shapes", str(root), **splits))
     for ours, theirs in zip(here, there, strict=True):
         theirs = pickle.loads(pickle.dumps(theirs))
         assert [ours[i] for i in range(len(ours))] == [theirs[i] for i in range(len(ours))]
         assert ours.fingerprint == theirs.fingerprint
     with pytest.raises(UserError, match=f"not prepared in {root}/none|none lies in {root}/none"):
-        open_sources("vgg_jax_shapes", f"{root}/none", **splits)
+        open_sources(DataSpec("vgg_jax_shapes", f"{root}/none", **splits))
 
 
 # Runs.

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 from small_runs import fill
 
-from vgg_jax.data import images, scan
+from vgg_jax.data import decodable, images, scan
+from vgg_jax.data.folder import FolderSource
 from vgg_jax.data.source import Subset
-from vgg_jax.data.splits import FolderSource
+from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
@@ -64,13 +65,13 @@ def _by_numpy(source, indices=None):
 
 
 def _scan(source, cache, **options):
-    return scan.scan(source, str(cache), name="test", progress=False, **options)
+    return scan.scan(source, "test", ScanOptions(str(cache), progress=False, **options))
 
 
 def _check(root, cache, undecodable, **options):
     train, val = (FolderSource(root, split) for split in ("train", "val"))
-    return scan.check(
-        train, val, undecodable=undecodable, cache_dir=str(cache), progress=False, **options
+    return decodable.training_splits(
+        train, val, ScanOptions(str(cache), undecodable, progress=False, **options)
     )
 
 
@@ -209,9 +210,10 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
         (tmp_path / f"train/a/{i}.png").symlink_to(tmp_path / "photo.png")
     code = (
         "from vgg_jax.data import scan\n"
+        "from vgg_jax.data.specs import ScanOptions\n"
         "from vgg_jax.data.folder import FolderSource\n"
         f"source = FolderSource({str(tmp_path)!r}, 'train')\n"
-        f"scan.scan(source, {str(tmp_path / 'cache')!r}, name='many')\n"
+        f"scan.scan(source, 'many', ScanOptions({str(tmp_path / 'cache')!r}))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
     timer = threading.Timer(60, process.kill)
@@ -317,8 +319,8 @@ def test_a_class_that_a_subset_lacks_is_not_to_blame(damaged, tmp_path):
     train, val = (FolderSource(damaged, split) for split in ("train", "val"))
     only_a = Subset(train, np.arange(28))
     assert {only_a.label(i) for i in range(28)} == {0}
-    left, *_ = scan.check(
-        only_a, val, undecodable="leave_out", cache_dir=str(tmp_path), progress=False
+    left, *_ = decodable.training_splits(
+        only_a, val, ScanOptions(str(tmp_path), "leave_out", progress=False)
     )
     assert len(left) == 25
 

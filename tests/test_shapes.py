@@ -89,9 +89,9 @@ def test_the_builder_yields_every_image_once_as_jpeg():
 
 def test_of_two_processes_one_renders(tmp_path):
     code = (
+        "from vgg_jax.data.specs import DataSpec; "
         "from vgg_jax.data.splits import open_val_source; "
-        f"print(len(open_val_source('shapes', '', train_split='train', val_split='', "
-        f"cache_dir={str(tmp_path)!r})))"
+        f"print(len(open_val_source(DataSpec('shapes', '', 'train', '', {str(tmp_path)!r}))))"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

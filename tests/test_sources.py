@@ -13,9 +13,11 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax.data import shapes
-from vgg_jax.data.source import Subset
-from vgg_jax.data.splits import FolderSource, open_sources
+from vgg_jax.data import shapes, splits
+from vgg_jax.data.folder import FolderSource
+from vgg_jax.data.source import SourceKind, Subset
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
 
 FEW = {"train": 30, "validation": 20}
@@ -43,7 +45,7 @@ def folder(tmp_path):
 
 def _open(name, directory, cache, **options):
     options = {"train_split": "train", "val_split": ""} | options
-    return open_sources(name, str(directory), cache_dir=str(cache), **options)
+    return open_sources(DataSpec(name, str(directory), cache_dir=str(cache), **options))
 
 
 # Folders.
@@ -174,7 +176,7 @@ def test_differing_classes_are_named(folder, tmp_path):
 def test_of_many_differing_classes_five_are_named(folder, tmp_path):
     fill(folder, {f"val/new{i}/1.jpg": b"b" for i in range(7)})
     message = _message("folder", folder, tmp_path)
-    assert "new0, new1, new2, new3, new4 and more" in message
+    assert "new0, new1, new2, new3, new4 and 2 more" in message
     assert "new5" not in message
 
 
@@ -219,6 +221,18 @@ def test_too_many_held_out_are_refused(many, tmp_path, held_out):
     message = _message("folder", many, tmp_path, held_out=held_out)
     assert f"data.held_out={held_out} must lie between 1 and 19" in message
     assert "20 images" in message
+
+
+# Kinds.
+
+
+def test_a_kind_of_source_is_found_by_its_name(many, tmp_path, monkeypatch):
+    def opened(data, split):
+        return FolderSource(many, {"all": "train", "some": "val"}[split])
+
+    monkeypatch.setitem(splits.KINDS, "made", SourceKind(opened, default_val_split="some"))
+    train, val = _open("made", "", tmp_path, train_split="all")
+    assert (len(train), len(val)) == (20, 2)
 
 
 # TFDS.
@@ -292,9 +306,9 @@ def test_labels_are_the_examples(embedded):
 def test_no_tensorflow_is_needed(cache):
     code = (
         "import sys\n"
+        "from vgg_jax.data.specs import DataSpec\n"
         "from vgg_jax.data.splits import open_sources\n"
-        f"train, val = open_sources('shapes', '', train_split='train', val_split='',"
-        f" cache_dir={str(cache)!r})\n"
+        f"train, val = open_sources(DataSpec('shapes', '', 'train', '', {str(cache)!r}))\n"
         "print(train[3].image[:2].hex(), len(val), 'tensorflow' in sys.modules)"
     )
     root = pathlib.Path(__file__).parents[1]

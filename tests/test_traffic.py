@@ -7,9 +7,10 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vgg_jax.analysis import traffic, traffic_table
-from vgg_jax.nets import architectures, sharding
+from vgg_jax.analysis.specs import NetSpec, StepSpec
+from vgg_jax.nets import sharding
 
-SETTING = {"num_classes": 101, "width": 1 / 16, "crop_px": 64}
+SPEC = NetSpec("A", num_classes=101, width=1 / 16, crop_px=64)
 
 
 def exchanged(function, *arguments, split, out, model_parallel=4):
@@ -129,7 +130,7 @@ metadata={op_name="step/(fc6/dot:fc7/dot)"}
 
 def by_name(*mesh, **more):
     """{(what, operation): (arrays, MB)} of a table."""
-    lines = traffic_table.table("A", *mesh, batch=64, **SETTING, **more).splitlines()
+    lines = traffic_table.table(SPEC, StepSpec(64, **more), *mesh).splitlines()
     cells = [[cell.strip() for cell in line.split("  ") if cell] for line in lines[4:]]
     cells = cells[: next(i for i, row in enumerate(cells) if row[0].startswith("-"))]
     result = {}
@@ -142,7 +143,7 @@ def by_name(*mesh, **more):
 @pytest.mark.parametrize("mesh", [(8, 1), (4, 2), (2, 4), (1, 8)])
 def test_a_training_step_exchanges_what_its_layers_say(mesh):
     data, model_parallel = mesh
-    layers = {layer.name: layer for layer in architectures.layers("A", **SETTING)}
+    layers = {layer.name: layer for layer in SPEC.layers()}
     rows = by_name(*mesh)
     expected = {
         "gradients of convolutions": sum(
@@ -181,13 +182,13 @@ def test_micro_batches_exchange_each_part_of_the_batch():
 
 
 def test_a_device_alone_exchanges_nothing():
-    text = traffic_table.table("A", 1, 1, batch=2, **SETTING)
+    text = traffic_table.table(SPEC, StepSpec(2), 1, 1)
     assert text.splitlines()[5].split() == ["sum", "0", "0.000", "0.000"]
 
 
 def test_each_device_holds_its_part_of_the_state():
-    text = traffic_table.table("A", 1, 8, batch=8, **SETTING)
-    layers = architectures.layers("A", **SETTING)
+    text = traffic_table.table(SPEC, StepSpec(8), 1, 8)
+    layers = SPEC.layers()
     whole = sum(layer.num_parameters for layer in layers if layer.kind == "conv") + 101
     shared = sum(layer.num_parameters for layer in layers if layer.kind == "fc") - 101
     megabytes = (8 * (whole + shared / 8) + 4) / 1e6

@@ -1,5 +1,9 @@
 """What a user can mend."""
 
+from collections.abc import Sequence
+
+NUM_NAMED = 5  # The names that a message lists before it counts the rest.
+
 
 class UserError(ValueError):
     """The config, the data or the workdir stands in the way; the message says what to do.
@@ -45,3 +49,9 @@ def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
       UserError: It isn't.
     """
     require(value in choices, f"{key}={value!r} must be one of {', '.join(choices)}.")
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Lists names for a message: "a, b, c, d, e and 3 more"."""
+    more = len(names) - NUM_NAMED
+    return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")

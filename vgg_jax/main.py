@@ -19,10 +19,10 @@ from vgg_jax.errors import UserError
 from vgg_jax.runs import chain, run_config, saved_config, saved_steps
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line, processes
+from vgg_jax.system import command_line, config_flag, processes
 
 if TYPE_CHECKING:
-    from vgg_jax.data import scan
+    from vgg_jax.data.decodable import SizedImages
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -70,7 +70,7 @@ def _train(c: ConfigDict, workdir: Path) -> None:
     if result is None:
         from vgg_jax.data import opening
 
-        images = opening.train_and_val(c)
+        images = opening.training_splits(c)
 
         from vgg_jax.system import compilation_cache
         from vgg_jax.training.train import train
@@ -98,7 +98,7 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     return None
 
 
-def _evaluate(c: ConfigDict, workdir: Path, val: "scan.Images | None" = None) -> None:
+def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) -> None:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
     from vgg_jax.data import opening
 
@@ -143,7 +143,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     Raises:
       UserError: They name no config, or no key of it.
     """
-    with command_line.clear_config_errors():
+    with config_flag.clear_config_errors():
         rest = app.parse_flags_with_usage(_with_config(argv))
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
     return rest

@@ -3,13 +3,13 @@
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from launch.plan.graph import Task, config_of
 from vgg_jax import config
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -82,7 +82,7 @@ def _other_data(task: Task, c: ConfigDict) -> str:
     # Results that were made by earlier versions have none; data that clouds read aren't here.
     if not result.keys() >= {*keys} or "://" in c.data.dir or "://" in str(task.workdir):
         return ""
-    ours = _fingerprints(tuple(data_settings.source_arguments(c).items()))
+    ours = _fingerprints(data_settings.data_spec(c))
     same = ours == tuple(result[key] for key in keys)
     return "" if same else "    other images there than data.name and data.dir have now\n"
 
@@ -98,5 +98,5 @@ def _other_source(task: Task, by_name: Mapping[str, Task]) -> str:
 
 
 @functools.cache
-def _fingerprints(arguments: tuple[tuple[str, Any], ...]) -> tuple[str, ...]:
-    return tuple(source.fingerprint for source in open_sources(**dict(arguments)))
+def _fingerprints(data: DataSpec) -> tuple[str, ...]:
+    return tuple(source.fingerprint for source in open_sources(data))

@@ -22,7 +22,7 @@ from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.runs import config_files
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line
+from vgg_jax.system import config_flag
 
 Kind = Literal["train", "evaluate", "fuse"]
 
@@ -159,7 +159,7 @@ def config_of(arguments: Iterable[str]) -> ConfigDict:
     Raises:
       UserError: They name no config, or no key of it.
     """
-    return command_line.parse_config([a for a in arguments if a.startswith("--config")])
+    return config_flag.parse_config([a for a in arguments if a.startswith("--config")])
 
 
 def of_runs(names: Sequence[str]) -> list[Result]:
@@ -208,7 +208,7 @@ def tasks(sweep: Sweep, results: Iterable[Result]) -> list[Task]:
         if key in OWN_KEYS:
             raise UserError(f"{override}: {key} is the sweep's own, of each run another.")
     runs = _with_sources(part.run for result in results for part in result.parts)
-    if sweep.test_split == data_settings.split(train_config(sweep, "a_256", 0)):
+    if sweep.test_split == data_settings.evaluated_split(train_config(sweep, "a_256", 0)):
         raise UserError(f"--test_split={sweep.test_split} is what the runs are validated on.")
     made = []
     for seed in range(sweep.seeds):
@@ -296,7 +296,11 @@ def _evaluate(
         arguments,
         (_name(seed, run),),
         results.path(
-            workdir, data_settings.split(c), method, scales, variant=evaluation_settings.variant(c)
+            workdir,
+            data_settings.evaluated_split(c),
+            method,
+            scales,
+            variant=evaluation_settings.variant(c),
         ),
         _log(sweep, name),
         workdir,
@@ -326,7 +330,9 @@ def _fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
             for run in runs
             for single in evaluation_settings.METHODS[result.method]
         ),
-        fusion.result_path(out, scales, split or data_settings.split(c), result.method, variant),
+        fusion.result_path(
+            out, scales, split or data_settings.evaluated_split(c), result.method, variant
+        ),
         _log(sweep, name),
         out,
     )

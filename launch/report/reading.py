@@ -170,7 +170,7 @@ class _Reader:
 
     def __init__(self, sweep: Sweep) -> None:
         c = config_of(sweep)
-        self.split, self._variant = data_settings.split(c), evaluation_settings.variant(c)
+        self.split, self._variant = data_settings.evaluated_split(c), evaluation_settings.variant(c)
         self.seen: dict[tuple[Result, int], Seen] = {}
         self.lacking: dict[tuple[Result, int], tuple[str, ...]] = {}
         self.made_by: dict[files.Path, list[Mapping[str, Any]]] = {}

@@ -1,13 +1,13 @@
 """How much memory a training step takes on a device, as arithmetic on a net's layers.
 
-A step is walked through layer by layer, forwards and back, counting what is alive:
+The backward pass is walked through layer by layer, counting what is alive:
 
 - float32 parameters and momentum, all the time;
-- the gradients of the layers that the way back has passed, and with micro-batches the sum that
-  they are added to (a compiler may update a layer at once and keep fewer; between devices they
+- the gradients of the layers that the backward pass has passed, and with micro-batches the sum
+  that they are added to (a compiler may update a layer at once and keep fewer; between devices they
   are gathered to be sent together);
 - in bfloat16 the rounded kernels of the layers that it has yet to pass;
-- what layers keep for the way back (a convolution its input, a pooling a byte a window: see
+- what layers keep for the backward pass (a convolution its input, a pooling a byte a window: see
   `layers.relu`, `layers.max_pool`), and the gradients of the layer's output and input.
 
 What a compiler adds isn't counted: copies in other layouts, a library's workspace, padding.
@@ -33,7 +33,7 @@ class Memory:
       gradients: Those that exist at the peak; with micro-batches also the sum of all.
       rounded_kernels: The kernels' copies in bfloat16 that are still needed.
       activations: The batch as bytes, what layers keep, and the values being computed.
-      layer: The layer at which the peak is, on the way back.
+      layer: The layer of the backward pass at which the peak is.
     """
 
     state: int
@@ -63,7 +63,7 @@ def training_step(
       net: See `architectures.layers`.
       crop_px: Side of the training crop.
       batch: Images a step on this device.
-      dtype: Of the arithmetic. Parameters are float32.
+      dtype: The arithmetic's; parameters are float32.
       micro_batches: Parts of the batch that are computed one after the other.
       remat: See `vgg.VGG`.
 
@@ -79,7 +79,8 @@ def training_step(
     parameters = 4 * sum(layer.num_parameters for layer in net)
     pixels = 3 * crop_px**2
     added_up = parameters if micro_batches > 1 else 0
-    moments = []  # The optimiser's update isn't one: conv1_1's way back has all it has, and more.
+    # The optimiser's update isn't one of them: conv1_1's backward pass has all it has, and more.
+    moments = []
     for layer, bytes_an_image in _walk(net, crop_px, DTYPES[dtype], remat):
         index = net.index(layer)
         passed = 4 * sum(layer.num_parameters for layer in net[index:])
@@ -99,9 +100,9 @@ def training_step(
 def _walk(
     net: Sequence[Layer], crop_px: int, size: int, remat: bool
 ) -> Iterator[tuple[Layer, int]]:
-    """Yields each layer on the way back with the bytes an image that are alive there.
+    """Yields each layer of the backward pass with the bytes an image that are alive there.
 
-    The way forward isn't walked: wherever it is, the way back has more alive.
+    The forward pass isn't walked: wherever it is, the backward pass has more alive.
     """
     side, below = crop_px, 0
     part: list[tuple[Layer, int]] = []
@@ -109,7 +110,7 @@ def _walk(
         part.append((layer, side))
         side = layer.output_px(side)
         if remat and layer.kind == "pool":
-            # Of a block only its input is kept, and the rest computed again on the way back.
+            # Only a block's input is kept; the backward pass computes the rest again.
             first, first_side = part[0]
             block_input = size * first_side**2 * first.features_in
             # Before bias and ReLU, so it isn't its first convolution's; the image is.

@@ -1,9 +1,11 @@
 """Writes the predicted memory of a training step as text: see `vgg_jax.describe --batch`."""
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
 from vgg_jax.analysis import memory, text_table
+from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.nets import architectures
 
 # Sizes in which GPUs and TPUs come, and the share of a GPU that JAX takes unless told otherwise.
@@ -28,87 +30,72 @@ _DEVICE_LEGEND = (
 )
 
 
-def table(
-    net: str,
-    batch: int,
-    *,
-    num_classes: int = 1000,
-    width: float = 1.0,
-    crop_px: int = 224,
-    dtype: memory.DType | None = None,
-    micro_batches: int | None = None,
-    remat: bool | None = None,
-) -> str:
+def table(spec: NetSpec, step: StepSpec) -> str:
     """Writes a text table of the memory that a training step is predicted to take on a device.
 
     Args:
-      net: One of `architectures.NETS` for a row a setting with its parts, or "all" for a row a net.
-      batch: Images a step on one device.
-      num_classes: Outputs of FC8.
-      width: Multiplies every number of channels but the input's and FC8's.
-      crop_px: Side of the training crop.
-      dtype: Of the arithmetic; None for both.
-      micro_batches: See `memory.training_step`; None for some that divide the batch.
-      remat: See `vgg.VGG`; None for some settings with and some without.
+      spec: A net for a row a setting with its parts, or "all" for a row a net.
+      step: Its batch is the images on one device. Where it has no dtype, micro_batches or remat,
+        both types, some numbers that divide the batch, and settings with and without remat are
+        shown.
 
     Raises:
       ValueError: See `architectures.layers` and `memory.training_step`.
     """
-    dtypes = [dtype] if dtype else list(memory.DTYPES)
-
-    def predict(name: str, dtype: memory.DType, setting: tuple[int, bool]) -> memory.Memory:
-        layers = architectures.layers(name, num_classes=num_classes, width=width, crop_px=crop_px)
-        return memory.training_step(
-            layers, crop_px, batch, dtype=dtype, micro_batches=setting[0], remat=setting[1]
-        )
-
-    if net == "all":
-        choices = list(itertools.product(dtypes, _settings(batch, (1, 4), micro_batches, remat)))
-        header = ("net", *(_short(*choice) for choice in choices))
+    if spec.net == "all":
+        shown = _shown(step, (1, 4))
+        header = ("net", *map(_short, shown))
         rows = [
-            (name, *(_gb(predict(name, *choice).total) for choice in choices))
+            (
+                name,
+                *(_gb(_predict(dataclasses.replace(spec, net=name), one).total) for one in shown),
+            )
             for name in architectures.NETS
         ]
         lines = [*text_table.align(header, rows, num_text_columns=1), "", *_LEGEND]
     else:
-        settings = _settings(batch, (1, 2, 4, 8), micro_batches, remat)
-        rows = [
-            _row(*choice, predict(net, *choice)) for choice in itertools.product(dtypes, settings)
-        ]
+        rows = [_row(one, _predict(spec, one)) for one in _shown(step, (1, 2, 4, 8))]
         lines = [*text_table.align(_HEADER, rows, num_text_columns=3), "", _DEVICE_LEGEND, *_LEGEND]
     title = (
-        f"{net if net != 'all' else 'All nets'}: memory of a training step, predicted, in GB "
-        f"(10^9 bytes): {batch:,} images a device, width {width:g}, {crop_px} px crop"
+        f"{spec.net if spec.net != 'all' else 'All nets'}: memory of a training step, predicted, "
+        f"in GB (10^9 bytes): {step.batch:,} images a device, width {spec.width:g}, "
+        f"{spec.crop_px} px crop"
     )
     return "\n".join([title, "", *lines])
 
 
-def _row(dtype: str, setting: tuple[int, bool], peak: memory.Memory) -> tuple[str, ...]:
-    micro_batches, remat = setting
+def _shown(step: StepSpec, numbers_of_parts: Sequence[int]) -> list[StepSpec]:
+    """Lists the steps to show, whole ones; what is given is kept to."""
+    if step.micro_batches is None:
+        parts = [number for number in numbers_of_parts if step.batch % number == 0]
+    else:
+        parts = [step.micro_batches]
+    if step.remat is None:
+        settings = [(parts[0], False), (parts[0], True), *((number, False) for number in parts[1:])]
+    else:
+        settings = [(number, step.remat) for number in parts]
+    dtypes = [step.dtype] if step.dtype else list(memory.DTYPES)
+    return [
+        StepSpec(step.batch, dtype, micro_batches, remat)
+        for dtype, (micro_batches, remat) in itertools.product(dtypes, settings)
+    ]
+
+
+def _predict(spec: NetSpec, step: StepSpec) -> memory.Memory:
+    return memory.training_step(spec.layers(), spec.crop_px, **dataclasses.asdict(step))
+
+
+def _row(step: StepSpec, peak: memory.Memory) -> tuple[str, ...]:
     sizes = (peak.state, peak.gradients, peak.rounded_kernels, peak.activations, peak.total)
     return (
-        *(dtype, "on" if remat else "off", peak.layer, f"{micro_batches}"),
+        *(step.dtype, "on" if step.remat else "off", peak.layer, f"{step.micro_batches}"),
         *(*map(_gb, sizes), _device(peak.total)),
     )
 
 
-def _settings(
-    batch: int, choices: Sequence[int], micro_batches: int | None, remat: bool | None
-) -> list[tuple[int, bool]]:
-    """Lists settings of micro_batches and remat to show; what is given is kept to."""
-    if micro_batches is None:
-        parts = [number for number in choices if batch % number == 0]
-    else:
-        parts = [micro_batches]
-    if remat is not None:
-        return [(number, remat) for number in parts]
-    return [(parts[0], False), (parts[0], True), *((number, False) for number in parts[1:])]
-
-
-def _short(dtype: str, setting: tuple[int, bool]) -> str:
-    micro_batches, remat = setting
-    parts = f", {micro_batches} parts" if micro_batches > 1 else ""
-    return f"{dtype}{', remat' if remat else ''}{parts}"
+def _short(step: StepSpec) -> str:
+    parts = f", {step.micro_batches} parts" if step.micro_batches > 1 else ""
+    return f"{step.dtype}{', remat' if step.remat else ''}{parts}"
 
 
 def _gb(num_bytes: int) -> str:

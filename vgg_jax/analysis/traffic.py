@@ -26,11 +26,12 @@ class Collective:
     """One array that devices exchange.
 
     Attributes:
-      kind: Of the operation, in its plain form where the program starts and ends it apart.
+      kind: The operation, in its plain form where the program starts and ends it apart.
       op_name: What JAX calls what it comes from; "" where the program doesn't say.
-      shape: HLO's, of the array on one device: "f32[64,3]".
-      num_bytes: Of the whole array that a group of devices sums, gathers, scatters or permutes.
-      times: In one run of the program; more than once in a loop.
+      shape: The array's on one device, as HLO writes it: "f32[64,3]".
+      num_bytes: Size of the whole array that a group of devices sums, gathers, scatters or
+        permutes.
+      times: How often it happens in one run of the program: more than once in a loop.
       groups: The devices that exchange it with one another.
     """
 

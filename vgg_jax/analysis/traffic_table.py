@@ -1,6 +1,7 @@
 """Writes what devices exchange in a training step as text: see `vgg_jax.describe --mesh`."""
 
 import collections
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from vgg_jax.analysis import text_table, traffic
+from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.analysis.traffic import Collective
 from vgg_jax.nets import architectures, sharding
 from vgg_jax.nets.vgg import VGG
@@ -25,37 +27,42 @@ _LEGEND = (
 )
 
 
-def table(
-    net: str,
-    data: int,
-    model_parallel: int,
-    *,
-    batch: int = 256,
-    num_classes: int = 1000,
-    width: float = 1.0,
-    crop_px: int = 224,
-    micro_batches: int = 1,
-    remat: bool = False,
-) -> str:
+def table(spec: NetSpec, step: StepSpec, data: int, model_parallel: int) -> str:
     """Compiles the training step for a mesh and writes a text table of what devices exchange.
 
     Args:
-      net: One of `architectures.NETS`.
+      spec: The net.
+      step: Its batch is the images on all devices together, 256 where it has none. Its arithmetic
+        is float32 whatever its dtype.
       data, model_parallel: Devices along the axes of the mesh: see `sharding.make_mesh`.
-      batch: Images of a step on all devices together.
-      num_classes: Outputs of FC8.
-      width: Multiplies every number of channels but the input's and FC8's.
-      crop_px: Side of the training crop.
-      micro_batches: See `step.make_train_step`.
-      remat: See `vgg.VGG`.
 
     Raises:
       ValueError: The FC layers or the batch don't divide over the devices; see also
         `architectures.layers`.
     """
-    layers = architectures.layers(net, num_classes=num_classes, width=width, crop_px=crop_px)
+    batch = 256 if step.batch is None else step.batch
+    micro_batches = 1 if step.micro_batches is None else step.micro_batches
     num_devices = data * model_parallel
-    choices = architectures.model_parallel_choices(layers, num_devices)
+    _refuse_undividable(spec, num_devices, model_parallel, batch, micro_batches)
+    mesh = sharding.make_mesh(jax.devices()[:num_devices], model_parallel=model_parallel)
+    model = VGG(**dataclasses.asdict(spec), remat=bool(step.remat))
+    state, program = _compile(model, mesh, batch, micro_batches)
+
+    parts = f" in {micro_batches} micro-batches" if micro_batches > 1 else ""
+    title = (
+        f"{spec.net}: what {data} x {model_parallel} devices (data x model) exchange in a training "
+        f"step of {batch:,} images{parts}, in MB (10^6 bytes): {spec.num_classes:,} classes, "
+        f"width {spec.width:g}, {spec.crop_px} px crop, float32"
+    )
+    held = f"Parameters and momentum take {_num_bytes(state) / 1e6:,.1f} MB of each device."
+    exchanged = _exchanged(traffic.collectives(program), mesh)
+    return "\n".join([title, "", *exchanged, "", held, *_LEGEND])
+
+
+def _refuse_undividable(
+    spec: NetSpec, num_devices: int, model_parallel: int, batch: int, micro_batches: int
+) -> None:
+    choices = architectures.model_parallel_choices(spec.layers(), num_devices)
     if model_parallel not in choices:
         raise ValueError(
             f"{model_parallel} devices cannot share the outputs of FC6 and FC7 evenly; of "
@@ -66,32 +73,24 @@ def table(
             f"batch={batch} doesn't divide over {num_devices} devices with "
             f"micro_batches={micro_batches} on each."
         )
-    model = VGG(net, num_classes=num_classes, width=width, crop_px=crop_px, remat=remat)
-    mesh = sharding.make_mesh(jax.devices()[:num_devices], model_parallel=model_parallel)
-    state, program = _compile(model, mesh, batch, micro_batches)
 
+
+def _exchanged(collectives: Sequence[Collective], mesh: jax.sharding.Mesh) -> list[str]:
+    """Writes the table: a row for what is alike, with the largest first, and the sums."""
     rows: dict[tuple[str, str, str], list[float]] = collections.defaultdict(lambda: [0, 0, 0])
-    for one in traffic.collectives(program):
+    for one in collectives:
         over, along_model = _over(one, mesh)
         row = rows[_what(one, along_model), one.kind, over]
-        for column, value in enumerate((1, one.num_bytes, one.sent_bytes)):
-            row[column] += one.times * value
+        for at, value in enumerate((1, one.num_bytes, one.sent_bytes)):
+            row[at] += one.times * value
     ordered = sorted(rows.items(), key=lambda item: -item[1][1])
-    sums = [sum(row[column] for row in rows.values()) for column in range(3)]
-    lines = text_table.align(
+    sums = [sum(row[at] for row in rows.values()) for at in range(3)]
+    return text_table.align(
         _HEADER,
-        [*((*names, *_cells(row)) for names, row in ordered), ("sum", "", "", *_cells(sums))],
+        [(*names, *_cells(row)) for names, row in ordered],
         num_text_columns=3,
+        sums=("sum", "", "", *_cells(sums)),
     )
-    lines.insert(-1, lines[1])
-    parts = f" in {micro_batches} micro-batches" if micro_batches > 1 else ""
-    title = (
-        f"{net}: what {data} x {model_parallel} devices (data x model) exchange in a training step "
-        f"of {batch:,} images{parts}, in MB (10^6 bytes): {num_classes:,} classes, "
-        f"width {width:g}, {crop_px} px crop, float32"
-    )
-    held = f"Parameters and momentum take {_num_bytes(state) / 1e6:,.1f} MB of each device."
-    return "\n".join([title, "", *lines, "", held, *_LEGEND])
 
 
 def _compile(

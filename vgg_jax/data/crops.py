@@ -15,7 +15,7 @@ from vgg_jax.data import images, prefetch
 from vgg_jax.data.prefetch import Shard
 from vgg_jax.data.source import Example, Source
 
-Batch = dict[
+CropBatch = dict[
     str,
     UInt8[np.ndarray, "b h w 3"] | Int32[np.ndarray, " b"] | Float32[np.ndarray, " b"],
 ]
@@ -25,28 +25,44 @@ Element = dict[str, UInt8[np.ndarray, "crop_px crop_px 3"] | np.int32 | np.float
 ENDLESS_EPOCHS = 1_000_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Batching:
+    """How crops are batched, in training and in validation.
+
+    Attributes:
+      batch_size: Images of a batch on all processes together; shard.count divides it.
+      crop_px: Side of the crops.
+      shard: The part of each batch that is wanted here.
+      num_workers: Processes that decode; 0 decodes in threads of this process.
+    """
+
+    batch_size: int
+    crop_px: int
+    shard: Shard = Shard()
+    num_workers: int = 0
+
+    def batches(self, crops: grain.MapDataset) -> grain.MapDataset:
+        """Returns this process's part of each batch."""
+        shard = self.shard
+        return crops.batch(self.batch_size // shard.count)[shard.index :: shard.count]
+
+
 def train_batches(
     source: Source,
+    batching: Batching,
     *,
-    batch_size: int,
     train_scale: tuple[int, int],
-    crop_px: int,
     seed: int,
     start_step: int = 0,
-    shard: Shard = Shard(),
-    num_workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[CropBatch]:
     """Yields training batches without end, each epoch in a new order (§3.1).
 
     Args:
       source: The training split.
-      batch_size: Of all processes together.
+      batching: How its crops are batched.
       train_scale: Smallest and largest S, px.
-      crop_px: Side of the crop.
-      seed: Of the order, the scales, the places and the flips.
+      seed: Decides the order, the scales, the places and the flips.
       start_step: Batches to leave out, to resume; takes no time.
-      shard: Which part of each batch is wanted here.
-      num_workers: Processes that decode; 0 decodes in threads of this process.
 
     Yields:
       {"image": uint8 RGB crops, "label": int32}, batch_size / shard.count of each.
@@ -56,44 +72,32 @@ def train_batches(
         .seed(seed)
         .shuffle()
         .repeat(ENDLESS_EPOCHS)
-        .random_map(_RandomCrop(train_scale, crop_px))
+        .random_map(_RandomCrop(train_scale, batching.crop_px))
     )
-    batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
-    return prefetch.prefetched(batches[start_step:], num_workers)
+    return prefetch.prefetched(batching.batches(crops)[start_step:], batching.num_workers)
 
 
 def num_val_batches(num_images: int, batch_size: int) -> int:
-    """Batches in one pass over the validation split, the last one filled up."""
+    """Counts the batches of one pass over the validation split, the last one filled up."""
     return -(-num_images // batch_size)
 
 
-def val_batches(
-    source: Source,
-    *,
-    batch_size: int,
-    val_scale: int,
-    crop_px: int,
-    shard: Shard = Shard(),
-    num_workers: int = 0,
-) -> Iterator[Batch]:
+def val_batches(source: Source, batching: Batching, *, val_scale: int) -> Iterator[CropBatch]:
     """Yields the validation split's centre crops, over and over, `num_val_batches` a pass.
 
     Args:
       source: The validation split.
-      batch_size: Of all processes together.
+      batching: How its crops are batched.
       val_scale: Q, px.
-      crop_px: Side of the crop.
-      shard: Which part of each batch is wanted here.
-      num_workers: Processes that decode; 0 decodes in threads of this process.
 
     Yields:
       {"image", "label", "weight"}: weight is 1 for an image and 0 for what fills up the last
       batch, so that every process sees batches of one shape, equally many.
     """
-    length = num_val_batches(len(source), batch_size) * batch_size
-    crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, crop_px))
-    batches = crops.batch(batch_size // shard.count)[shard.index :: shard.count]
-    return prefetch.prefetched(batches.repeat(ENDLESS_EPOCHS), num_workers)
+    length = num_val_batches(len(source), batching.batch_size) * batching.batch_size
+    crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, batching.crop_px))
+    batches = batching.batches(crops).repeat(ENDLESS_EPOCHS)
+    return prefetch.prefetched(batches, batching.num_workers)
 
 
 @dataclasses.dataclass(frozen=True)

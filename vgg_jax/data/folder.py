@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 from etils import epath
 
-from vgg_jax.data.source import Example, hashed
+from vgg_jax.data.source import Example, SourceKind, hashed
+from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.storage import files, gcs
 
@@ -74,7 +75,7 @@ class FolderSource:
             data = files.read(path)
         except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
             raise UndecodableError(key, error.strerror or "it isn't there") from error
-        except OSError as error:  # As of a server that doesn't answer: the image may be good.
+        except OSError as error:  # A server doesn't answer, for instance: the image may be good.
             raise UserError(
                 f"{key} can't be read at present: {error.strerror or error}."
             ) from error
@@ -91,6 +92,13 @@ class FolderSource:
     def _relative(self, index: int) -> pathlib.Path:
         folder = self.class_names[self.label(index)] if self.class_names else ""
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
+
+
+def _open_split(data: DataSpec, split: str) -> FolderSource:
+    return FolderSource(data.directory, split)
+
+
+KIND = SourceKind(_open_split, default_val_split="val")
 
 
 def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:

@@ -18,7 +18,8 @@ from vgg_jax.errors import UndecodableError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
 
-# Whatever the file is called. Of the others that Pillow reads, EPS would start Ghostscript.
+# These are read whatever the file is called. Among the others that Pillow reads, EPS would start
+# Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF")
 
 _UPRIGHT = {
@@ -38,7 +39,7 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
     """Decodes an image file to upright RGB, whatever its mode: grey, palette and CMYK among them.
 
     Alpha is dropped, as TensorFlow and torchvision do, not blended with some background. 16 bits
-    become 8. Of an animation the first frame is taken. EXIF's orientation is applied.
+    become 8. An animation gives its first frame. EXIF's orientation is applied.
 
     Args:
       data: The bytes of the file.

@@ -27,7 +27,8 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
 
     Args:
       batches: Elements that are worth a message between processes: whole batches.
-      num_workers: Processes that compute them, which end with this one; 0 for threads of this one.
+      num_workers: Processes that compute them, which end with this one; 0 means threads of this
+        one.
     """
     # The buffers are counted in batches; the default of 500 would hold 10 GB of crops.
     if not num_workers:

@@ -7,8 +7,7 @@ import json
 import os
 import pathlib
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import grain.python as grain
 import numpy as np
@@ -17,13 +16,13 @@ from tqdm import tqdm
 
 from vgg_jax.data import images, prefetch
 from vgg_jax.data.source import Source, Subset
+from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.storage import files
 
 Rgb = tuple[float, float, float]
 
-IMAGES_A_MESSAGE = 32  # From a worker process.
-NUM_NAMED = 5  # Of each split, in messages; the file of the scan has all.
+IMAGES_A_MESSAGE = 32  # A worker process sends so many at once.
 
 
 class Undecodable(NamedTuple):
@@ -43,7 +42,7 @@ class Scan:
         whatever its size, as it does in training. None where no image is decodable.
       class_counts: Decodable images of each class; unlabelled ones are in none.
       undecodable: The other images.
-      sizes: Height and width of every image, upright, px; 0 of what is undecodable.
+      sizes: Height and width of every image, upright, px; 0 where it is undecodable.
     """
 
     mean_rgb: Rgb | None
@@ -52,148 +51,7 @@ class Scan:
     sizes: Int32[np.ndarray, "n 2"] = dataclasses.field(compare=False)
 
 
-class Images(NamedTuple):
-    """A source of decodable images alone, and the height and width of each, px."""
-
-    source: Source
-    sizes: Int32[np.ndarray, "n 2"]
-
-
-class Checked(NamedTuple):
-    """What training takes: only decodable images, and the mean RGB of those to train on."""
-
-    train_source: Source
-    val: Images
-    mean_rgb: Rgb
-
-
-def check(
-    train_source: Source,
-    val_source: Source,
-    *,
-    undecodable: str,
-    cache_dir: str,
-    num_workers: int = 0,
-    progress: bool = True,
-    once: Callable[[Callable[[], Any]], Any] = lambda function: function(),
-) -> Checked:
-    """Scans both splits, and refuses or leaves out what can't be decoded.
-
-    Args:
-      train_source, val_source: The splits.
-      undecodable: "refuse" or "leave_out".
-      cache_dir: See `scan`.
-      num_workers: See `scan`.
-      progress: See `scan`.
-      once: Calls what takes long, where several processes check the same splits: see
-        `processes.from_first`.
-
-    Raises:
-      UserError: Images can't be decoded, and the choice is "refuse", or what remains is no split
-        to train or validate on, or some have no label. The message names them.
-    """
-    splits = {"training": train_source, "validation": val_source}
-
-    def scanned() -> dict[str, Scan]:
-        scans = _scans(splits, undecodable, cache_dir, num_workers, progress)
-        _refuse_untrainable(train_source, scans, cache_dir)
-        _tell(splits, scans, cache_dir)
-        return scans
-
-    scans = once(scanned)
-    train, val = (_decodable(source, scans[name]) for name, source in splits.items())
-    return Checked(train.source, val, scans["training"].mean_rgb)
-
-
-def check_one(
-    source: Source,
-    *,
-    name: str,
-    undecodable: str,
-    cache_dir: str,
-    num_workers: int = 0,
-    progress: bool = True,
-    once: Callable[[Callable[[], Any]], Any] = lambda function: function(),
-) -> Images:
-    """Scans one split, labelled or not, and refuses or leaves out what can't be decoded.
-
-    Args:
-      source: The split.
-      name: What messages call its images.
-      undecodable, cache_dir, num_workers, progress, once: See `check`.
-
-    Raises:
-      UserError: Images can't be decoded, and the choice is "refuse" or none is left.
-    """
-
-    def scanned() -> dict[str, Scan]:
-        scans = _scans({name: source}, undecodable, cache_dir, num_workers, progress)
-        _tell({name: source}, scans, cache_dir)
-        return scans
-
-    return _decodable(source, once(scanned)[name])
-
-
-def _scans(
-    splits: Mapping[str, Source], undecodable: str, cache_dir: str, num_workers: int, progress: bool
-) -> dict[str, Scan]:
-    scans = {
-        name: scan(source, cache_dir, name=name, num_workers=num_workers, progress=progress)
-        for name, source in splits.items()
-    }
-    lists = {
-        name: _list(splits[name], name, found, cache_dir)
-        for name, found in scans.items()
-        if found.undecodable
-    }
-    if lists and undecodable == "refuse":
-        raise UserError(
-            "".join(lists.values())
-            + "Repair or remove them, or go on without them: --config.data.undecodable=leave_out."
-        )
-    for name, found in scans.items():
-        if found.mean_rgb is None:
-            raise UserError(f"{lists[name]}None is left. Look at what data.dir holds.")
-    return scans
-
-
-def _refuse_untrainable(train_source: Source, scans: Mapping[str, Scan], cache_dir: str) -> None:
-    for name, found in scans.items():
-        unlabelled = len(found.sizes) - len(found.undecodable) - sum(found.class_counts)
-        if unlabelled:
-            raise UserError(
-                f"{unlabelled:,} of the {len(found.sizes):,} {name} images have no label. Choose "
-                "another split; unlabelled images can be evaluated: --mode=eval."
-            )
-    lost = _lost_classes(train_source, scans["training"])
-    if lost:
-        raise UserError(
-            f"Of these classes no training image can be decoded: {_and_more(lost)}.\n"
-            f"{_list(train_source, 'training', scans['training'], cache_dir)}"
-            "Repair them, or remove the classes from every split."
-        )
-
-
-def _list(source: Source, name: str, found: Scan, cache_dir: str) -> str:
-    return (
-        f"{len(found.undecodable):,} of the {len(source):,} {name} images can't be "
-        f"decoded (all in {cache_path(source, cache_dir)}):\n{_named(found.undecodable)}"
-    )
-
-
-def _tell(splits: Mapping[str, Source], scans: Mapping[str, Scan], cache_dir: str) -> None:
-    for name, found in scans.items():
-        if found.undecodable:
-            keys = _and_more([image.key for image in found.undecodable])
-            print(
-                f"{len(found.undecodable):,} of the {len(splits[name]):,} {name} images can't be "
-                f"decoded and are left out: {keys} (all in {cache_path(splits[name], cache_dir)})."
-            )
-
-
-def scan(
-    source: Source, cache_dir: str, *, name: str, num_workers: int = 0, progress: bool = True
-) -> Scan:
+def scan(source: Source, name: str, options: ScanOptions) -> Scan:
     """Decodes every image once, or takes what an earlier scan of the same index found.
 
     What was undecodable is tried again each time: where an image was made readable since, or
@@ -201,24 +59,24 @@ def scan(
 
     Args:
       source: What to scan.
-      cache_dir: Where the result is kept, under the source's contents_key.
-      name: What the progress bar calls the images.
-      num_workers: Processes that decode; 0 decodes in threads of this process.
-      progress: Whether to show the progress bar.
+      name: What the progress bar calls the images: "training".
+      options: How to scan it.
 
     Raises:
       UserError: The cache_dir can't be written to.
     """
-    path = cache_path(source, cache_dir)
-    known = _load(path)
+    path = cache_path(source, options.cache_dir)
+    known = _read_cache(path)
     if known and not known.undecodable:
         return known
     found = known and _still(source, known)
     if found is None:
         _make_folder(path.parent)  # Before the pass, which may be long.
-        found = _pass(source, f"scanning the {name} images", num_workers, progress)
+        found = _pass(
+            source, f"scanning the {name} images", options.num_workers, progress=options.progress
+        )
     if found != known:
-        _save(found, path)
+        _write_cache(found, path)
     return found
 
 
@@ -227,7 +85,7 @@ def cache_path(source: Source, cache_dir: str) -> pathlib.Path:
     return pathlib.Path(cache_dir).expanduser() / "scans" / f"{source.contents_key}.json"
 
 
-def _pass(source: Source, description: str, num_workers: int, progress: bool) -> Scan:
+def _pass(source: Source, description: str, num_workers: int, *, progress: bool) -> Scan:
     examined = grain.MapDataset.range(len(source)).map(_Examine(source))
     chunks = examined.batch(IMAGES_A_MESSAGE, batch_fn=list)
     total, counts, undecodable = np.zeros(3), np.zeros(len(source.class_names), int), []
@@ -287,30 +145,6 @@ def _still(source: Source, known: Scan) -> Scan | None:
     )
 
 
-def _lost_classes(source: Source, found: Scan) -> list[str]:
-    labels = sorted({source.label(image.index) for image in found.undecodable})
-    return [source.class_names[label] for label in labels if not found.class_counts[label]]
-
-
-def _decodable(source: Source, found: Scan) -> Images:
-    if not found.undecodable:
-        return Images(source, found.sizes)
-    left_out = [image.index for image in found.undecodable]
-    left = np.setdiff1d(np.arange(len(source)), left_out)
-    return Images(Subset(source, left), found.sizes[left])
-
-
-def _named(undecodable: Sequence[Undecodable]) -> str:
-    lines = [f"    {image.key}: {image.reason}\n" for image in undecodable[:NUM_NAMED]]
-    more = len(undecodable) - NUM_NAMED
-    return "".join(lines) + (f"    and {more:,} more\n" if more > 0 else "")
-
-
-def _and_more(names: Sequence[str]) -> str:
-    more = len(names) - NUM_NAMED
-    return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def _make_folder(folder: pathlib.Path) -> None:
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -321,7 +155,7 @@ def _make_folder(folder: pathlib.Path) -> None:
         )
 
 
-def _load(path: pathlib.Path) -> Scan | None:
+def _read_cache(path: pathlib.Path) -> Scan | None:
     try:
         saved = json.loads(path.read_text())
         return Scan(
@@ -335,7 +169,7 @@ def _load(path: pathlib.Path) -> Scan | None:
         return None
 
 
-def _save(found: Scan, path: pathlib.Path) -> None:
+def _write_cache(found: Scan, path: pathlib.Path) -> None:
     saved = vars(found) | {
         "undecodable": [image._asdict() for image in found.undecodable],
         "sizes": _packed(found.sizes),
@@ -344,7 +178,7 @@ def _save(found: Scan, path: pathlib.Path) -> None:
 
 
 def _packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
-    # Of ImageNet's training images 2 MB; as numbers in text 30.
+    # ImageNet's training images take 2 MB so; as numbers in text they would take 30.
     return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes())).decode()
 
 

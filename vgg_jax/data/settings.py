@@ -1,10 +1,11 @@
 """The config's keys of the images and their crops: checks, and what follows from them."""
 
-from typing import Any
+from typing import get_args
 
 from ml_collections import ConfigDict
 
-from vgg_jax.data.splits import default_val_split
+from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions
+from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
 
 
@@ -22,7 +23,7 @@ def check(c: ConfigDict) -> None:
         "://" not in c.data.cache_dir,
         f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",
     )
-    require_choice("data.undecodable", c.data.undecodable, ("refuse", "leave_out"))
+    require_choice("data.undecodable", c.data.undecodable, get_args(OnUndecodable))
     require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
     require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
     require(
@@ -50,33 +51,31 @@ def check(c: ConfigDict) -> None:
     )
 
 
-def split(c: ConfigDict) -> str:
+def evaluated_split(c: ConfigDict) -> str:
     """Returns what the images are called that a config validates on and evaluates."""
-    if c.data.held_out:
-        return "held_out"
-    return c.data.val_split or default_val_split(c.data.name)
+    return "held_out" if c.data.held_out else val_split(data_spec(c))
 
 
-def source_arguments(c: ConfigDict) -> dict[str, Any]:
-    """Returns what `splits.open_sources` and `.open_val_source` are called with."""
-    return {
-        "name": c.data.name,
-        "directory": c.data.dir,
-        "train_split": c.data.train_split,
-        "val_split": c.data.val_split,
-        "cache_dir": c.data.cache_dir,
-        "held_out": c.data.held_out,
-        "seed": c.seed,
-    }
+def data_spec(c: ConfigDict) -> DataSpec:
+    """Returns which images a config is trained and validated on."""
+    return DataSpec(
+        name=c.data.name,
+        directory=c.data.dir,
+        train_split=c.data.train_split,
+        val_split=c.data.val_split,
+        cache_dir=c.data.cache_dir,
+        held_out=c.data.held_out,
+        seed=c.seed,
+    )
 
 
-def scan_arguments(c: ConfigDict) -> dict[str, Any]:
-    """Returns what `scan.check` and `.check_one` are called with, but for the splits."""
-    return {
-        "undecodable": c.data.undecodable,
-        "cache_dir": c.data.cache_dir,
-        "num_workers": c.data.num_workers,
-    }
+def scan_options(c: ConfigDict) -> ScanOptions:
+    """Returns how a config's images are scanned."""
+    return ScanOptions(
+        cache_dir=c.data.cache_dir,
+        undecodable=c.data.undecodable,
+        num_workers=c.data.num_workers,
+    )
 
 
 def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:

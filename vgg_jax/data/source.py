@@ -1,11 +1,14 @@
-"""Undecoded images and labels by index, and a choice of them."""
+"""Undecoded images and labels by index: what every kind of source has."""
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
+
+from vgg_jax.data.specs import DataSpec
 
 
 class Example(NamedTuple):
@@ -13,7 +16,7 @@ class Example(NamedTuple):
 
     Attributes:
       image: The bytes of the image file.
-      label: Index into the source's class names; -1 of an unlabelled image.
+      label: Index into the source's class names; -1 where the image is unlabelled.
       key: What names it to a person: a path, or a number in its split.
     """
 
@@ -27,10 +30,10 @@ class Source(Protocol):
     """Random access to the examples of one split; picklable, for the worker processes.
 
     Attributes:
-      class_names: By label; none where the source doesn't know the classes.
+      class_names: They are in the order of the labels; none where the images are unlabelled.
       fingerprint: Hash of the index. Runs that resume on another index are refused.
-      contents_key: As the fingerprint, and with when the files were last written to, which tells
-        images of equal names and sizes apart: for what is kept of their contents.
+      contents_key: Hash of the fingerprint and of when the files were last written to, which tells
+        images of equal names and sizes apart. What is kept of their contents is kept under it.
     """
 
     class_names: tuple[str, ...]
@@ -52,24 +55,29 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Subset:
-    """Some of a source's examples."""
+    """Some of a source's examples.
+
+    Attributes:
+      source: The whole.
+      indices: Which of its examples these are, in their order here.
+    """
 
     source: Source
     indices: Int[np.ndarray, " n"]
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The whole source's: labels don't change."""
+        """The whole source's class names: labels don't change."""
         return self.source.class_names
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the source's and of the choice."""
+        """Hash of the source's fingerprint and of the choice."""
         return hashed(self.source.fingerprint, self._chosen)
 
     @property
     def contents_key(self) -> str:
-        """Likewise."""
+        """Hash of the source's key and of the choice."""
         return hashed(self.source.contents_key, self._chosen)
 
     @property
@@ -89,6 +97,18 @@ class Subset:
     def name(self, index: int) -> str:
         """See `Source`."""
         return self.source.name(int(self.indices[index]))
+
+
+class SourceKind(NamedTuple):
+    """What `splits` knows of a kind of source.
+
+    Attributes:
+      open_split: Opens a split, given by its name; raises a UserError where it can't.
+      default_val_split: The split that an empty `DataSpec.val_split` means.
+    """
+
+    open_split: Callable[[DataSpec, str], Source]
+    default_val_split: str
 
 
 def hashed(*parts: object) -> str:

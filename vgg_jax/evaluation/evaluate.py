@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 import vgg_jax
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
-from vgg_jax.data.scan import Images
 from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import results, trained_net
@@ -52,7 +52,7 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     return net
 
 
-def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> list[str]:
+def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -> list[str]:
     """Computes the posteriors that are missing, and writes a JSON file for each result.
 
     Args:
@@ -74,7 +74,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> lis
     with processes.stop_request() as stop, contextlib.ExitStack() as locks:
         for single in singles:
             name = results.stem(
-                data_settings.split(c), single, "lock", evaluation_settings.variant(c)
+                data_settings.evaluated_split(c), single, "lock", evaluation_settings.variant(c)
             )
             file = workdir / "eval" / f".{name}"
             processes.from_first(lambda file=file: locks.enter_context(_locked(file)))
@@ -90,7 +90,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> lis
                 f"{method}, Q = {', '.join(map(str, scales))}",
                 {
                     "run": workdir.resolve().name,
-                    "split": data_settings.split(c),
+                    "split": data_settings.evaluated_split(c),
                     "method": method,
                     "scales": list(scales),
                     "checkpoint": c.eval.checkpoint,
@@ -104,7 +104,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> lis
 def _path(c: ConfigDict, workdir: Path, method: str, scales: Sequence[int], suffix: str) -> Path:
     return results.path(
         workdir,
-        data_settings.split(c),
+        data_settings.evaluated_split(c),
         method,
         scales,
         variant=evaluation_settings.variant(c),
@@ -147,7 +147,7 @@ class _Job:
     workdir: Path
     net: TrainedNet
     digest: str
-    data: Images
+    data: SizedImages
     names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]]
     stop: StopRequest
 

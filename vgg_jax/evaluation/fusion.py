@@ -48,7 +48,7 @@ def fuse(
     for workdir, c in configs.items():
         if c is None:
             raise UserError(f"There is no run in {workdir}.")
-    split = split or data_settings.split(next(iter(configs.values())))
+    split = split or data_settings.evaluated_split(next(iter(configs.values())))
     scales = {
         workdir: tuple(runs[workdir]) or evaluation_settings.test_scales(c)
         for workdir, c in configs.items()
@@ -174,7 +174,7 @@ def evaluation_command(
         if value != standard.get(key, value) and not key.startswith("eval."):
             is_tuple = isinstance(value, list)
             overrides[key] = (",".join(map(str, value)) or "()") if is_tuple else value
-    if split != data_settings.split(c):
+    if split != data_settings.evaluated_split(c):
         overrides |= {"data.val_split": split} | ({"data.held_out": 0} if c.data.held_out else {})
     overrides |= {
         evaluation_settings.VARIANTS[value]: value for value in variant.split("-") if value

@@ -75,9 +75,9 @@ def written_aside(path: Path) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file."""
+    """Writes a text file, in UTF-8 whatever the locale."""
     with written_aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8")
 
 
 def read(path: Path) -> bytes:
@@ -117,7 +117,7 @@ def modified_s(path: Path) -> float:
 
 
 def modified_ns(path: Path) -> int:
-    """Returns the same in nanoseconds; of a bucket in whole seconds."""
+    """Returns when a file was last written, in nanoseconds; a bucket knows whole seconds only."""
     stat = path.stat()
     return stat.mtime * 10**9 if in_bucket(path) else stat.st_mtime_ns
 

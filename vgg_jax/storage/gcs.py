@@ -25,8 +25,8 @@ class Entry(NamedTuple):
     """An object below a folder.
 
     Attributes:
-      name: From the folder on.
-      size: Bytes.
+      name: The path from the folder on.
+      size: How many bytes it has.
       modified_ns: When it was last written, in nanoseconds of the epoch.
     """
 
@@ -109,7 +109,7 @@ def refuse_unwritable(folder: epath.Path) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Returns in a line what is wrong with a bucket; None of an error that isn't a bucket's."""
+    """Returns in a line what is wrong with a bucket; None where an error isn't a bucket's."""
     kind = type(error)
     # What Google forbids is a plain OSError without a number.
     forbidden = isinstance(error, OSError) and str(error).startswith("Forbidden: ")
@@ -121,7 +121,7 @@ def explain(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def errors_ignored() -> Iterator[None]:
-    """Goes on after an error of a bucket's."""
+    """Goes on after an error that is a bucket's."""
     try:
         yield
     except Exception as error:

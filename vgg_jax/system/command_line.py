@@ -1,17 +1,14 @@
 """How every command runs: absl's flags, one line for what a user can mend, signals."""
 
-import contextlib
 import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
 
 from vgg_jax.errors import UnwrittenError, UserError
-from vgg_jax.storage import gcs
 from vgg_jax.system import signals
 
 
@@ -48,8 +45,11 @@ def report(error: BaseException) -> int | None:
     """Prints what a user should read of an error.
 
     Returns:
-      The exit status; None, and nothing is printed, of an error that isn't for users.
+      The exit status; None, and nothing is printed, where an error isn't for users.
     """
+    # Only here: gcsfs and its like take longer to import than some commands to run.
+    from vgg_jax.storage import gcs
+
     match error:
         case UserError():
             print(f"error: {error}", file=sys.stderr)
@@ -72,35 +72,3 @@ def report(error: BaseException) -> int | None:
             print(f"\n{error}", file=sys.stderr, flush=True)
             return signals.EXIT_STATUS[error.signal]
     return None
-
-
-def parse_config(arguments: Sequence[str]) -> ConfigDict:
-    """Returns the config that `--config=FILE --config.KEY=VALUE ...` describes.
-
-    Raises:
-      UserError: They name no config, or no key of it.
-    """
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=["", *arguments])
-    with clear_config_errors():
-        values(["", *arguments])
-        return values["config"].value.lock()
-
-
-@contextlib.contextmanager
-def clear_config_errors() -> Iterator[None]:
-    """Turns what ml_collections raises at a --config into a UserError."""
-    try:
-        yield
-    except AttributeError as error:  # For an override of no key.
-        first: BaseException = error
-        while first.__context__ is not None:  # ml_collections wraps the one that names the key.
-            first = first.__context__
-        what = str(first.args[0]).replace("\n", ". ")
-        raise UserError(
-            f"The config has no key {what}. vgg_jax/base_config.py names every key."
-        ) from error
-    except (OSError, ImportError) as error:
-        raise UserError(f"--config names no config: {error}") from error
-    except flags.IllegalFlagValueError as error:
-        raise UserError(str(error)) from error

@@ -42,18 +42,10 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
     if count > 1:
         return _slurm(environment, count, index)
     for names in _MPI:
-        size, rank = (
-            environment.get(name, default) for name, default in zip(names, "10", strict=True)
-        )
+        size, rank = environment.get(names[0], "1"), environment.get(names[1], "0")
         count, index = _numbers(size, rank, names)
         if count > 1:
-            address = environment.get("JAX_COORDINATOR_ADDRESS")
-            if not address:
-                raise UserError(
-                    f"MPI has started {count} processes. Set JAX_COORDINATOR_ADDRESS to HOST:PORT, "
-                    "the first one's host and a free port, for them to find one another."
-                )
-            return _explicit(environment, address, count, index)
+            return _mpi(environment, count, index)
     if environment.get("JAX_COORDINATOR_ADDRESS") and "SLURM_STEP_NUM_TASKS" not in environment:
         raise UserError(
             "JAX_COORDINATOR_ADDRESS is set, but neither JAX_NUM_PROCESSES and JAX_PROCESS_ID nor "
@@ -87,7 +79,7 @@ def _explicit(
 
 def _slurm(environment: Mapping[str, str], count: int, index: int) -> dict[str, Any]:
     # JAX takes the address from Slurm's variables, and the device of the task's number on its node:
-    # of a task that has the node to itself the first device alone.
+    # a task that has the node to itself would get the first device alone.
     nodes = environment.get("SLURM_STEP_NUM_NODES")
     alone = _all_devices(environment) if nodes == str(count) else {}
     return {
@@ -98,8 +90,18 @@ def _slurm(environment: Mapping[str, str], count: int, index: int) -> dict[str, 
     }
 
 
+def _mpi(environment: Mapping[str, str], count: int, index: int) -> dict[str, Any]:
+    address = environment.get("JAX_COORDINATOR_ADDRESS")
+    if not address:
+        raise UserError(
+            f"MPI has started {count} processes. Set JAX_COORDINATOR_ADDRESS to HOST:PORT, "
+            "the first one's host and a free port, for them to find one another."
+        )
+    return _explicit(environment, address, count, index)
+
+
 def _all_devices(environment: Mapping[str, str]) -> dict[str, Any]:
-    # Of no list at all JAX makes the launcher's choice.
+    # Without any list JAX makes the launcher's choice.
     return {} if environment.get("JAX_LOCAL_DEVICE_IDS") else {"local_device_ids": []}
 
 

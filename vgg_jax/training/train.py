@@ -1,6 +1,7 @@
 """Sets a run up, trains it, and writes its result."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -11,8 +12,8 @@ from ml_collections import ConfigDict
 
 from vgg_jax.data import crops
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.decodable import TrainingSplits
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.scan import Checked
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
@@ -33,7 +34,7 @@ from vgg_jax.training.plateau import PlateauRule
 from vgg_jax.training.validation import ValResult
 
 
-def train(c: ConfigDict, workdir: Path, images: Checked) -> dict[str, Any]:
+def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any]:
     """Trains to the end of the plateau rule or of the epochs, from wherever the workdir is.
 
     Args:
@@ -96,7 +97,7 @@ class _Run:
       schedule: How it goes.
     """
 
-    def __init__(self, c: ConfigDict, images: Checked) -> None:
+    def __init__(self, c: ConfigDict, images: TrainingSplits) -> None:
         training_settings.check_divides(c, jax.device_count())
         num_images, names = len(images.train_source), images.train_source.class_names
         if c.batch_size > num_images:
@@ -146,35 +147,34 @@ class _Run:
             + (f"goes on at step {step:,}" if step else "starts")
         )
 
-    def batches(self, start_step: int) -> tuple[Iterator[crops.Batch], Iterator[crops.Batch]]:
+    def batches(
+        self, start_step: int
+    ) -> tuple[Iterator[crops.CropBatch], Iterator[crops.CropBatch]]:
         """Begins to read what is trained on from a step on, and what is validated on."""
         c, images = self._c, self._images
-        reading = {
-            "crop_px": c.crop_px,
-            "shard": Shard(jax.process_index(), jax.process_count()),
-            "num_workers": c.data.num_workers,
-        }
+        batching = functools.partial(
+            crops.Batching,
+            crop_px=c.crop_px,
+            shard=Shard(jax.process_index(), jax.process_count()),
+            num_workers=c.data.num_workers,
+        )
         return (
             crops.train_batches(
                 images.train_source,
-                batch_size=c.batch_size,
+                batching(c.batch_size),
                 train_scale=tuple(c.train_scale),
                 seed=c.seed,
                 start_step=start_step,
-                **reading,
             ),
             crops.val_batches(
-                images.val.source,
-                batch_size=c.eval.batch_size,
-                val_scale=c.val_scale,
-                **reading,
+                images.val.source, batching(c.eval.batch_size), val_scale=c.val_scale
             ),
         )
 
     def work(
         self,
-        train_batches: Iterator[crops.Batch],
-        val_batches: Iterator[crops.Batch],
+        train_batches: Iterator[crops.CropBatch],
+        val_batches: Iterator[crops.CropBatch],
         checkpoints: Checkpoints,
         log: metrics.MetricsLog,
         stop: StopRequest,

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from vgg_jax.data import crops, images
+from vgg_jax.data.folder import FolderSource
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.splits import FolderSource
 from vgg_jax.errors import UserError
 
 NUM_IMAGES = 12
@@ -35,20 +35,18 @@ def source(tmp_path_factory):
     return FolderSource(root, "train")
 
 
-def _train(source, num_batches, **options):
-    options = {
-        "batch_size": 4,
-        "train_scale": (36, 48),
-        "crop_px": CROP_PX,
-        "seed": 0,
-    } | options
-    with contextlib.closing(crops.train_batches(source, **options)) as batches:
+def _train(source, num_batches, *, seed=0, start_step=0, **batching):
+    batching = crops.Batching(**{"batch_size": 4, "crop_px": CROP_PX} | batching)
+    made = crops.train_batches(
+        source, batching, train_scale=(36, 48), seed=seed, start_step=start_step
+    )
+    with contextlib.closing(made) as batches:
         return list(itertools.islice(batches, num_batches))
 
 
-def _val(source, num_batches, **options):
-    options = {"batch_size": 5, "val_scale": 36, "crop_px": CROP_PX} | options
-    with contextlib.closing(crops.val_batches(source, **options)) as batches:
+def _val(source, num_batches, **batching):
+    batching = crops.Batching(**{"batch_size": 5, "crop_px": CROP_PX} | batching)
+    with contextlib.closing(crops.val_batches(source, batching, val_scale=36)) as batches:
         return list(itertools.islice(batches, num_batches))
 
 

@@ -1,3 +1,5 @@
+"""What the environment says of the processes of a job, launcher by launcher."""
+
 import pytest
 
 from vgg_jax.errors import UserError

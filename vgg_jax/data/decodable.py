@@ -1,0 +1,155 @@
+"""Splits of decodable images alone: what can't be decoded is refused, or left out and told."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32
+
+from vgg_jax.data.scan import Rgb, Scan, cache_path, scan
+from vgg_jax.data.source import Source, Subset
+from vgg_jax.data.specs import ScanOptions
+from vgg_jax.errors import NUM_NAMED, UserError, some_of
+from vgg_jax.system import processes
+
+
+class SizedImages(NamedTuple):
+    """A source of decodable images alone, and the height and width of each, px."""
+
+    source: Source
+    sizes: Int32[np.ndarray, "n 2"]
+
+
+class TrainingSplits(NamedTuple):
+    """What training takes: only decodable images, and the mean RGB of those to train on."""
+
+    train_source: Source
+    val: SizedImages
+    mean_rgb: Rgb
+
+
+def training_splits(
+    train_source: Source, val_source: Source, options: ScanOptions
+) -> TrainingSplits:
+    """Scans both splits, and refuses or leaves out what can't be decoded.
+
+    The first process of a job does it for all, which must call this together.
+
+    Raises:
+      UserError: Images can't be decoded, and the options say "refuse", or what remains is no split
+        to train or validate on, or some have no label. The message names them.
+    """
+
+    def scanned() -> tuple[Scan, Scan]:
+        splits = _scanned({"training": train_source, "validation": val_source}, options)
+        for split in splits:
+            _refuse_unlabelled(split)
+        train, val = splits
+        _refuse_lost_classes(train)
+        _tell(splits)
+        return train.found, val.found
+
+    train_scan, val_scan = processes.from_first(scanned)
+    return TrainingSplits(
+        _decodable(train_source, train_scan).source,
+        _decodable(val_source, val_scan),
+        train_scan.mean_rgb,
+    )
+
+
+def one_split(source: Source, name: str, options: ScanOptions) -> SizedImages:
+    """Scans one split, labelled or not, and refuses or leaves out what can't be decoded.
+
+    The first process of a job does it for all, which must call this together.
+
+    Args:
+      source: The split.
+      name: What messages call its images: "validation".
+      options: How to scan it.
+
+    Raises:
+      UserError: Images can't be decoded, and the options say "refuse" or none is left.
+    """
+
+    def scanned() -> Scan:
+        splits = _scanned({name: source}, options)
+        _tell(splits)
+        return splits[0].found
+
+    return _decodable(source, processes.from_first(scanned))
+
+
+class _Split(NamedTuple):
+    name: str
+    source: Source
+    found: Scan
+    cache_file: str
+
+    @property
+    def how_many(self) -> str:
+        return (
+            f"{len(self.found.undecodable):,} of the {len(self.source):,} {self.name} images can't "
+            "be decoded"
+        )
+
+    def listed(self) -> str:
+        undecodable = self.found.undecodable
+        lines = [f"    {image.key}: {image.reason}\n" for image in undecodable[:NUM_NAMED]]
+        more = len(undecodable) - NUM_NAMED
+        if more > 0:
+            lines.append(f"    and {more:,} more\n")
+        return f"{self.how_many} (all in {self.cache_file}):\n{''.join(lines)}"
+
+
+def _scanned(sources: Mapping[str, Source], options: ScanOptions) -> list[_Split]:
+    splits = [
+        _Split(
+            name, source, scan(source, name, options), f"{cache_path(source, options.cache_dir)}"
+        )
+        for name, source in sources.items()
+    ]
+    damaged = [split for split in splits if split.found.undecodable]
+    if damaged and options.undecodable == "refuse":
+        raise UserError(
+            "".join(split.listed() for split in damaged)
+            + "Repair or remove them, or go on without them: --config.data.undecodable=leave_out."
+        )
+    for split in damaged:
+        if split.found.mean_rgb is None:
+            raise UserError(f"{split.listed()}None is left. Look at what data.dir holds.")
+    return splits
+
+
+def _refuse_unlabelled(split: _Split) -> None:
+    found = split.found
+    unlabelled = len(found.sizes) - len(found.undecodable) - sum(found.class_counts)
+    if unlabelled:
+        raise UserError(
+            f"{unlabelled:,} of the {len(found.sizes):,} {split.name} images have no label. Choose "
+            "another split; unlabelled images can be evaluated: --mode=eval."
+        )
+
+
+def _refuse_lost_classes(train: _Split) -> None:
+    labels = sorted({train.source.label(image.index) for image in train.found.undecodable})
+    lost = [train.source.class_names[i] for i in labels if not train.found.class_counts[i]]
+    if lost:
+        raise UserError(
+            f"Of these classes no training image can be decoded: {some_of(lost)}.\n"
+            f"{train.listed()}Repair them, or remove the classes from every split."
+        )
+
+
+def _tell(splits: list[_Split]) -> None:
+    for split in splits:
+        if split.found.undecodable:
+            keys = some_of([image.key for image in split.found.undecodable])
+            print(f"{split.how_many} and are left out: {keys} (all in {split.cache_file}).")
+
+
+def _decodable(source: Source, found: Scan) -> SizedImages:
+    if not found.undecodable:
+        return SizedImages(source, found.sizes)
+    left_out = [image.index for image in found.undecodable]
+    left = np.setdiff1d(np.arange(len(source)), left_out)
+    return SizedImages(Subset(source, left), found.sizes[left])

@@ -1,0 +1,39 @@
+"""The embedded data set, rendered into the cache where it isn't there yet: see `shapes`."""
+
+import contextlib
+import io
+import pathlib
+from typing import Any
+
+from vgg_jax.data.source import SourceKind
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.data.tfds import TfdsSource
+from vgg_jax.storage import lock
+
+
+def _open_split(data: DataSpec, split: str) -> TfdsSource:
+    from vgg_jax.data import shapes  # Imports TFDS, which takes a second.
+
+    cache_dir = pathlib.Path(data.cache_dir).expanduser()
+    builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
+    if not builder.is_prepared():
+        # Several runs that start together find one that renders, and the others wait for it.
+        with lock.locked(cache_dir / ".shapes.lock"):
+            builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
+            if not builder.is_prepared():
+                _render(builder)
+    return TfdsSource(builder, split)
+
+
+KIND = SourceKind(_open_split, default_val_split="validation")
+
+
+def _render(builder: Any) -> None:
+    import tensorflow_datasets as tfds
+
+    print(f"Rendering the embedded data set into {builder.data_dir} (some seconds, once) ...")
+    tfds.disable_progress_bar()
+    # TFDS announces a download that doesn't take place.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare()
+    tfds.enable_progress_bar()

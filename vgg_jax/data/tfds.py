@@ -1,0 +1,108 @@
+"""Any data set of TFDS that has been prepared on this machine or in a bucket."""
+
+import os
+from typing import Any
+
+from vgg_jax.data.source import Example, SourceKind, hashed
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.errors import UserError
+from vgg_jax.storage import files
+
+
+class TfdsSource:
+    """One split of a prepared TFDS builder, read without TensorFlow."""
+
+    def __init__(self, builder: Any, split: str) -> None:
+        import tensorflow_datasets as tfds
+
+        features = dict(builder.info.features.items())
+        label = features.get("label")
+        if not isinstance(label, tfds.features.ClassLabel) or "image" not in features:
+            raise UserError(
+                f"{builder.info.full_name} has no 'image' with a class 'label'. "
+                "Choose a TFDS data set for image classification."
+            )
+        self.class_names = tuple(label.names)
+        try:
+            self._records = builder.as_data_source(
+                split, decoders={"image": tfds.decode.SkipDecoding()}
+            )
+        except ValueError as error:  # An unknown split; TFDS lists the known ones.
+            raise UserError(f"{builder.info.full_name}: {error}") from error
+        self._split = split
+        self._name = f"{builder.info.full_name}/{split}"
+        shards = [(s.name, s.shard_lengths) for s in builder.info.splits.values()]
+        self.fingerprint = hashed(self._name, shards)
+        info = files.path(os.fspath(builder.data_path)) / "dataset_info.json"
+        self.contents_key = hashed(self.fingerprint, files.modified_ns(info))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        file_name = record.get("file_name", b"")
+        return Example(
+            record["image"], int(record["label"]), f"{self._name}[{index}] {file_name.decode()}"
+        )
+
+    def label(self, index: int) -> int:
+        """See `Source`."""
+        return int(self._records[index]["label"])
+
+    def name(self, index: int) -> str:
+        """See `Source`: the file's name, where TFDS has kept it."""
+        file_name = self._records[index].get("file_name", b"")
+        return file_name.decode() or f"{self._split}[{index}]"
+
+
+def _open_split(data: DataSpec, split: str) -> TfdsSource:
+    return TfdsSource(_prepared_builder(data.name, data.directory), split)
+
+
+KIND = SourceKind(_open_split, default_val_split="validation")
+
+
+def _prepared_builder(name: str, data_dir: str) -> Any:
+    import tensorflow_datasets as tfds
+
+    where = files.path(data_dir or "~/tensorflow_datasets")
+    kwargs = {"data_dir": data_dir} if data_dir else {}
+    try:
+        # try_gcs off: never go to the network for what isn't on this disk.
+        builder = tfds.builder(name, try_gcs=False, **kwargs)
+    except (tfds.core.DatasetNotFoundError, ImportError, AssertionError) as error:
+        raise UserError(
+            f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
+            "data.name is 'shapes', 'folder' or the name of a TFDS data set."
+        ) from error
+    if not builder.is_prepared():
+        raise UserError(
+            f"The data set {name} is not prepared in {where}.\n{_how_to_prepare(name, where)}"
+            "If it lies elsewhere, set --config.data.dir to that data_dir."
+        )
+    file_format = builder.info.file_format
+    if file_format is None or not file_format.value.startswith("array_record"):
+        raise UserError(
+            f"The data set {name} in {builder.data_dir} is stored as "
+            f"{getattr(file_format, 'value', None)}, which has no random access. Convert it once:\n"
+            "    pip install -e '.[prepare]'\n"
+            f"    tfds convert_format --dataset_dir={builder.data_dir} "
+            "--out_file_format=array_record --out_path=NEW_DIR\n"
+            "and set --config.data.dir to the new data_dir."
+        )
+    return builder
+
+
+def _how_to_prepare(name: str, where: files.Path) -> str:
+    text = (
+        "Prepare it once, in an environment of its own (this needs TensorFlow; training doesn't):\n"
+        "    pip install -e '.[prepare]'\n"
+        f"    tfds build {name} --file_format=array_record --data_dir={where}\n"
+    )
+    if name == "imagenet2012":
+        text += (
+            "after putting ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which one gets "
+            f"from image-net.org with an account, into\n    {where}/downloads/manual/\n"
+        )
+    return text
