@@ -18,14 +18,13 @@ from vgg_jax.data import folder, images
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation import topk
+from vgg_jax.evaluation.methods import METHODS
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Of the run whose net predicts.", required=True)
 _TOP = flags.DEFINE_integer("top", 5, "How many classes to print.", lower_bound=1)
-_METHOD = flags.DEFINE_enum(
-    "method", "dense", list(evaluation_settings.METHODS), "See vgg_jax/base_config.py."
-)
+_METHOD = flags.DEFINE_enum("method", "dense", list(METHODS), "See vgg_jax/base_config.py.")
 _SCALES = flags.DEFINE_list("scales", None, "Q, px; several are averaged. Default: the run's.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", None, ["last", "best"], "Default: the run's.")
 _MAP = flags.DEFINE_string("map", None, "File for the class score map's picture, or a folder.")
