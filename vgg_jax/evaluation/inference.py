@@ -80,7 +80,7 @@ class Inference:
     @property
     def compile_s(self) -> float:
         """Seconds that the compilation of the programs took."""
-        return sum(program.compile_s for program in self.programs.values())
+        return sum((program.compile_s for program in self.programs.values()), 0.0)
 
     @property
     def precision(self) -> str:
