@@ -1,11 +1,14 @@
 """From Python: a run's net on NumPy arrays."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_runs
 
 import vgg_jax
 from configs import mini
@@ -168,6 +171,17 @@ def test_no_run_no_net(tmp_path):
     run_config.save(mini.get_config("a_256"), tmp_path)
     with pytest.raises(UserError, match="no checkpoint of a run"):
         vgg_jax.load(tmp_path)
+
+
+def test_a_net_is_loaded_without_what_only_training_and_batches_need():
+    heavy = {"grain", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch"}
+    code = "import sys, vgg_jax; vgg_jax.load; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
+    )
+    loaded = set(done.stdout.split())
+    assert "jax" in loaded, done.stderr
+    assert not heavy & loaded
 
 
 def test_an_overlay_has_each_class_where_its_windows_are():

@@ -5,6 +5,7 @@ map is drawn over the image; for several images --map is a folder.
 """
 
 import pathlib
+from typing import get_args
 
 import numpy as np
 from absl import flags
@@ -38,7 +39,7 @@ _SCALES = flags.DEFINE_list(
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     None,
-    ["last", "best"],
+    list(get_args(evaluation_settings.Checkpoint)),
     "The last checkpoint, or the one with the least validation error. The default is the run's.",
 )
 _MAP = flags.DEFINE_string(

@@ -79,7 +79,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> lis
         evaluation = _Evaluation(c, workdir, net, data, names_and_labels, stop)
         parts = {
             method: {
-                scale: evaluation.posteriors(of_scale)
+                scale: evaluation.read_or_compute(of_scale)
                 for scale, of_scale in of_method.by_scale().items()
             }
             for method, of_method in by_method.items()
@@ -87,7 +87,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: Images) -> lis
         if jax.process_index():
             return []
         return [
-            evaluation.write_result(dataclasses.replace(key, method=method), parts)
+            evaluation.report(dataclasses.replace(key, method=method), parts)
             for method in dict.fromkeys([*by_method, key.method])
         ]
 
@@ -137,7 +137,7 @@ class _Evaluation:
     names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]]
     stop: StopRequest
 
-    def posteriors(self, key: ResultKey) -> Posteriors | None:
+    def read_or_compute(self, key: ResultKey) -> Posteriors | None:
         """Reads or computes the file of one method and Q; only the first process returns it."""
         path = key.path(self.workdir, ".npz")
         (scale,) = key.scales
@@ -166,8 +166,8 @@ class _Evaluation:
         unfinished.remove()
         return found
 
-    def write_result(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
-        """Writes the result of a method, of which the parts have the posteriors by method and Q."""
+    def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
+        """Writes a method's result and returns its line; the parts are by single method and Q."""
         return results.write_result(
             key.path(self.workdir),
             posteriors.combine({single: parts[single] for single in methods.singles(key.method)}),

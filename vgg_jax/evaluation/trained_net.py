@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import jax
 import numpy as np
@@ -23,7 +22,8 @@ from vgg_jax.evaluation.inference import Inference, PaddedImages
 from vgg_jax.nets import from_config, sharding, vgg
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.architectures import CELL_PX
-from vgg_jax.nets.vgg import VGG, Params, Pooling
+from vgg_jax.nets.settings import DType, Pooling
+from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs import first_params, run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.storage import files
@@ -227,8 +227,8 @@ def _activations(
 def load(
     workdir: str | Path,
     *,
-    checkpoint: Literal["last", "best"] | None = None,
-    dtype: Literal["float32", "bfloat16"] | None = None,
+    checkpoint: evaluation_settings.Checkpoint | None = None,
+    dtype: DType | None = None,
     pooling: Pooling | None = None,
 ) -> TrainedNet:
     """Loads a run's net onto all devices. What it compiles is kept: see `compilation_cache.keep`.
