@@ -5,10 +5,14 @@ map is drawn over the image; for several images --map is a folder.
 """
 
 import pathlib
+import sys
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import numpy as np
 from absl import flags
+from jaxtyping import Float32, Int
+from tqdm import tqdm
 
 from vgg_jax.data import photos
 from vgg_jax.errors import UserError
@@ -68,21 +72,39 @@ def main(argv: list[str]) -> None:
     evaluation_settings.check_scales((map_scale,), net.model.crop_px)
     if maps:
         maps[0].parent.mkdir(parents=True, exist_ok=True)
-    posteriors = net.posteriors_of(
+    computed = net.posteriors_as_computed(
         found, found.sizes(), method=_METHOD.value, scales=scales, progress=len(found.paths) > 1
     )
-    for index in range(len(found.paths)):
+    for index, posteriors in _in_order(computed):
         lines = [
-            f"  {posteriors[index, k]:7.2%}  {net.class_names[k]}"
-            for k in topk.best(posteriors[index], _TOP.value)
+            f"  {posteriors[k]:7.2%}  {net.class_names[k]}"
+            for k in topk.best(posteriors, _TOP.value)
         ]
-        print(found.name(index), *lines, sep="\n", flush=True)
+        _print(found.name(index), *lines)
         if maps:
             from vgg_jax.evaluation import score_map_picture
 
             image = np.asarray(found(index))
-            score_map_picture.draw(net, image, posteriors[index], maps[index], scale=map_scale)
-            print(f"  map: {maps[index]}")
+            score_map_picture.draw(net, image, posteriors, maps[index], scale=map_scale)
+            _print(f"  map: {maps[index]}")
+
+
+def _in_order(
+    computed: Iterable[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]],
+) -> Iterator[tuple[int, Float32[np.ndarray, " c"]]]:
+    """Yields images' posteriors in the order of the images, each as soon as that can be."""
+    waiting: dict[int, Float32[np.ndarray, " c"]] = {}
+    following = 0
+    for indices, values in computed:
+        waiting.update(zip(indices.tolist(), values, strict=True))
+        while following in waiting:
+            yield following, waiting.pop(following)
+            following += 1
+
+
+def _print(*lines: str) -> None:
+    tqdm.write("\n".join(lines))  # It prints above the progress bar.
+    sys.stdout.flush()
 
 
 def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:

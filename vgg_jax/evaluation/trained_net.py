@@ -4,11 +4,11 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, UInt8
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
@@ -85,15 +85,18 @@ class TrainedNet:
         """
         opened = [to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
-        return self.posteriors_of(
+        result = np.zeros((len(opened), len(self.class_names)), np.float32)
+        for indices, values in self.posteriors_as_computed(
             opened.__getitem__,
             sizes.reshape(-1, 2),
             method=method,
             scales=scales,
             batch_px=batch_px,
-        )
+        ):
+            result[indices] = values
+        return result
 
-    def posteriors_of(
+    def posteriors_as_computed(
         self,
         load_image: Callable[[int], Image.Image],
         sizes: Int32[np.ndarray, "n 2"],
@@ -102,28 +105,38 @@ class TrainedNet:
         scales: Sequence[int] = (),
         batch_px: int = 0,
         progress: bool = False,
-    ) -> Float32[np.ndarray, "n c"]:
-        """Does what `posteriors` does, for images that needn't all be in memory.
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
+        """Computes what `posteriors` does, for images that needn't all be in memory.
 
         Args:
           load_image: From an image's index to the image, RGB; called from several threads.
           sizes: Height and width of each image, px.
           method, scales, batch_px: See `posteriors`.
           progress: Whether to show a progress bar.
+
+        Yields:
+          The indices of some images and their posteriors, while the last scale is computed.
+
+        Raises:
+          UserError: See `posteriors`.
         """
         scales = tuple(scales) or evaluation_settings.test_scales(self.config)
         evaluation_settings.check_scales(scales, self.model.crop_px)
-        passes = [(single, scale) for single in methods.singles(method) for scale in scales]
+        passes = [
+            ImagePass(
+                self.inference, load_image, sizes, method=single, scale=scale, batch_px=batch_px
+            )
+            for single in methods.singles(method)
+            for scale in scales
+        ]
         total = np.zeros((len(sizes), len(self.class_names)))
         with tqdm(total=len(passes) * len(sizes), unit=" images", disable=not progress) as bar:
-            for single, scale in passes:
-                image_pass = ImagePass(
-                    self.inference, load_image, sizes, method=single, scale=scale, batch_px=batch_px
-                )
+            for image_pass in passes:
                 for indices, values in image_pass.run():
                     total[indices] += values
                     bar.update(len(indices))
-        return (total / len(passes)).astype(np.float32)
+                    if image_pass is passes[-1]:
+                        yield indices, (total[indices] / len(passes)).astype(np.float32)
 
     def score_map(
         self, image: RgbImage, *, scale: int | None = None, stride_px: int = 32
