@@ -5,6 +5,7 @@ evaluation in batches of mixed sizes beside the same net applied to one image af
 images are decoded beforehand, and all times are of this one run.
 """
 
+import dataclasses
 import pathlib
 import statistics
 import time
@@ -12,23 +13,32 @@ import time
 import jax
 import numpy as np
 from absl import flags
-from jaxtyping import Float32, Int32
+from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image
 
 from vgg_jax.data import decodable, images
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.splits import open_val_source
+from vgg_jax.evaluation import methods, topk, trained_net
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation import topk, trained_net
-from vgg_jax.evaluation.inference import Pass
+from vgg_jax.evaluation.image_pass import ImagePass
+from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.system import command_line
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Of the run.", required=True)
-_SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: the run's.")
-_IMAGES = flags.DEFINE_integer("images", None, "How many, drawn at random. Default: all.", 1)
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Of the times, of which the median is taken.", 1)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The folder of the run whose net is measured.", required=True
+)
+_SCALES = flags.DEFINE_list(
+    "scales", None, "Test scales Q, px, such as 256,384,512. The default is the run's."
+)
+_IMAGES = flags.DEFINE_integer(
+    "images", None, "How many images are drawn at random. The default is all.", 1
+)
+_REPEATS = flags.DEFINE_integer(
+    "repeats", 3, "How often dense evaluation is timed; the median counts.", 1
+)
 
 
 def main(argv: list[str]) -> None:
@@ -65,9 +75,9 @@ def print_methods(
 ) -> None:
     """Prints the errors of dense, multi-crop and both, their differences, and the times."""
     posteriors, seconds = {}, {}
-    for method in evaluation_settings.METHODS["both"]:
+    for method in methods.singles("both"):
         passes = [_pass(net, photos, method, scale) for scale in scales]
-        results = [_timed(each, len(photos)) for each in passes]
+        results = [_timed(net.inference, each, len(photos)) for each in passes]
         posteriors[method] = np.mean([values for values, _ in results], axis=0)
         seconds[method] = sum(s for _, s in results)
     posteriors["both"] = np.mean(list(posteriors.values()), axis=0)
@@ -97,11 +107,11 @@ def print_methods(
 
 def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
     """Prints images/s of dense evaluation in batches, and of one image after the other."""
-    net.programs.clear()  # So that compilation is counted.
+    net.inference.programs.clear()  # So that compilation is counted.
     batched, single = _pass(net, photos, "dense", scale), _OneByOne(net, photos, scale)
     times = {"in batches": [], "one by one": []}
     for _ in range(_REPEATS.value):
-        together, s = _timed(batched, len(photos))
+        together, s = _timed(net.inference, batched, len(photos))
         times["in batches"].append(s)
         alone, s = single.timed()
         times["one by one"].append(s)
@@ -109,7 +119,7 @@ def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> Non
     print(f"\nDense, Q = {scale}, medians of {_REPEATS.value}\n")
     print("| | images/s | shapes | compilation, s |\n|---|---|---|---|")
     for name, shapes, compile_s in (
-        ("in batches", len(batched.plan.shapes), batched.compile_s),
+        ("in batches", len(batched.plan.shapes), net.inference.compile_s),
         ("one by one", single.shapes, single.compile_s),
     ):
         print(f"| {name} | {rates[name]:.1f} | {shapes} | {compile_s:.1f} |")
@@ -120,16 +130,24 @@ def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> Non
     )
 
 
-def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -> Pass:
+def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -> ImagePass:
     sizes = np.array([(photo.height, photo.width) for photo in photos], np.int32)
-    batch_px = net.config.eval.batch_px
-    return Pass(net, photos.__getitem__, sizes, method=method, scale=scale, batch_px=batch_px)
+    return ImagePass(
+        net.inference,
+        photos.__getitem__,
+        sizes,
+        method=method,
+        scale=scale,
+        batch_px=net.config.eval.batch_px,
+    )
 
 
-def _timed(each: Pass, count: int) -> tuple[Float32[np.ndarray, "n c"], float]:
-    compiled_s, begin_s = each.compile_s, time.monotonic()
+def _timed(
+    inference: Inference, each: ImagePass, count: int
+) -> tuple[Float32[np.ndarray, "n c"], float]:
+    compiled_s, begin_s = inference.compile_s, time.monotonic()
     parts = list(each.run())
-    seconds = time.monotonic() - begin_s - (each.compile_s - compiled_s)
+    seconds = time.monotonic() - begin_s - (inference.compile_s - compiled_s)
     values = np.concatenate([values for _, values in parts])
     order = np.argsort(np.concatenate([indices for indices, _ in parts]))
     assert len(order) == count
@@ -140,13 +158,16 @@ class _OneByOne:
     """The plain way: the net on each image and its flip, unpadded, a program for each size."""
 
     def __init__(self, net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
-        self._net, self._photos, self._scale = net, photos, scale
-        self._programs = {}
-        self.compile_s = 0.0
+        self._inference = dataclasses.replace(net.inference)  # It has programs of its own.
+        self._photos, self._scale = photos, scale
 
     @property
     def shapes(self) -> int:
-        return len(self._programs)
+        return len(self._inference.programs)
+
+    @property
+    def compile_s(self) -> float:
+        return self._inference.compile_s
 
     def timed(self) -> tuple[Float32[np.ndarray, "n c"], float]:
         compiled_s, begin_s = self.compile_s, time.monotonic()
@@ -156,18 +177,13 @@ class _OneByOne:
     def _compute(self, photo: Image.Image) -> Float32[np.ndarray, " c"]:
         pixels = images.rescale(photo, self._scale)
         both = np.stack([pixels, pixels[:, ::-1]])
-        if both.shape not in self._programs:
-            begin_s = time.monotonic()
-            with jax.default_matmul_precision(self._net.precision):
-                lowered = jax.jit(self._posteriors).lower(self._net.params, both)
-            self._programs[both.shape] = lowered.compile()
-            self.compile_s += time.monotonic() - begin_s
-        return np.asarray(self._programs[both.shape](self._net.params, both))
+        return np.asarray(self._inference.call(_posteriors_of_both, both))
 
-    def _posteriors(self, params: dict, both: jax.Array) -> jax.Array:
-        net = self._net
-        scores = net.model.apply({"params": params}, net.normalise(both))
-        return jax.nn.softmax(scores.mean(axis=(1, 2))).mean(axis=0)
+
+def _posteriors_of_both(
+    inference: Inference, both: UInt8[jax.Array, "2 h w 3"]
+) -> Float[jax.Array, " c"]:
+    return jax.nn.softmax(inference.score_maps(both).mean(axis=(1, 2))).mean(axis=0)
 
 
 if __name__ == "__main__":

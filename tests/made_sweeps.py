@@ -8,9 +8,9 @@ from launch.plan import graph, paper
 from launch.plan.graph import Sweep
 from launch.report import publish, reading
 from vgg_jax.data import settings as data_settings
-from vgg_jax.evaluation import results
-from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation import methods
 from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.runs import run_config, saved_steps
 
 N, C = 60, 8
@@ -22,7 +22,7 @@ EVALUATED = dict.fromkeys(
     for row in paper.ROWS
     if row.result
     for part in row.result.parts
-    for method in evaluation_settings.METHODS[row.result.method]
+    for method in methods.singles(row.result.method)
     for q in part.scales
 )
 
@@ -42,7 +42,7 @@ def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
     known = {"names": NAMES, "labels": LABELS, "class_names": CLASSES} | changed
     values = values_of(run, method, q, seed, split)
     posteriors = Posteriors(**known, values=values, made_by=made_by)
-    posteriors.save(results.path(workdir, split, method, [q], suffix=".npz"))
+    posteriors.save(ResultKey(split, method, (q,)).path(workdir, ".npz"))
 
 
 def train(sweep, run, seed, **result):
@@ -74,7 +74,7 @@ def wrong(result, k, seed):
         np.mean(
             [
                 np.mean([values_of(part.run, method, q, seed) for q in part.scales], axis=0)
-                for method in evaluation_settings.METHODS[result.method]
+                for method in methods.singles(result.method)
             ],
             axis=0,
         )

@@ -30,7 +30,7 @@ def workdir(trained, tmp_path):
 
 
 def values(workdir, name):
-    return posteriors.load(workdir / "eval" / f"{name}.npz").values
+    return posteriors.read(workdir / "eval" / f"{name}.npz").values
 
 
 def result(workdir, name):
@@ -72,14 +72,14 @@ def test_saved_whole_but_not_yet_a_file(folder, workdir, run_main):
     """Killed after the last part, before the file."""
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
     path = workdir / "eval/val-dense-73.npz"
-    before = posteriors.load(path)
+    before = posteriors.read(path)
     identity = before.made_by["identity"]
     parts = posteriors.Unfinished(path.with_suffix(".unfinished"), identity, 9, 3, save_every_s=0.0)
     parts.add(np.arange(9), before.values)
     path.unlink()
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
     np.testing.assert_array_equal(values(workdir, "val-dense-73"), before.values)
-    assert posteriors.load(path).made_by["images_computed"] == 0
+    assert posteriors.read(path).made_by["images_computed"] == 0
     assert not path.with_suffix(".unfinished").exists()
 
 
@@ -113,7 +113,7 @@ def test_images_that_were_trained_on_are_not_held_out(folder, workdir, run_main)
 
 
 def test_a_file_says_of_what_it_is(trained, folder):
-    found = posteriors.load(trained / "eval/val-dense-73.npz")
+    found = posteriors.read(trained / "eval/val-dense-73.npz")
     names = [f"{'abc'[i % 3]}/{i}.jpg" for i in range(9)]
     assert list(found.names) == sorted(names)
     assert [found.class_names[label] for label in found.labels] == [n[0] for n in sorted(names)]
@@ -141,7 +141,7 @@ def test_scales_and_methods_are_averages_of_what_is_computed_once(
         np.mean([values(workdir, f"val-{method}-{q}") for q in (64, 73, 96)], axis=0)
         for method in ("dense", "multicrop")
     )
-    labels = posteriors.load(workdir / "eval/val-dense-64.npz").labels
+    labels = posteriors.read(workdir / "eval/val-dense-64.npz").labels
     for name, mean in {"dense": dense, "both": (dense + multicrop) / 2}.items():
         error = 100 * (mean.argmax(axis=1) != labels).mean()
         assert result(workdir, f"val-{name}-64_73_96")["top1_error"] == pytest.approx(error)
@@ -170,7 +170,7 @@ def test_settings_have_files_of_their_own(folder, workdir, run_main):
 def test_another_checkpoints_file_is_made_again(folder, workdir, run_main, capsys):
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
     path = workdir / "eval/val-dense-73.npz"
-    ours = posteriors.load(path)
+    ours = posteriors.read(path)
     earlier = dict(ours.made_by, identity=ours.made_by["identity"] | {"parameters": "others"})
     dataclasses.replace(ours, values=ours.values[::-1], made_by=earlier).save(path)
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
@@ -192,7 +192,7 @@ def test_unlabelled_images_give_posteriors_and_a_table(folder, workdir, tmp_path
     with (workdir / "eval/test-dense-73.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["image", *(f"{w}_{k}" for k in (1, 2, 3) for w in ("class", "probability"))]
-    found = posteriors.load(workdir / "eval/test-dense-73.npz")
+    found = posteriors.read(workdir / "eval/test-dense-73.npz")
     assert [row[0] for row in rows] == sorted(f"{i}.jpg" for i in range(9))
     assert [row[1] for row in rows] == ["abc"[k] for k in found.values.argmax(axis=1)]
     assert set(found.labels.tolist()) == {-1}
@@ -340,7 +340,7 @@ def test_interrupted_it_goes_on(many, workdir, uninterrupted, how):
     output, expected_values = uninterrupted
     again = start_many(many, workdir)
     assert again.communicate(timeout=180)[0] == output
-    ours = posteriors.load(workdir / "eval/val-multicrop-73.npz")
+    ours = posteriors.read(workdir / "eval/val-multicrop-73.npz")
     np.testing.assert_array_equal(ours.values, expected_values)
     assert ours.made_by["images_computed"] <= 120 - kept < 120
     assert not parts.exists()
@@ -367,7 +367,7 @@ def test_two_processes_equal_one(folder, workdir, tmp_path):
             values(tmp_path / "two", name), values(workdir, name), rtol=0, atol=1e-6
         )
     ours, theirs = (
-        posteriors.load(w / "eval/val-dense-64.npz") for w in (tmp_path / "two", workdir)
+        posteriors.read(w / "eval/val-dense-64.npz") for w in (tmp_path / "two", workdir)
     )
     assert (ours.names, ours.labels.tolist()) == (theirs.names, theirs.labels.tolist())
     assert "4 x" in ours.made_by["devices"]

@@ -12,9 +12,9 @@ import small_runs
 
 from configs import mini
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import fusion, results
-from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.runs import run_config, saved_steps
 
 CLASSES = ("ant", "größe", "zebra, plains")
@@ -33,7 +33,7 @@ def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NA
     identity = {"parameters": workdir.name, "images": files, "method": method, "scale": q}
     made_by = {"identity": identity, "checkpoint_step": saved_steps.last_step(workdir)}
     posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
-    posteriors.save(results.path(workdir, split, method, [q], suffix=".npz"))
+    posteriors.save(ResultKey(split, method, (q,)).path(workdir, ".npz"))
 
 
 @pytest.fixture
@@ -54,8 +54,9 @@ def _evaluate_all(runs, **options):
                 _evaluate(workdir, method, q, **options)
 
 
-def _fused(workdirs, method, scales, split, out):
-    return fusion.fuse(dict.fromkeys(workdirs, scales), method, split, out)
+def _fused(workdirs, method, scales, split, out, variant=""):
+    scales_of = dict.fromkeys(workdirs, scales)
+    return fusion.fuse(fusion.keys_of(scales_of, method, split, Variant.parse(variant)), out)
 
 
 def _mean(*values):
@@ -73,7 +74,7 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
             _mean(
                 *(
                     _mean(*(_values(run, single, q) for q in qs))
-                    for single in evaluation_settings.METHODS[method]
+                    for single in methods.singles(method)
                 )
             )
             for run, qs in of_runs.items()
@@ -122,15 +123,15 @@ def test_another_split_is_named(runs, tmp_path):
 # What is missing, and what doesn't belong together.
 
 
-def _refusal(*args):
+def _refusal(*args, **options):
     with pytest.raises(UserError) as caught:
-        _fused(*args)
+        _fused(*args, **options)
     return str(caught.value)
 
 
-def _command(workdir, name, *overrides):
-    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--config=configs/mini.py:{name}"]
-    return [*command, f"--workdir={workdir}", *(f"--config.{o}" for o in overrides)]
+def _command(workdir, *overrides):
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
+    return [*command, *(f"--config.{o}" for o in overrides)]
 
 
 def _commands(message):
@@ -143,35 +144,32 @@ def test_what_is_missing_comes_with_the_commands_that_make_it(runs, tmp_path):
     message = _refusal(runs, "both", (), None, tmp_path / "out")
     assert message.startswith("Evaluations of 'validation' are missing")
     assert _commands(message) == [
-        _command(d, "d_256", "eval.method=both", "eval.scales=73"),
-        _command(e, "e_256", "eval.method=both", "eval.scales=64,73,110"),
+        _command(d, "eval.method=both"),
+        _command(e, "eval.method=both"),
     ]
     _evaluate(d, "dense", 73)
-    assert _commands(_refusal(runs, "dense", (), None, tmp_path / "out")) == [
-        _command(e, "e_256", "eval.method=dense", "eval.scales=64,73,110")
-    ]
+    assert _commands(_refusal(runs, "dense", (), None, tmp_path / "out")) == [_command(e)]
     assert not (tmp_path / "out").exists()
 
 
 def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
     c = mini.get_config("d_256")
     c.data.held_out = 9
-    c.data.mean_rgb = (1.5, 2.0, 3.0)
+    c.eval.method = "none"
+    c.eval.scales = (110, 64)
     spaced = tmp_path / "runs" / "held out"
     run_config.save(c, spaced)
     split = "validation[:10%]"
     message = _refusal([runs[0], spaced], "dense", (110, 64), split, tmp_path)
-    scales = ("eval.method=dense", "eval.scales=110,64")
-    own = ("data.held_out=9", "data.mean_rgb=1.5,2.0,3.0")
-    first, second = _commands(message)
-    assert first == _command(runs[0], "d_256", f"data.val_split={split}", *scales)
-    assert sorted(second) == sorted(
-        _command(spaced, "d_256", "data.held_out=0", own[1], f"data.val_split={split}", *scales)
-    )
+    other = f"data.val_split={split}"
+    assert _commands(message) == [
+        _command(runs[0], other, "eval.scales=110,64"),
+        _command(spaced, other, "data.held_out=0", "eval.method=dense"),
+    ]
     # By default the split is the first run's.
     message = _refusal([spaced, runs[0]], "dense", (110, 64), None, tmp_path)
     assert "Evaluations of 'held_out' are missing" in message
-    assert _commands(message)[0] == _command(spaced, "d_256", *own, *scales)
+    assert _commands(message)[0] == _command(spaced, "eval.method=dense")
 
 
 def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
@@ -179,7 +177,7 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
     _evaluate_all(runs)
     (e / "checkpoints" / "7").mkdir(parents=True)
     message = _refusal(runs, "dense", (64, 73), None, tmp_path / "out")
-    assert _commands(message) == [_command(e, "e_256", "eval.method=dense", "eval.scales=64,73")]
+    assert _commands(message) == [_command(e, "eval.scales=64,73")]
     _evaluate(e, "dense", 64)
     assert _commands(_refusal(runs, "dense", (64, 73), None, tmp_path / "out"))
     _evaluate(e, "dense", 73)
@@ -188,16 +186,16 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
 
 def test_what_a_fusion_lacks_is_said_by_method(runs):
     d = runs[0]
-    lacking = {"method": "both", "scales": (64, 73), "split": "validation"}
-    assert fusion.missing(d, **lacking) == [
+    key = ResultKey("validation", "both", (64, 73))
+    assert fusion.missing(d, key) == [
         "dense at Q = 64, 73: not there",
         "multicrop at Q = 64, 73: not there",
     ]
     _evaluate_all(runs)
-    assert fusion.missing(d, **lacking) == []
+    assert fusion.missing(d, key) == []
     (d / "checkpoints" / "7").mkdir(parents=True)
     _evaluate(d, "dense", 64)
-    assert fusion.missing(d, **lacking) == [
+    assert fusion.missing(d, key) == [
         "dense at Q = 73: of step None, the last checkpoint of step 7",
         "multicrop at Q = 64, 73: of step None, the last checkpoint of step 7",
     ]
@@ -205,13 +203,15 @@ def test_what_a_fusion_lacks_is_said_by_method(runs):
 
 def test_a_variants_commands_make_it(runs, tmp_path):
     _evaluate_all(runs)
-    with pytest.raises(UserError) as caught:
-        fusion.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="best-ceil")
+    message = _refusal(runs, "dense", (73,), None, tmp_path, variant="best-ceil")
     settings = ("eval.checkpoint=best", "eval.pooling=ceil")
-    expected = _command(runs[0], "d_256", *settings, "eval.method=dense", "eval.scales=73")
-    assert _commands(str(caught.value))[0] == expected
-    with pytest.raises(UserError, match="no variant worst"):
-        fusion.fuse(dict.fromkeys(runs, (73,)), "dense", None, tmp_path, variant="worst")
+    assert _commands(message) == [
+        _command(runs[0], *settings),
+        _command(runs[1], *settings, "eval.scales=73"),
+    ]
+    for unknown in ("worst", "ceil-best"):
+        message = _refusal(runs, "dense", (73,), None, tmp_path, variant=unknown)
+        assert f"There is no variant {unknown}. Join some of best, ceil, bfloat16" in message
 
 
 def test_image_files_that_differ_are_refused_though_names_agree(runs, tmp_path):

@@ -23,6 +23,7 @@ from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.evaluation import fusion
 from vgg_jax.evaluation import posteriors as posteriors_lib
+from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.nets import sharding
 from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
@@ -191,7 +192,7 @@ def test_a_bucket_that_is_not_there_is_one_error(server, run_main):
 
 def test_a_workdir_without_a_run_is_one_error(root):
     with pytest.raises(UserError, match=f"There is no run in {root}"):
-        fusion.fuse({root: (), root / "b": ()}, "dense", None, root / "fused")
+        fusion.keys_of({root: (), root / "b": ()}, "dense", None, Variant())
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -383,7 +384,7 @@ def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
     assert records(workdir) == records(trained)
     for method in ("dense", "multicrop"):
         ours, theirs = (
-            posteriors_lib.load(of / "eval" / f"val-{method}-73.npz") for of in (workdir, trained)
+            posteriors_lib.read(of / "eval" / f"val-{method}-73.npz") for of in (workdir, trained)
         )
         np.testing.assert_array_equal(ours.values, theirs.values)
         assert ours.names == theirs.names

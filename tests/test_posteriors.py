@@ -31,7 +31,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     made = _made()
     path = tmp_path / "run" / "eval" / "it.npz"
     made.save(path)
-    loaded = posteriors.load(path)
+    loaded = posteriors.read(path)
     assert (loaded.names, loaded.class_names) == (NAMES, CLASSES)
     assert loaded.made_by == made.made_by
     for ours, theirs in ((made.labels, loaded.labels), (made.values, loaded.values)):
@@ -93,10 +93,10 @@ def test_what_made_a_file_is_read_without_its_values(tmp_path):
     path = tmp_path / "it.npz"
     made = _made()
     made.save(path)
-    assert posteriors.load_made_by(path) == posteriors.load(path).made_by
+    assert posteriors.read_made_by(path) == posteriors.read(path).made_by
     _cut(path, 0.5)
     with pytest.raises(UserError, match="no whole file of posteriors"):
-        posteriors.load_made_by(path)
+        posteriors.read_made_by(path)
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
@@ -105,7 +105,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     _made().save(path)
     damage(path)
     with pytest.raises(UserError) as caught:
-        posteriors.load(path)
+        posteriors.read(path)
     assert str(caught.value).startswith(f"{path} is no whole file of posteriors")
     assert "Remove it" in str(caught.value)
 

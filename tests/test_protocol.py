@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from configs import mini
-from vgg_jax.evaluation import methods, posteriors
-from vgg_jax.evaluation.inference import Pass
+from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation.image_pass import ImagePass
+from vgg_jax.evaluation.inference import Inference
+from vgg_jax.evaluation.methods import dense, multicrop
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.nets import sharding
 from vgg_jax.nets.vgg import VGG, init_params
@@ -63,17 +65,14 @@ def _nets(name, crop_px=64, pooling="floor", width=1 / 32, num_devices=8):
     c = mini.get_config("a_256")
     c.eval.scales = (crop_px, crop_px + 25)
     mesh = sharding.make_mesh(jax.devices()[:num_devices])
-    ours = TrainedNet(
+    inference = Inference(
         model=model,
         params=sharding.put_replicated(params, mesh),
-        class_names=tuple(map(str, range(_CLASSES))),
+        mesh=mesh,
         mean_rgb=_MEAN_RGB,
         input_scale=input_scale,
-        config=c,
-        step=1,
-        mesh=mesh,
     )
-    return ours, theirs
+    return TrainedNet(inference, tuple(map(str, range(_CLASSES))), c, step=1), theirs
 
 
 @functools.cache
@@ -128,7 +127,9 @@ def test_without_scales_they_are_the_configs():
 
 def test_these_images_share_padded_batches():
     net, sizes = _nets("A")[0], np.array(_SIZES, np.int32)
-    one = Pass(net, _IMAGES.__getitem__, sizes, method="dense", scale=89, batch_px=2**22)
+    one = ImagePass(
+        net.inference, _IMAGES.__getitem__, sizes, method="dense", scale=89, batch_px=2**22
+    )
     assert len(one.plan.batches) < len(_SIZES)
 
 
@@ -185,9 +186,8 @@ def test_the_averages_of_scales_methods_and_nets_are_the_references():
 
 def _apply(net, pixels):
     """Class score maps of images of one size, which fill their places."""
-    apply = jax.jit(
-        lambda params, pixels: net.model.apply({"params": params}, net.normalise(pixels))
-    )
+    normalise = net.inference.normalise
+    apply = jax.jit(lambda params, pixels: net.model.apply({"params": params}, normalise(pixels)))
     return apply(net.params, jnp.asarray(pixels))
 
 
@@ -212,8 +212,7 @@ def test_an_image_among_larger_ones_is_as_alone(crop_px, pooling):
     images = [_image(crop_px + 7, crop_px + 69), _image(crop_px + 77, crop_px + 15)]
     batch, sizes = _padded(images, seed=1)
 
-    dense = jax.jit(lambda *args: methods.dense(net.model, *args, net.normalise))
-    values = dense(net.params, batch, sizes)
+    values = net.inference.call(dense.posteriors, np.asarray(batch), np.asarray(sizes))
 
     for image, value in zip(images, values, strict=True):
         scores = _apply(net, np.stack([image, image[:, ::-1]])).mean((1, 2))
@@ -257,7 +256,7 @@ def test_a_score_map_is_averaged_over_its_valid_cells_alone():
     for index, (rows, columns) in enumerate(cells):
         scores[index, rows:] = scores[index, :, columns:] = np.inf
 
-    pooled = methods.pool_score_map(jnp.asarray(scores), jnp.asarray(cells))
+    pooled = dense.pool_score_map(jnp.asarray(scores), jnp.asarray(cells))
 
     np.testing.assert_allclose(pooled, expected, rtol=1e-5)
 
@@ -266,7 +265,7 @@ def test_an_image_is_flipped_within_its_own_width():
     images = [_image(4, 7), _image(6, 3), _image(5, 5)]
     batch, sizes = _padded(images, seed=1)
 
-    flipped = methods.flip_valid(batch, sizes)
+    flipped = dense.flip_valid(batch, sizes)
 
     for place, image in zip(np.asarray(flipped), images, strict=True):
         np.testing.assert_array_equal(place[: image.shape[0], : image.shape[1]], image[:, ::-1])
@@ -282,7 +281,7 @@ def test_crops_are_a_grid_from_corner_to_corner_and_its_flips():
         300: (0, 19, 38, 57, 76),
     }
 
-    crops = np.asarray(methods.cut_crops(*_padded(images, seed=1), 224))
+    crops = np.asarray(multicrop.cut_crops(*_padded(images, seed=1), 224))
 
     assert crops.shape == (3 * 50, 224, 224, 3)
     for image, of_image in zip(images, crops.reshape(3, 50, 224, 224, 3), strict=True):

@@ -18,7 +18,7 @@ from launch.report import content, publish, reading
 from launch.report.content import Pair
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import results
+from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.runs import run_config
 
 
@@ -156,10 +156,10 @@ def test_the_commands_make_it_as_the_sweep_was_made(tmp_path):
 
 def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256", "c_256", "c_384"))
-    file = results.path(sweep.workdir("b_256", 0), "validation", "dense", [224], suffix=".npz")
+    file = ResultKey("validation", "dense", (224,)).path(sweep.workdir("b_256", 0), ".npz")
     file.unlink()
     (sweep.workdir("c_256", 0) / "checkpoints" / "9").mkdir()
-    damaged = results.path(sweep.workdir("c_384", 0), "validation", "dense", [384], suffix=".npz")
+    damaged = ResultKey("validation", "dense", (384,)).path(sweep.workdir("c_384", 0), ".npz")
     damaged.write_bytes(damaged.read_bytes()[:-100])
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
@@ -180,7 +180,7 @@ def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_pat
 
 def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("b_256",))
-    file = results.path(sweep.workdir("b_256", 0), "validation", "dense", [288], suffix=".npz")
+    file = ResultKey("validation", "dense", (288,)).path(sweep.workdir("b_256", 0), ".npz")
     with np.load(file) as archive:
         entries = dict(archive)
     made_by = json.loads(entries["made_by"].item())
@@ -194,7 +194,7 @@ def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
 
 def test_seeds_that_lack_a_side_are_left_out_and_counted(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"), seeds=3)
-    results.path(sweep.workdir("a_256", 1), "validation", "dense", [256], suffix=".npz").unlink()
+    ResultKey("validation", "dense", (256,)).path(sweep.workdir("a_256", 1), ".npz").unlink()
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
     assert rows["A/256/256"][1].endswith(", 2 of 3 seeds")
@@ -362,12 +362,12 @@ def test_every_table_is_read_from_what_the_graph_evaluates(tmp_path):
     wanted = [row.result for row in paper.ROWS if row.result]
     evaluated = [task for task in graph.tasks(sweep, wanted) if task.kind == "evaluate"]
     stems = {
-        results.path(task.workdir, "validation", method, [int(q)], suffix=".npz")
+        ResultKey("validation", method, (int(q),)).path(task.workdir, ".npz")
         for task in evaluated
         for method, q in re.findall(r"-(dense|multicrop)-(.*)", task.result.stem)
         for q in q.split("_")
     }
     assert stems == {
-        results.path(sweep.workdir(run, 0), "validation", method, [q], suffix=".npz")
+        ResultKey("validation", method, (q,)).path(sweep.workdir(run, 0), ".npz")
         for run, method, q in EVALUATED
     }

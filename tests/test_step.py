@@ -121,26 +121,6 @@ def test_val_step_ignores_what_fills_up_a_batch(model, batch):
     assert part["top1"] == wrong[:5].sum()
 
 
-@pytest.mark.parametrize(
-    ("scores", "label", "rank"),
-    [
-        ([3.0, 2.0, 1.0], 0, 0),
-        ([3.0, 2.0, 1.0], 2, 2),
-        ([1.0, 1.0, 1.0], 0, 0),  # Of equal scores the lower class ranks higher.
-        ([1.0, 1.0, 1.0], 2, 2),
-        ([np.nan, np.nan, np.nan], 0, 3),  # A net that broke is never right.
-    ],
-)
-def test_label_rank(scores, label, rank):
-    result = step.label_rank(jnp.array([scores]), jnp.array([label]))
-    assert result.tolist() == [rank]
-
-
-def test_top5_with_fewer_than_five_classes_is_always_right():
-    rank = step.label_rank(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([0]))
-    assert not (rank >= 5).any()
-
-
 def test_bfloat16_sums_gradients_in_float32(batch):
     """A bias's gradient sums over all positions of all images."""
     model = VGG("A", num_classes=7, width=1 / 16, crop_px=64, dropout=0.0)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import pathlib
 
 import numpy as np
 import pytest
@@ -45,7 +44,7 @@ def _rows(path):
 
 def test_errors_and_their_intervals_are_written(file):
     # Wrong at once: the second, the fourth. Among five: the second's label is sixth.
-    line = results.write(
+    line = results.write_result(
         file, _made([0, 1, 3, 4]), "dense, Q = 256", {"run": "it", "scales": [256]}
     )
     assert json.loads(file.read_text()) == {
@@ -67,14 +66,14 @@ def test_errors_and_their_intervals_are_written(file):
 
 def test_of_fewer_than_five_classes_no_top_5_is_wrong(file):
     values = VALUES[:, :3] / VALUES[:, :3].sum(axis=1, keepdims=True)
-    results.write(file, _made([2, 2, 2, 2], values, CLASSES[:3]), "it", {})
+    results.write_result(file, _made([2, 2, 2, 2], values, CLASSES[:3]), "it", {})
     result = json.loads(file.read_text())
     assert (result["top1_error"], result["top5_error"]) == (75.0, 0.0)
 
 
 def test_a_result_takes_the_place_of_the_one_before(file):
-    results.write(file, _made([0, 6, 3, 0]), "it", {"old": 1})
-    line = results.write(file, _made([1, 1, 1, 1]), "it", {})
+    results.write_result(file, _made([0, 6, 3, 0]), "it", {"old": 1})
+    line = results.write_result(file, _made([1, 1, 1, 1]), "it", {})
     assert "top-1 error 100.00%" in line
     assert "old" not in json.loads(file.read_text())
 
@@ -83,7 +82,7 @@ def test_a_result_takes_the_place_of_the_one_before(file):
 
 
 def test_the_top_classes_of_unlabelled_images_are_a_table(file):
-    line = results.write(file, _made(UNLABELLED), "dense, Q = 256", {"run": "it"})
+    line = results.write_result(file, _made(UNLABELLED), "dense, Q = 256", {"run": "it"})
     table = file.with_suffix(".csv")
     assert json.loads(file.read_text()) == {
         "run": "it",
@@ -107,7 +106,7 @@ def test_the_top_classes_of_unlabelled_images_are_a_table(file):
 
 def test_fewer_than_five_classes_have_fewer_columns(file):
     values = np.array([[0.25, 0.75]] * 4, np.float32)
-    results.write(file, _made(UNLABELLED, values, ("a", "b")), "it", {})
+    results.write_result(file, _made(UNLABELLED, values, ("a", "b")), "it", {})
     head, *rows = _rows(file.with_suffix(".csv"))
     assert head == ["image", "class_1", "probability_1", "class_2", "probability_2"]
     assert rows == [[name, "b", "0.75", "a", "0.25"] for name in NAMES]
@@ -136,35 +135,12 @@ def test_the_top_classes_are_those_that_are_not_wrong(k):
     ids=["JSON", "CSV"],
 )
 def test_a_write_that_fails_leaves_no_half(file, names, about, error):
-    results.write(file, _made([0, 1, 3, 4]), "it", {})
+    results.write_result(file, _made([0, 1, 3, 4]), "it", {})
     before = file.read_bytes()
     failing = Posteriors(names, np.array(UNLABELLED, np.int32), CLASSES, VALUES, {})
     with pytest.raises(error):
-        results.write(file, failing, "it", about)
+        results.write_result(file, failing, "it", about)
     assert file.read_bytes() == before
     left = {path.name for path in file.parent.iterdir()} - {file.name}
     # The table comes first: where there is a result, there is its table.
     assert left == ({file.with_suffix(".csv").name} if error is TypeError else set())
-
-
-# Names.
-
-
-@pytest.mark.parametrize(
-    ("split", "scales", "stem"),
-    [
-        ("val", [256], "val-dense-256"),
-        ("validation", (256, 384, 512), "validation-dense-256_384_512"),
-        ("validation[:10%]", [73], "validation__10__-dense-73"),
-        ("test+val", [73], "test_val-dense-73"),
-        ("../größe v1.2", [73], ".._größe_v1.2-dense-73"),
-    ],
-)
-def test_files_are_called_after_split_method_and_scales(split, scales, stem):
-    workdir = pathlib.Path("runs", "it.1")
-    assert results.stem(split, "dense", scales) == stem
-    assert results.path(workdir, split, "dense", scales) == workdir / "eval" / f"{stem}.json"
-    posteriors = results.path(workdir, split, "dense", scales, suffix=".npz")
-    assert posteriors == workdir / "eval" / f"{stem}.npz"
-    assert len(posteriors.relative_to(workdir).parts) == 2
-    assert results.stem(split, "dense", scales, "best-ceil") == f"{stem}-best-ceil"

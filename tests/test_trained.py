@@ -1,17 +1,21 @@
 """From Python: a run's net on NumPy arrays."""
 
 import dataclasses
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_runs
 
 import vgg_jax
 from configs import mini
 from vgg_jax.data import images
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import score_map_picture, trained_net
+from vgg_jax.evaluation.inference import Inference
 from vgg_jax.nets import from_config, sharding, vgg
 from vgg_jax.nets.vgg import init_params
 from vgg_jax.runs import run_config
@@ -31,16 +35,19 @@ def net():
         lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params
     )
     mesh = sharding.make_mesh(jax.devices()[:1])
-    return trained_net.TrainedNet(
+    inference = Inference(
         model=model,
         params=sharding.put_replicated(params, mesh),
-        class_names=CLASSES,
+        mesh=mesh,
         mean_rgb=(120.0, 110.0, 100.0),
         input_scale=1 / 70,
-        config=c,
-        step=1,
-        mesh=mesh,
     )
+    return trained_net.TrainedNet(inference, CLASSES, config=c, step=1)
+
+
+def changed(net, **what):
+    """The same net with another model or other parameters."""
+    return dataclasses.replace(net, inference=dataclasses.replace(net.inference, **what))
 
 
 def photo(height, width, seed=0):
@@ -53,7 +60,7 @@ def rescaled(image, scale):
 
 def scores(net, pixels):
     return np.asarray(
-        net.model.apply({"params": net.params}, net.normalise(jnp.asarray(pixels[None])))
+        net.model.apply({"params": net.params}, net.inference.normalise(jnp.asarray(pixels[None])))
     )[0]
 
 
@@ -68,7 +75,7 @@ def test_scales_default_to_the_configs(net):
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])
 @pytest.mark.parametrize("size", [(70, 101), (133, 75)])
 def test_a_score_map_is_the_nets(net, size, pooling):
-    net = dataclasses.replace(net, model=dataclasses.replace(net.model, pooling=pooling))
+    net = changed(net, model=dataclasses.replace(net.model, pooling=pooling))
     image = photo(*size)
     theirs = scores(net, rescaled(image, 77))
     found = net.score_map(image, scale=77)
@@ -100,7 +107,7 @@ def test_activations_are_the_models(net):
     theirs = vgg.activations(
         net.model,
         net.params,
-        net.normalise(jnp.asarray(rescaled(image, 66)[None])),
+        net.inference.normalise(jnp.asarray(rescaled(image, 66)[None])),
         ["conv1_1", "fc7"],
     )
     assert set(found) == {"conv1_1", "fc7"}
@@ -146,16 +153,16 @@ def test_strides_that_pooling_cannot_give(net):
 
 def test_a_replaced_model_is_the_one_that_computes(net):
     image = photo(75, 133)
-    other = dataclasses.replace(net, model=dataclasses.replace(net.model, pooling="ceil"))
+    other = changed(net, model=dataclasses.replace(net.model, pooling="ceil"))
     before = net.posteriors([image], scales=(75,))
     assert np.abs(other.posteriors([image], scales=(75,)) - before).max() > 1e-4
 
 
 def test_the_digest_is_of_the_parameters(net):
     other = jax.tree.map(lambda x: x, net.params)
-    assert dataclasses.replace(net, params=other).digest() == net.digest()
+    assert changed(net, params=other).digest() == net.digest()
     other["fc8"]["bias"] = other["fc8"]["bias"].at[0].add(jnp.float32(1e-6))
-    assert dataclasses.replace(net, params=other).digest() != net.digest()
+    assert changed(net, params=other).digest() != net.digest()
 
 
 def test_no_run_no_net(tmp_path):
@@ -164,6 +171,17 @@ def test_no_run_no_net(tmp_path):
     run_config.save(mini.get_config("a_256"), tmp_path)
     with pytest.raises(UserError, match="no checkpoint of a run"):
         vgg_jax.load(tmp_path)
+
+
+def test_a_net_is_loaded_without_what_only_training_and_batches_need():
+    heavy = {"grain", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch"}
+    code = "import sys, vgg_jax; vgg_jax.load; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
+    )
+    loaded = set(done.stdout.split())
+    assert "jax" in loaded, done.stderr
+    assert not heavy & loaded
 
 
 def test_an_overlay_has_each_class_where_its_windows_are():

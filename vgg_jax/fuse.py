@@ -13,16 +13,34 @@ from absl import flags
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion
 from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.methods import METHODS
+from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
 _METHOD = flags.DEFINE_enum(
-    "method", "dense", list(evaluation_settings.METHODS), "Of the evaluations."
+    "method", "dense", list(METHODS), "The method of the evaluations that are averaged."
 )
-_SCALES = flags.DEFINE_list("scales", None, "Q, px. Default: what each run's config says.")
-_SPLIT = flags.DEFINE_string("split", None, "Default: what the first run was validated on.")
-_VARIANT = flags.DEFINE_string("variant", "", "What stands behind Q in the files' names.")
-_OUT = flags.DEFINE_string("out", None, "Folder for the result. Default: fused, beside the runs.")
+_SCALES = flags.DEFINE_list(
+    "scales",
+    None,
+    "Test scales Q, px, such as 256,384,512. By default each run has its config's.",
+)
+_SPLIT = flags.DEFINE_string(
+    "split",
+    None,
+    "The split that the runs were evaluated on, such as test. The default is what the first run "
+    "was validated on.",
+)
+_VARIANT = flags.DEFINE_string(
+    "variant",
+    "",
+    "The settings that stand behind Q in the files' names, such as best-ceil. By default there are "
+    "none: the evaluations had the standard settings.",
+)
+_OUT = flags.DEFINE_string(
+    "out", None, "The folder for the result. The default is fused, beside the first run."
+)
 
 
 def main(argv: list[str]) -> None:
@@ -35,7 +53,8 @@ def main(argv: list[str]) -> None:
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
         raise UserError("Give the workdirs of two runs or more, each once.")
     out = files.path(_OUT.value) if _OUT.value else next(iter(runs)).parent / "fused"
-    print(fusion.fuse(runs, _METHOD.value, _SPLIT.value, out, variant=_VARIANT.value))
+    variant = Variant.parse(_VARIANT.value)
+    print(fusion.fuse(fusion.keys_of(runs, _METHOD.value, _SPLIT.value, variant), out))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.storage import files
 
@@ -38,8 +38,8 @@ def _is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
         return False
     if task.kind == "evaluate":
         step = json.loads(task.result.read_text())["checkpoint_step"]
-        variant = evaluation_settings.variant(config_of(task.arguments))
-        if "best" not in variant and step != saved_steps.last_step(task.workdir):
+        variant = Variant.from_config(config_of(task.arguments))
+        if variant.checkpoint == "last" and step != saved_steps.last_step(task.workdir):
             return False
     # A run of the same length may have taken the place of the one that was evaluated.
     made_s = files.modified_s(task.result)

@@ -17,8 +17,8 @@ from launch.plan import paper
 from launch.plan.paper import Part, Result
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import fusion, results
-from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation import fusion, methods
+from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.runs import config_files
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
@@ -249,7 +249,7 @@ def _evaluated(sweep: Sweep, results: Iterable[Result]) -> dict[tuple[str, str],
     scales: dict[tuple[str, str], set[int]] = {}
     for result in results:
         for part in result.parts:
-            for method in evaluation_settings.METHODS[result.method]:
+            for method in methods.singles(result.method):
                 scales.setdefault((part.run, method), set()).update(sweep.scales(part))
     return scales
 
@@ -289,19 +289,12 @@ def _evaluate(
     if split:
         flags += [f"--config.data.val_split={split}", "--config.data.held_out=0"]
     arguments = _main(sweep, run, seed, "--mode=eval", *flags)
-    c = config_of(arguments)
     return Task(
         name,
         "evaluate",
         arguments,
         (_name(seed, run),),
-        results.path(
-            workdir,
-            data_settings.evaluated_split(c),
-            method,
-            scales,
-            variant=evaluation_settings.variant(c),
-        ),
+        ResultKey.from_config(config_of(arguments)).path(workdir),
         _log(sweep, name),
         workdir,
     )
@@ -311,28 +304,31 @@ def _fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
     runs = [part.run for part in result.parts]
     name = _name(seed, "+".join(runs), result.method, split)
     out = sweep.folder(seed) / "fused"
-    scales = {sweep.workdir(part.run, seed): sweep.scales(part) for part in result.parts}
     c = train_config(sweep, runs[0], seed)
+    variant = Variant.from_config(c)
+    keys = {
+        sweep.workdir(part.run, seed): ResultKey(
+            split or data_settings.evaluated_split(c), result.method, sweep.scales(part), variant
+        )
+        for part in result.parts
+    }
     flags = [f"--method={result.method}", f"--out={out}"]
-    variant = evaluation_settings.variant(c)
     flags += [f"--split={split}"] if split else []
-    flags += [f"--variant={variant}"] if variant else []
+    flags += [f"--variant={variant.name}"] if variant.name else []
     return Task(
         name,
         "fuse",
         (
             *("-m", "vgg_jax.fuse"),
-            *(f"{workdir}:{_joined(of_run)}" for workdir, of_run in scales.items()),
+            *(f"{workdir}:{_joined(key.scales)}" for workdir, key in keys.items()),
             *flags,
         ),
         tuple(
             _name(seed, run, single, split)
             for run in runs
-            for single in evaluation_settings.METHODS[result.method]
+            for single in methods.singles(result.method)
         ),
-        fusion.result_path(
-            out, scales, split or data_settings.evaluated_split(c), result.method, variant
-        ),
+        fusion.result_path(keys, out),
         _log(sweep, name),
         out,
     )

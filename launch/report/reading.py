@@ -16,8 +16,8 @@ from launch.report.estimates import Estimate, Seen
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, posteriors, topk
-from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.runs import run_config
 from vgg_jax.storage import files
 
@@ -104,23 +104,28 @@ def read(sweep: Sweep) -> Results:
 
 
 def _read_test(sweep: Sweep, result: Result) -> Tested:
-    variant = evaluation_settings.variant(config_of(sweep))
+    variant = Variant.from_config(config_of(sweep))
     of_seeds, predictions, lacking = [], [], []
     for seed in range(sweep.seeds):
-        runs = {sweep.workdir(part.run, seed): sweep.scales(part) for part in result.parts}
+        keys = {
+            sweep.workdir(part.run, seed): ResultKey(
+                sweep.test_split, result.method, sweep.scales(part), variant
+            )
+            for part in result.parts
+        }
         out = sweep.folder(seed) / "fused"
         lacks = _lacking(sweep, result, seed, sweep.test_split, variant)
         if not lacks:
             try:
                 # The sweep has done so already, but for single nets, of which both methods are to
                 # be averaged.
-                fusion.fuse(runs, result.method, sweep.test_split, out, variant=variant)
+                fusion.fuse(keys, out)
             except UserError as error:
-                lacks = (f"{', '.join(_name(sweep, run) for run in runs)}: {error}",)
+                lacks = (f"{', '.join(_name(sweep, run) for run in keys)}: {error}",)
         if lacks:
             lacking += lacks
             continue
-        file = fusion.result_path(out, runs, sweep.test_split, result.method, variant)
+        file = fusion.result_path(keys, out)
         summary = json.loads(file.read_text())
         if "top5_error" in summary:
             of_seeds.append((summary["top5_error"], tuple(summary["top5_interval"])))
@@ -134,7 +139,9 @@ def config_of(sweep: Sweep) -> ConfigDict:
     return graph.config_of([f"--config={sweep.spec('a_256')}", *sweep.keys(0)])
 
 
-def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) -> tuple[str, ...]:
+def _lacking(
+    sweep: Sweep, result: Result, seed: int, split: str, variant: Variant
+) -> tuple[str, ...]:
     lines = []
     for part in result.parts:
         workdir = sweep.workdir(part.run, seed)
@@ -148,7 +155,9 @@ def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) 
             lines.append(f"{name}: trained otherwise than this sweep's ({keys})")
             continue
         try:
-            lacks = fusion.missing(workdir, result.method, sweep.scales(part), split, variant)
+            lacks = fusion.missing(
+                workdir, ResultKey(split, result.method, sweep.scales(part), variant)
+            )
         except UserError as error:  # What is damaged ends no report.
             lines.append(f"{name}: {error}")
             continue
@@ -170,7 +179,7 @@ class _Reader:
 
     def __init__(self, sweep: Sweep) -> None:
         c = config_of(sweep)
-        self.split, self._variant = data_settings.evaluated_split(c), evaluation_settings.variant(c)
+        self.split, self._variant = data_settings.evaluated_split(c), Variant.from_config(c)
         self.seen: dict[tuple[Result, int], Seen] = {}
         self.lacking: dict[tuple[Result, int], tuple[str, ...]] = {}
         self.made_by: dict[files.Path, list[Mapping[str, Any]]] = {}
@@ -183,8 +192,9 @@ class _Reader:
         parts: dict[str, Posteriors] = {}
         for part in () if lacking else result.parts:
             workdir, scales = self._sweep.workdir(part.run, seed), self._sweep.scales(part)
+            key = ResultKey(self.split, result.method, scales, self._variant)
             try:
-                loaded = fusion.load(workdir, result.method, scales, self.split, self._variant)
+                loaded = fusion.read_run(workdir, key)
             except UserError as error:  # Nor what is of two trainings.
                 lacking += (f"{_name(self._sweep, workdir)}: {error}",)
                 continue

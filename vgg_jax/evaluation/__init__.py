@@ -1,5 +1,5 @@
 """How the paper tests nets (§3.2): dense, multi-crop, several scales, fusion, in exact batches.
 
 `evaluate` computes the posteriors of a run's images and keeps them; `trained_net` is the net for
-users. Nothing here trains.
+users; each method of evaluation is a file of `methods`. Nothing here trains.
 """

@@ -12,17 +12,17 @@ from vgg_jax.data import images, prefetch
 from vgg_jax.data.prefetch import Shard
 from vgg_jax.evaluation import size_buckets
 
-Batch = dict[str, UInt8[np.ndarray, "b h w 3"] | Int32[np.ndarray, "b 2"]]
+PaddedBatch = dict[str, UInt8[np.ndarray, "b h w 3"] | Int32[np.ndarray, "b 2"]]
 
 
 def image_batches(
     load_image: Callable[[int], Image.Image],
-    batches: Sequence[size_buckets.Batch],
+    batches: Sequence[size_buckets.PlannedBatch],
     *,
     scale: int,
     shard: Shard = Shard(),
     num_workers: int = 0,
-) -> Iterator[Batch]:
+) -> Iterator[PaddedBatch]:
     """Yields whole images, rescaled, in the batches of a plan (§3.2).
 
     Args:
@@ -45,11 +45,11 @@ def image_batches(
 @dataclasses.dataclass(frozen=True)
 class _Fill(grain.MapTransform):
     load_image: Callable[[int], Image.Image]
-    batches: tuple[size_buckets.Batch, ...]
+    batches: tuple[size_buckets.PlannedBatch, ...]
     scale: int
     shard: Shard
 
-    def map(self, element: int) -> Batch:
+    def map(self, element: int) -> PaddedBatch:
         batch = self.batches[element]
         places = len(batch.indices) // self.shard.count
         indices = batch.indices[self.shard.index * places :][:places]

@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import fcntl
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -14,17 +14,16 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 import vgg_jax
-from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import results, trained_net
-from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation.inference import Pass, SingleMethod
-from vgg_jax.evaluation.posteriors import Posteriors, Unfinished, combine, load
+from vgg_jax.evaluation import methods, posteriors, results, trained_net
+from vgg_jax.evaluation.image_pass import ImagePass
+from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
+from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.evaluation.trained_net import TrainedNet
-from vgg_jax.storage import files
+from vgg_jax.storage import files, lock
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, processes
 from vgg_jax.system.signals import StopRequest
@@ -57,76 +56,49 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
 
     Args:
       c: A config that `config.validate` has passed; its eval says what to do.
-      workdir: Of the run.
+      workdir: The run's folder.
       net: See `load_net`.
       data: The images.
 
     Returns:
-      A line for each result: of "both" the two methods, then their average. On other processes
-      than the first none.
+      A line for each result: one for each single method, then one for their average. Processes
+      other than the first return none.
 
     Raises:
       UserError: Files of other images lie there, another evaluation writes there, only some images
         are labelled, or posteriors are not finite.
       StoppedError: A signal asked it to stop, and it has saved.
     """
-    scales, singles = evaluation_settings.test_scales(c), evaluation_settings.METHODS[c.eval.method]
+    key = ResultKey.from_config(c)
+    by_method = key.by_method()
+    lock_paths = [of_method.lock_path(workdir) for of_method in by_method.values()]
     with processes.stop_request() as stop, contextlib.ExitStack() as locks:
-        for single in singles:
-            name = results.stem(
-                data_settings.evaluated_split(c), single, "lock", evaluation_settings.variant(c)
-            )
-            file = workdir / "eval" / f".{name}"
-            processes.from_first(lambda file=file: locks.enter_context(_locked(file)))
-        about_images = processes.from_first(lambda: _names_and_labels(data.source))
-        job = _Job(c, workdir, net, net.digest(), data, about_images, stop)
-        parts = {method: {q: job.posteriors(method, q) for q in scales} for method in singles}
+        processes.from_first(lambda: _lock_all(lock_paths, locks))
+        names_and_labels = processes.from_first(lambda: _names_and_labels(data.source))
+        evaluation = _Evaluation(c, workdir, net, data, names_and_labels, stop)
+        parts = {
+            method: {
+                scale: evaluation.read_or_compute(of_scale)
+                for scale, of_scale in of_method.by_scale().items()
+            }
+            for method, of_method in by_method.items()
+        }
         if jax.process_index():
             return []
         return [
-            results.write(
-                _path(c, workdir, method, scales, ".json"),
-                combine({single: parts[single] for single in evaluation_settings.METHODS[method]}),
-                f"{method}, Q = {', '.join(map(str, scales))}",
-                {
-                    "run": workdir.resolve().name,
-                    "split": data_settings.evaluated_split(c),
-                    "method": method,
-                    "scales": list(scales),
-                    "checkpoint": c.eval.checkpoint,
-                    "checkpoint_step": net.step,
-                },
-            )
-            for method in dict.fromkeys([*singles, c.eval.method])
+            evaluation.report(dataclasses.replace(key, method=method), parts)
+            for method in dict.fromkeys([*by_method, key.method])
         ]
 
 
-def _path(c: ConfigDict, workdir: Path, method: str, scales: Sequence[int], suffix: str) -> Path:
-    return results.path(
-        workdir,
-        data_settings.evaluated_split(c),
-        method,
-        scales,
-        variant=evaluation_settings.variant(c),
-        suffix=suffix,
-    )
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    if files.in_bucket(path):  # Which knows no locks; what two write there is the same.
-        yield
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
+def _lock_all(paths: Iterable[Path], locks: contextlib.ExitStack) -> None:
+    for path in paths:
+        if not files.in_bucket(path):  # Buckets know no locks; what two would write is the same.
+            refusal = (
                 f"Another evaluation of that method writes to {path.parent}. Wait until it has "
                 "ended."
-            ) from error
-        yield
+            )
+            locks.enter_context(lock.locked(path, refusal))
 
 
 def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
@@ -142,131 +114,108 @@ def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
+class _Evaluation:
+    """What the passes of one evaluation share."""
+
     c: ConfigDict
     workdir: Path
     net: TrainedNet
-    digest: str
     data: SizedImages
     names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]]
     stop: StopRequest
 
-    def posteriors(self, method: SingleMethod, scale: int) -> Posteriors | None:
-        """Reads or computes one file; on other processes than the first it returns None."""
-        path = _path(self.c, self.workdir, method, [scale], ".npz")
-        identity = self._identity(method, scale)
-        # Of ImageNet 200 MB: the other processes need no more than to know of it.
-        known = None if jax.process_index() else self._known(path, identity)
+    def read_or_compute(self, key: ResultKey) -> Posteriors | None:
+        """Reads or computes the file of one method and Q; only the first process returns it."""
+        path = key.path(self.workdir, ".npz")
+        (scale,) = key.scales
+        identity = {**self._identity, "method": key.method, "scale": scale}
+        is_first = jax.process_index() == 0
+        # ImageNet's take 200 MB: the other processes need no more than to know of them.
+        found = _reusable(path, identity) if is_first else None
         unfinished = Unfinished(
-            path.with_suffix(".unfinished") if jax.process_index() == 0 else None,
+            path.with_suffix(".unfinished") if is_first else None,
             identity,
             len(self.data.source),
             len(self.net.class_names),
             save_every_s=self.c.eval.save_every_s,
         )
-        is_known, done = processes.from_first(lambda: (known is not None, unfinished.done.copy()))
-        if not is_known:
-            made_by = self._compute(method, scale, unfinished, done)
-        if jax.process_index():
-            return None
-        if known is None:
-            values = unfinished.values
-            known = Posteriors(
-                *self.names_and_labels,
-                self.net.class_names,
-                values,
-                {"identity": identity, **made_by},
-            )
-            known.save(path)
+        is_there, done = processes.from_first(lambda: (found is not None, unfinished.done.copy()))
+        if not is_there:
+            facts = self._compute(key, unfinished, done)
+            if is_first:
+                found = Posteriors(
+                    *self.names_and_labels,
+                    self.net.class_names,
+                    unfinished.values,
+                    {"identity": identity, **facts},
+                )
+                found.save(path)
         unfinished.remove()
-        return known
+        return found
 
-    def _identity(self, method: SingleMethod, scale: int) -> dict[str, Any]:
-        net = self.net
+    def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
+        """Writes a method's result and returns its line; the parts are by single method and Q."""
+        return results.write_result(
+            key.path(self.workdir),
+            posteriors.combine({single: parts[single] for single in methods.singles(key.method)}),
+            f"{key.method}, Q = {', '.join(map(str, key.scales))}",
+            {
+                "run": self.workdir.resolve().name,
+                "split": key.split,
+                "method": key.method,
+                "scales": list(key.scales),
+                "checkpoint": key.variant.checkpoint,
+                "checkpoint_step": self.net.step,
+            },
+        )
+
+    @functools.cached_property
+    def _identity(self) -> dict[str, Any]:
+        """All that posteriors depend on but the method and the scale."""
+        inference, model = self.net.inference, self.net.model
         return {
-            "parameters": self.digest,
-            "net": net.model.net,
-            "crop_px": net.model.crop_px,
-            "mean_rgb": list(net.mean_rgb),
-            "input_scale": net.input_scale,
-            "pooling": net.model.pooling,
-            "dtype": str(net.model.dtype),
+            "parameters": self.net.digest(),
+            "net": model.net,
+            "crop_px": model.crop_px,
+            "mean_rgb": list(inference.mean_rgb),
+            "input_scale": inference.input_scale,
+            "pooling": model.pooling,
+            "dtype": str(model.dtype),
             "images": self.data.source.fingerprint,
             "contents": self.data.source.contents_key,
-            "method": method,
-            "scale": scale,
         }
 
-    def _known(self, path: Path, identity: dict[str, Any]) -> Posteriors | None:
-        if not path.exists():
-            return None
-        known = load(path)
-        theirs = known.made_by["identity"]
-        if theirs["images"] != identity["images"]:
-            raise UserError(
-                f"{path} holds the posteriors of other images. Move it away, or call these images "
-                "another split: --config.data.val_split."
-            )
-        if theirs == identity:
-            return known
-        differing = [key for key in identity if theirs.get(key) != identity[key]]
-        print(f"{path} was made with other {', '.join(differing)}; it is made again.")
-        return None
-
     def _compute(
-        self,
-        method: SingleMethod,
-        scale: int,
-        unfinished: Unfinished,
-        done: Bool[np.ndarray, " n"],
+        self, key: ResultKey, unfinished: Unfinished, done: Bool[np.ndarray, " n"]
     ) -> dict[str, Any]:
+        """Computes what isn't done, and returns what the file says about it."""
         begin_s, num_images = time.monotonic(), len(self.data.source)
-        single = Pass(
-            self.net,
+        inference, (scale,) = self.net.inference, key.scales
+        compiled_before_s = inference.compile_s
+        image_pass = ImagePass(
+            inference,
             Decoded(self.data.source),
             self.data.sizes,
-            method=method,
+            method=key.method,
             scale=scale,
             batch_px=self.c.eval.batch_px,
             num_workers=self.c.data.num_workers,
         )
-        plan = single.plan
+        plan = image_pass.plan
         if jax.process_index() == 0:
             print(
-                f"{method}, Q = {scale}: {num_images:,} images in {len(plan.batches):,} batches of "
-                f"{len(plan.shapes)} shapes, {plan.waste:.1%} of their pixels padding"
+                f"{key.method}, Q = {scale}: {num_images:,} images in {len(plan.batches):,} "
+                f"batches of {len(plan.shapes)} shapes, {plan.waste:.1%} of their pixels padding"
             )
-        with (
-            contextlib.closing(single.run(done)) as results,
-            tqdm(
-                desc=f"{method} Q={scale}",
-                total=num_images,
-                initial=int(unfinished.done.sum()),
-                unit=" images",
-                disable=jax.process_index() != 0,
-            ) as bar,
-        ):
-            for indices, values in results:
-                bar.update(int((~unfinished.done[indices]).sum()))
-                unfinished.add(indices, values)
-                if self.stop:
-                    unfinished.save()
-                    raise self.stop.error(
-                        "Stopped; what was computed is kept, and the same command goes on from it."
-                    )
-        if jax.process_index() == 0 and not unfinished.done.all():
-            raise RuntimeError(
-                f"The pass computed {unfinished.done.sum():,} images of {num_images:,}. This is a "
-                "bug; please report it."
-            )
-        seconds = time.monotonic() - begin_s - single.compile_s
+        self._run(image_pass, f"{key.method} Q={scale}", unfinished, done)
+        compile_s = inference.compile_s - compiled_before_s
         return {
             "run": self.workdir.resolve().name,
             "checkpoint_step": self.net.step,
             "num_images": num_images,
             "images_computed": int(num_images - done.sum()),  # The others were kept from before.
-            "seconds": round(seconds, 3),
-            "compile_s": round(single.compile_s, 3),
+            "seconds": round(time.monotonic() - begin_s - compile_s, 3),
+            "compile_s": round(compile_s, 3),
             "shapes": len(plan.shapes),
             "waste": round(plan.waste, 4),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -274,3 +223,57 @@ class _Job:
             "vgg_jax": vgg_jax.__version__,
             "commit": git_commit.commit(),
         }
+
+    def _run(
+        self,
+        image_pass: ImagePass,
+        title: str,
+        unfinished: Unfinished,
+        done: Bool[np.ndarray, " n"],
+    ) -> None:
+        num_images, is_first = len(self.data.source), jax.process_index() == 0
+        with (
+            contextlib.closing(image_pass.run(done)) as computed,
+            tqdm(
+                desc=title,
+                total=num_images,
+                initial=int(unfinished.done.sum()),
+                unit=" images",
+                disable=not is_first,
+            ) as bar,
+        ):
+            for indices, values in computed:
+                bar.update(int((~unfinished.done[indices]).sum()))
+                unfinished.add(indices, values)
+                if self.stop:
+                    unfinished.save()
+                    raise self.stop.error(
+                        "Stopped; what was computed is kept, and the same command goes on from it."
+                    )
+        if is_first and not unfinished.done.all():
+            raise RuntimeError(
+                f"The pass computed {unfinished.done.sum():,} images of {num_images:,}. This is a "
+                "bug; please report it."
+            )
+
+
+def _reusable(path: Path, identity: Mapping[str, Any]) -> Posteriors | None:
+    """Reads a file of the same identity; None where there is none.
+
+    Raises:
+      UserError: It is of other images, or damaged.
+    """
+    if not path.exists():
+        return None
+    found = posteriors.read(path)
+    theirs = found.made_by["identity"]
+    if theirs["images"] != identity["images"]:
+        raise UserError(
+            f"{path} holds the posteriors of other images. Move it away, or call these images "
+            "another split: --config.data.val_split."
+        )
+    if theirs == identity:
+        return found
+    differing = [key for key in identity if theirs.get(key) != identity[key]]
+    print(f"{path} was made with other {', '.join(differing)}; it is made again.")
+    return None

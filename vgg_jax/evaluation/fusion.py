@@ -1,70 +1,67 @@
 """Fusion: the average of the posteriors of several runs (§4.4), from the files of evaluations."""
 
+import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
-from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.runs import config_files, run_config, saved_steps
+from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.result_key import ResultKey, Variant
+from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.storage.files import Path
 
 
-def fuse(
-    runs: Mapping[Path, Sequence[int]],
-    method: str,
-    split: str | None,
-    out: Path,
-    *,
-    variant: str = "",
-) -> str:
+def keys_of(
+    runs: Mapping[Path, Sequence[int]], method: str, split: str | None, variant: Variant
+) -> dict[Path, ResultKey]:
+    """Returns the keys by which `fuse` takes runs.
+
+    Args:
+      runs: The scales Q, px, by workdir; empty for what the run's config says.
+      method: One of `methods.METHODS`.
+      split: The images' split; None for what the first run was validated on.
+      variant: The settings.
+
+    Raises:
+      UserError: There is no run in a workdir.
+    """
+    configured = {workdir: ResultKey.from_config(_config(workdir)) for workdir in runs}
+    split = split or next(iter(configured.values())).split
+    return {
+        workdir: ResultKey(split, method, tuple(scales) or configured[workdir].scales, variant)
+        for workdir, scales in runs.items()
+    }
+
+
+def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     """Averages runs, each with the same weight, and writes the result's JSON file.
 
     Args:
-      runs: By workdir the scales Q, px; empty for what the run's config says.
-      method: Of `evaluation_settings.METHODS`.
-      split: Of the files; None for what the first run was validated on.
-      out: Folder of the result.
-      variant: See `evaluation_settings.variant`.
+      keys: What is taken of each run, by workdir: they differ in their scales alone.
+      out: The folder of the result.
 
     Returns:
       A line with the errors, or with where the CSV file is.
 
     Raises:
-      UserError: There is no such variant; or a file is missing or of an earlier checkpoint, and
-        the message has the command that makes it; or they are of different images, labels or
-        classes.
+      UserError: A file is missing or of an earlier checkpoint, and the message has the command
+        that makes it; or the files are of different images, labels or classes.
     """
-    unknown = set(variant.split("-")) - {"", *evaluation_settings.VARIANTS}
-    if unknown:
-        raise UserError(
-            f"There is no variant {'-'.join(unknown)}. Join some of "
-            f"{', '.join(evaluation_settings.VARIANTS)} with hyphens, in this order."
-        )
-    configs = {workdir: run_config.load(workdir) for workdir in runs}
-    for workdir, c in configs.items():
-        if c is None:
-            raise UserError(f"There is no run in {workdir}.")
-    split = split or data_settings.evaluated_split(next(iter(configs.values())))
-    scales = {
-        workdir: tuple(runs[workdir]) or evaluation_settings.test_scales(c)
-        for workdir, c in configs.items()
-    }
-    parts, missing = {}, []
-    for workdir, c in configs.items():
-        part = load(workdir, method, scales[workdir], split, variant)
+    parts, commands = {}, []
+    for workdir, key in keys.items():
+        part = read_run(workdir, key)
         if part is None:
-            command = evaluation_command(workdir, c, split, method, scales[workdir], variant)
-            missing.append(f"    {command}\n")
+            commands.append(f"    {evaluation_command(workdir, key)}\n")
         else:
             parts[str(workdir)] = part
-    if missing:
+    first = next(iter(keys.values()))
+    if commands:
         raise UserError(
-            f"Evaluations of {split!r} are missing, or of an earlier checkpoint. These commands "
-            f"make them:\n{''.join(missing)}"
+            f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
+            f"commands make them:\n{''.join(commands)}"
         )
     fused = posteriors.average(parts)
     if len({part.made_by["identity"]["images"] for part in parts.values()}) > 1:
@@ -72,49 +69,38 @@ def fuse(
             "The runs were evaluated on image files that differ, though they have the same names. "
             "Evaluate them on the same."
         )
-    names = " + ".join(workdir.resolve().name for workdir in runs)
-    of_scales = " + ".join(", ".join(map(str, of_run)) for of_run in _distinct(scales))
-    return results.write(
-        result_path(out, scales, split, method, variant),
+    names = " + ".join(workdir.resolve().name for workdir in keys)
+    scales = " + ".join(", ".join(map(str, of_run)) for of_run in _distinct_scales(keys))
+    return results.write_result(
+        result_path(keys, out),
         fused,
-        f"{names}, {method}, Q = {of_scales}",
+        f"{names}, {first.method}, Q = {scales}",
         {
-            "runs": {str(workdir): list(of_run) for workdir, of_run in scales.items()},
-            "split": split,
-            "method": method,
+            "runs": {str(workdir): list(key.scales) for workdir, key in keys.items()},
+            "split": first.split,
+            "method": first.method,
         },
     )
 
 
-def result_path(
-    out: Path,
-    runs: Mapping[Path, Sequence[int]],
-    split: str,
-    method: str,
-    variant: str = "",
-) -> Path:
+def result_path(keys: Mapping[Path, ResultKey], out: Path) -> Path:
     """Returns the JSON file of a fusion: its arguments are those of `fuse`."""
-    names = "+".join(workdir.resolve().name for workdir in runs)
-    scales = "+".join("_".join(map(str, of_run)) for of_run in _distinct(runs))
-    return out / f"{names}-{results.stem(split, method, scales, variant)}.json"
+    names = "+".join(workdir.resolve().name for workdir in keys)
+    scales = "+".join("_".join(map(str, of_run)) for of_run in _distinct_scales(keys))
+    return out / f"{names}-{next(iter(keys.values())).stem_with(scales)}.json"
 
 
-def _distinct(runs: Mapping[Path, Sequence[int]]) -> list[tuple[int, ...]]:
-    of_runs = [tuple(of_run) for of_run in runs.values()]
+def _distinct_scales(keys: Mapping[Path, ResultKey]) -> list[tuple[int, ...]]:
+    of_runs = [key.scales for key in keys.values()]
     return of_runs[:1] if len(set(of_runs)) == 1 else of_runs
 
 
-def load(
-    workdir: Path, method: str, scales: Sequence[int], split: str, variant: str = ""
-) -> posteriors.Posteriors | None:
+def read_run(workdir: Path, key: ResultKey) -> Posteriors | None:
     """Reads what a run's last checkpoint makes of a split, averaged over methods and scales.
 
     Args:
-      workdir: Of the run.
-      method: Of `evaluation_settings.METHODS`.
-      scales: Q, px.
-      split: Of the files.
-      variant: See `settings.variant`; with "best" any checkpoint counts as the one meant.
+      workdir: The run's folder.
+      key: What is read. Of the best checkpoint, any that was evaluated counts as the one meant.
 
     Returns:
       None where a file is missing, or of an earlier checkpoint.
@@ -122,64 +108,80 @@ def load(
     Raises:
       UserError: A file is damaged, or they don't belong together.
     """
-    if missing(workdir, method, scales, split, variant):
+    if missing(workdir, key):
         return None
     return posteriors.combine(
         {
-            single: {q: posteriors.load(_path(workdir, split, single, q, variant)) for q in scales}
-            for single in evaluation_settings.METHODS[method]
+            method: {
+                scale: posteriors.read(of_scale.path(workdir, ".npz"))
+                for scale, of_scale in of_method.by_scale().items()
+            }
+            for method, of_method in key.by_method().items()
         }
     )
 
 
-def missing(
-    workdir: Path, method: str, scales: Sequence[int], split: str, variant: str = ""
-) -> list[str]:
-    """Says which files `load` lacks, and why: its arguments. Nothing where it lacks none.
+def missing(workdir: Path, key: ResultKey) -> list[str]:
+    """Says which files `read_run` lacks, and why; nothing where it lacks none.
 
     Raises:
       UserError: A file is damaged.
     """
-    found: dict[tuple[str, str], list[str]] = {}
-    for single in evaluation_settings.METHODS[method]:
-        for q in scales:
-            path = _path(workdir, split, single, q, variant)
-            if not path.exists():
-                found.setdefault((single, "not there"), []).append(str(q))
-            elif "best" not in variant:
-                step = posteriors.load_made_by(path)["checkpoint_step"]
-                last = saved_steps.last_step(workdir)
-                if step != last:
-                    why = f"of step {step}, the last checkpoint of step {last}"
-                    found.setdefault((single, why), []).append(str(q))
-    return [f"{single} at Q = {', '.join(qs)}: {why}" for (single, why), qs in found.items()]
+    lacking = []
+    for method, of_method in key.by_method().items():
+        scales_by_reason: dict[str, list[str]] = {}
+        for scale, of_scale in of_method.by_scale().items():
+            why = _why_missing(workdir, of_scale)
+            if why:
+                scales_by_reason.setdefault(why, []).append(str(scale))
+        for why, scales in scales_by_reason.items():
+            lacking.append(f"{method} at Q = {', '.join(scales)}: {why}")
+    return lacking
 
 
-def _path(workdir: Path, split: str, method: str, q: int, variant: str) -> Path:
-    return results.path(workdir, split, method, [q], variant=variant, suffix=".npz")
+def _why_missing(workdir: Path, key: ResultKey) -> str:
+    path = key.path(workdir, ".npz")
+    if not path.exists():
+        return "not there"
+    if key.variant.checkpoint == "last":
+        step, last = (
+            posteriors.read_made_by(path)["checkpoint_step"],
+            saved_steps.last_step(workdir),
+        )
+        if step != last:
+            return f"of step {step}, the last checkpoint of step {last}"
+    return ""
 
 
-def evaluation_command(
-    workdir: Path,
-    c: ConfigDict,
-    split: str,
-    method: str,
-    scales: Sequence[int],
-    variant: str = "",
-) -> str:
-    """Returns the command that makes what `load` reads, of a run with config `c`."""
-    spec, plain = config_files.of_run(c.name) or ("CONFIG", c)
-    standard, overrides = run_config.flat(plain), {}
-    for key, value in run_config.flat(c).items():
-        if value != standard.get(key, value) and not key.startswith("eval."):
-            is_tuple = isinstance(value, list)
-            overrides[key] = (",".join(map(str, value)) or "()") if is_tuple else value
-    if split != data_settings.evaluated_split(c):
-        overrides |= {"data.val_split": split} | ({"data.held_out": 0} if c.data.held_out else {})
-    overrides |= {
-        evaluation_settings.VARIANTS[value]: value for value in variant.split("-") if value
-    }
-    overrides |= {"eval.method": method, "eval.scales": ",".join(map(str, scales))}
-    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--config={spec}"]
-    flags_of = [f"--config.{key}={value}" for key, value in overrides.items()]
-    return shlex.join([*command, f"--workdir={workdir}", *flags_of])
+def evaluation_command(workdir: Path, key: ResultKey) -> str:
+    """Returns the command that makes what `read_run` reads.
+
+    Raises:
+      UserError: There is no run in the workdir.
+    """
+    c = _config(workdir)
+    configured = ResultKey.from_config(c)
+    overrides: dict[str, object] = {}
+    if key.split != configured.split:
+        overrides["data.val_split"] = key.split
+        if c.data.held_out:
+            overrides["data.held_out"] = 0
+    usual = dataclasses.asdict(configured.variant)
+    for name, value in dataclasses.asdict(key.variant).items():
+        if value != usual[name]:
+            overrides[f"eval.{name}"] = value
+    if key.method != configured.method:
+        overrides["eval.method"] = key.method
+    if key.scales != configured.scales:
+        overrides["eval.scales"] = ",".join(map(str, key.scales))
+    command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
+    return shlex.join(
+        [*command, *(f"--config.{name}={value}" for name, value in overrides.items())]
+    )
+
+
+def _config(workdir: Path) -> ConfigDict:
+    c = run_config.load(workdir)
+    if c is None:
+        raise UserError(f"There is no run in {workdir}.")
+    return c

@@ -1,181 +1,107 @@
-"""One pass of a net over images: one method, one scale (§3.2), in batches of mixed sizes."""
+"""A net on its devices, and the programs that were compiled to apply it."""
 
-import collections
-import contextlib
-import gc
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32
-from PIL import Image
+from jaxtyping import Array, Float, Int, UInt8
 
-from vgg_jax.data import images
-from vgg_jax.data.prefetch import Shard
-from vgg_jax.errors import UserError
-from vgg_jax.evaluation import methods, size_buckets
-from vgg_jax.evaluation.batches import image_batches
-from vgg_jax.nets import sharding
-from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
+from vgg_jax.nets import pixels, sharding
+from vgg_jax.nets.vgg import VGG, Params
 
-if TYPE_CHECKING:
-    from vgg_jax.evaluation.trained_net import TrainedNet
-
-# On CPUs multi-crop took 1.45 times as long with 2^22 (net A, width 1/4, two cores).
-BATCH_PX = {"cpu": 2**19}
-
-MAX_PX = 2**24  # Of a rescaled image: at Q = 512 it may be 64 times as long as wide.
-
-SingleMethod = Literal["dense", "multicrop"]
+PaddedImages = UInt8[Array, "b h w 3"]
+SizesPx = Int[Array, "b 2"]  # The height and width of each image within its place.
 
 
-class Pass:
-    """A pass, planned.
+class _Program(NamedTuple):
+    run: jax.stages.Compiled
+    compile_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """A net on its devices, ready to be applied to RGB images of 0-255.
 
     Attributes:
-      plan: Its batches.
-      compile_s: Seconds that went into compilation so far.
+      model: The net.
+      params: Its parameters, on every device of the mesh.
+      mesh: The devices.
+      mean_rgb: The training set's mean, 0-255, which is subtracted.
+      input_scale: See `pixels.normalise`.
+      programs: What was compiled, by function, settings and shapes.
     """
 
-    def __init__(
+    model: VGG
+    params: Params
+    mesh: jax.sharding.Mesh
+    mean_rgb: tuple[float, float, float]
+    input_scale: float
+    programs: dict[Hashable, _Program] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def call(
         self,
-        net: "TrainedNet",
-        load_image: Callable[[int], Image.Image],
-        sizes: Int32[np.ndarray, "n 2"],
-        *,
-        method: SingleMethod,
-        scale: int,
-        batch_px: int = 0,
-        num_workers: int = 0,
-    ) -> None:
-        """Plans a pass.
+        function: Callable[..., Any],
+        *arrays: jax.Array | np.ndarray,
+        split: bool = False,
+        **settings: Hashable,
+    ) -> Any:
+        """Computes function(inference, *arrays, **settings) on all devices.
 
         Args:
-          net: The net.
-          load_image: From an image's index to the image; picklable where there are workers.
-          sizes: Height and width of each image, px, before rescaling.
-          method: "dense" or "multicrop".
-          scale: Q, px.
-          batch_px: Pixels of a batch on each device, flips, crops and padding included; 0 for what
-            suits the kind of device. A batch has one image a device at least.
-          num_workers: Processes that decode.
+          function: A pure function of a module, which is compiled once for each shape and setting.
+          arrays: Images and whatever else is computed from.
+          split: Whether the first axis of what it returns is divided over the devices; otherwise
+            each has a copy.
+          settings: Constants of the program.
 
-        Raises:
-          UserError: An image is too long and narrow.
+        Returns:
+          What the function returns, perhaps before it is computed.
         """
-        self._net, self._load_image = net, load_image
-        self._method, self._scale, self._num_workers = method, scale, num_workers
-        self._split, self._copied = sharding.split_batch(net.mesh), sharding.replicated(net.mesh)
-        self.compile_s = 0.0
-        devices = net.mesh.size
-        batch_px = batch_px or BATCH_PX.get(net.mesh.devices.flat[0].platform, 2**22)
-        crops_px = methods.CROPS * net.model.crop_px**2
-
-        def most_places(height: int, width: int) -> int:
-            pixels = 2 * height * width if method == "dense" else crops_px
-            fit = max(1, batch_px // pixels) * devices
-            return min(fit, -(-len(sizes) // devices) * devices)
-
-        rescaled = [images.rescaled_size((int(w), int(h)), scale)[::-1] for h, w in sizes]
-        for index, (height, width) in enumerate(rescaled):
-            if height * width > MAX_PX:
-                raise UserError(
-                    f"Image {index:,}, of {sizes[index, 1]} x {sizes[index, 0]} px, would become "
-                    f"{width} x {height} px at Q = {scale}: too many. Leave it out, or crop it."
-                )
-        self.plan = size_buckets.plan(
-            np.array(rescaled, np.int32).reshape(-1, 2),
-            most_places,
-            multiple=devices,
-            even=method == "dense",
-        )
-        placed = np.concatenate([batch.indices for batch in self.plan.batches] or [np.zeros(0)])
-        if not np.array_equal(np.sort(placed[placed >= 0]), np.arange(len(sizes))):
-            raise RuntimeError("Not every image is once in the plan. This is a bug; report it.")
-
-    def run(
-        self, done: Bool[np.ndarray, " n"] | None = None
-    ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
-        """Computes batch after batch.
-
-        Args:
-          done: Of each image, whether it may be left out; batches with others are computed whole.
-
-        Yields:
-          The images' indices, and their posteriors.
-        """
-        plan = self.plan if done is None else self.plan.without(done)
-        shard = Shard(jax.process_index(), jax.process_count())
-        batches = image_batches(
-            self._load_image,
-            plan.batches,
-            scale=self._scale,
-            shard=shard,
-            num_workers=self._num_workers if plan.batches else 0,
-        )
-        waiting: collections.deque[tuple[size_buckets.Batch, jax.Array]] = collections.deque()
-        try:
-            with contextlib.closing(batches):
-                for batch in plan.batches:
-                    waiting.append(
-                        (batch, self._compute(sharding.put_batch(next(batches), self._split)))
-                    )
-                    if len(waiting) > STEPS_IN_FLIGHT:
-                        yield _values(*waiting.popleft())
-            while waiting:
-                yield _values(*waiting.popleft())
-        finally:
-            # On CPUs JAX reads the workers' shared memory in place, and lets go of it when Python
-            # collects garbage: at exit it would be reported as leaked.
-            waiting.clear()
-            if self._num_workers:
-                gc.collect()
-
-    def _compute(self, batch: dict[str, jax.Array]) -> jax.Array:
-        net, crop_px = self._net, self._net.model.crop_px
-        if self._method == "dense":
-            return self._call(
-                lambda params, image, size: methods.dense(
-                    net.model, params, image, size, net.normalise
-                ),
-                self._copied,
-                net.params,
-                batch["image"],
-                batch["size"],
-            )
-        # Two programs: the net's is the same whatever the images' size.
-        crops = self._call(
-            lambda image, size: methods.cut_crops(image, size, crop_px),
-            self._split,
-            batch["image"],
-            batch["size"],
-        )
-        return self._call(
-            lambda params, crops: methods.multicrop(net.model, params, crops, net.normalise),
-            self._copied,
-            net.params,
-            crops,
-        )
-
-    def _call(
-        self, function: Callable[..., jax.Array], out: jax.sharding.Sharding, *arguments: Any
-    ) -> jax.Array:
-        shapes = tuple(x.shape for x in arguments if isinstance(x, jax.Array))
-        key = (self._method, *shapes)
-        programs = self._net.programs
-        if key not in programs:
+        key = (function, split, *settings.items(), *(array.shape for array in arrays))
+        if key not in self.programs:
             begin_s = time.monotonic()
-            with jax.default_matmul_precision(self._net.precision):
-                lowered = jax.jit(function, out_shardings=out).lower(*arguments)
-            programs[key] = lowered.compile()
-            self.compile_s += time.monotonic() - begin_s
-        return programs[key](*arguments)
+            out = sharding.split_batch(self.mesh) if split else sharding.replicated(self.mesh)
 
+            def program(params: Params, *arrays: jax.Array) -> Any:
+                # The parameters are an argument: as constants they would be part of the program.
+                return function(dataclasses.replace(self, params=params), *arrays, **settings)
 
-def _values(
-    batch: size_buckets.Batch, posteriors: jax.Array
-) -> tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]:
-    places = batch.indices >= 0
-    return batch.indices[places], np.asarray(posteriors)[places]
+            with jax.default_matmul_precision(self.precision):
+                lowered = jax.jit(program, out_shardings=out).lower(self.params, *arrays)
+            self.programs[key] = _Program(lowered.compile(), time.monotonic() - begin_s)
+        return self.programs[key].run(self.params, *arrays)
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds that the compilation of the programs took."""
+        return sum((program.compile_s for program in self.programs.values()), 0.0)
+
+    @property
+    def precision(self) -> str:
+        """The precision of products: devices otherwise round float32 to fewer bits."""
+        return "highest" if self.model.dtype == jnp.float32 else "default"
+
+    def normalise(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
+        """See `pixels.normalise`."""
+        return pixels.normalise(images, np.asarray(self.mean_rgb, np.float32), self.input_scale)
+
+    def score_maps(
+        self, images: PaddedImages, sizes: SizesPx | None = None
+    ) -> Float[Array, "b h2 w2 k"]:
+        """Applies the fully convolutional net (§3.2).
+
+        Args:
+          images: RGB, 0-255, at least the crop's size.
+          sizes: What is image of each, px, from the upper left corner; None for all of it.
+
+        Returns:
+          Unnormalised class scores, of which `VGG.score_cells` are valid.
+        """
+        # The net masks after the mean is subtracted: padding is then zero to the first convolution.
+        return self.model.apply({"params": self.params}, self.normalise(images), sizes=sizes)

@@ -29,9 +29,9 @@ class Posteriors:
     """What a net makes of the images of a split.
 
     Attributes:
-      names: Of the images, wherever their data set lies.
-      labels: Indices of classes; -1 of unlabelled images.
-      class_names: By label.
+      names: The images' names, wherever their data set lies.
+      labels: Indices of classes; -1 for unlabelled images.
+      class_names: What each class is called, by label.
       values: Probabilities; each image's sum to 1.
       made_by: Plain values that say what made it. Its "identity" is all that the values depend on.
     """
@@ -61,7 +61,7 @@ class Posteriors:
             )
 
 
-def load(path: Path) -> Posteriors:
+def read(path: Path) -> Posteriors:
     """Reads a file that `Posteriors.save` wrote.
 
     Raises:
@@ -77,8 +77,8 @@ def load(path: Path) -> Posteriors:
         )
 
 
-def load_made_by(path: Path) -> dict[str, Any]:
-    """Reads what made a file, without its values, which of ImageNet's images are 200 MB.
+def read_made_by(path: Path) -> dict[str, Any]:
+    """Reads what made a file, without its values, which for ImageNet take 200 MB.
 
     Raises:
       UserError: It is damaged, or another kind of file.
@@ -103,7 +103,7 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
     """Averages posteriors of the same images, each part with the same weight (§3.2).
 
     Args:
-      parts: By what an error calls them.
+      parts: The posteriors, by what an error calls them.
 
     Raises:
       UserError: Their images, labels or classes differ.
@@ -121,7 +121,7 @@ def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
     """Checks that posteriors are of the same images in the same order.
 
     Args:
-      parts: By what the error calls them.
+      parts: The posteriors, by what the error calls them.
       purpose: What they otherwise can't be: "averaged".
 
     Raises:
@@ -145,13 +145,13 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
     """Averages one run's posteriors over its scales, then over methods (§3.2).
 
     Args:
-      parts: By method, then by Q.
-
-    Raises:
-      UserError: They are of different checkpoints, settings or images.
+      parts: The posteriors, by method, then by Q.
 
     Returns:
       Their average; its identity is what they share. A single part is returned as it is.
+
+    Raises:
+      UserError: They are of different checkpoints, settings or images.
     """
     named = {
         f"{method} at Q = {scale}": part
@@ -196,8 +196,8 @@ class Unfinished:
     """Posteriors that are being computed, kept in parts so that a stopped pass can go on.
 
     Attributes:
-      done: Of each image, whether its posteriors are here.
-      values: Of the images that are done.
+      done: Tells of each image whether its posteriors are here.
+      values: The posteriors, where they are.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Unfinished:
         Args:
           folder: Where the parts are; None to keep none.
           identity: All that the values depend on.
-          num_images, num_classes: Of the whole pass.
+          num_images, num_classes: The shape of the whole.
           save_every_s: Seconds between parts.
         """
         self.done: Bool[np.ndarray, " n"] = np.zeros(num_images, bool)

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from vgg_jax.evaluation import topk
@@ -13,33 +13,13 @@ from vgg_jax.storage.files import Path
 TOP = 5
 
 
-def stem(split: str, method: str, scales: Sequence[int] | str, variant: str = "") -> str:
-    """Names the files of a result, or of one method and Q: "val-dense-256_384_512-ceil"."""
-    readable = "".join(c if c.isalnum() or c in "._" else "_" for c in split)
-    of_scales = scales if isinstance(scales, str) else "_".join(map(str, scales))
-    return "-".join([readable, method, of_scales, *([variant] if variant else [])])
-
-
-def path(
-    workdir: Path,
-    split: str,
-    method: str,
-    scales: Sequence[int],
-    *,
-    variant: str = "",
-    suffix: str = ".json",
-) -> Path:
-    """Returns where a run keeps a result, or with ".npz" the posteriors of one method and Q."""
-    return workdir / "eval" / f"{stem(split, method, scales, variant)}{suffix}"
-
-
-def write(file: Path, posteriors: Posteriors, title: str, about: Mapping[str, Any]) -> str:
-    """Writes a result's JSON file, and of unlabelled images a CSV file of their top classes.
+def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[str, Any]) -> str:
+    """Writes a result's JSON file, and for unlabelled images a CSV file of their top classes.
 
     Args:
       file: The JSON file; the CSV file lies beside it.
-      posteriors: Of all images.
-      title: Of the line that is returned.
+      posteriors: The posteriors of all images.
+      title: How the line begins that is returned.
       about: What else the JSON file says.
 
     Returns:

@@ -15,7 +15,7 @@ from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.storage import files
 
 CLASSES = 3
-SIDE_PX = 800  # Of the photo in a panel, at most.
+SIDE_PX = 800  # The photo in a panel is at most so wide and high.
 PANEL_INCHES = 3.4
 
 
@@ -32,9 +32,9 @@ def draw(
     Args:
       net: The net.
       image: RGB, 0-255, any size.
-      posteriors: Of the image: which classes are drawn, and their titles.
-      path: Of the picture, in a format of Matplotlib's.
-      scale: Q of the map, px. At the net's crop there is one window alone.
+      posteriors: The image's, which say what classes are drawn and stand in their titles.
+      path: Where the picture goes, in a format of Matplotlib's.
+      scale: The map's Q, px. At the net's crop there is one window alone.
     """
     photo = Image.fromarray(image)
     width, height = images.rescaled_size(photo.size, scale)
@@ -75,8 +75,8 @@ def spread(
     """Gives each pixel the mean of the windows that see it, the middle of a window counting most.
 
     Args:
-      maps: Of windows (i, j) that begin at (i, j) * stride_px.
-      size: Of the image, px.
+      maps: Probabilities of the windows (i, j) that begin at (i, j) * stride_px.
+      size: Height and width of the image, px.
       window_px: Side of a window.
       stride_px: From window to window.
     """

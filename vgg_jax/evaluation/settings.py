@@ -2,19 +2,15 @@
 
 import numbers
 from collections.abc import Sequence
-from typing import get_args
+from typing import Literal, get_args
 
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
+from vgg_jax.evaluation.methods import METHODS
 from vgg_jax.nets.settings import DType, Pooling
-from vgg_jax.runs import run_config
 
-# The single methods whose posteriors a method averages (§3.2).
-METHODS = {"dense": ("dense",), "multicrop": ("multicrop",), "both": ("dense", "multicrop")}
-
-# Settings of an evaluation that aren't the standard ones, by value.
-VARIANTS = {"best": "eval.checkpoint", "ceil": "eval.pooling", "bfloat16": "eval.dtype"}
+Checkpoint = Literal["last", "best"]
 
 
 def check(c: ConfigDict) -> None:
@@ -24,7 +20,7 @@ def check(c: ConfigDict) -> None:
       UserError: A value is impossible; the message names the key and what to change.
     """
     require_choice("eval.method", c.eval.method, (*METHODS, "none"))
-    require_choice("eval.checkpoint", c.eval.checkpoint, ("last", "best"))
+    require_choice("eval.checkpoint", c.eval.checkpoint, get_args(Checkpoint))
     require_choice("eval.pooling", c.eval.pooling, get_args(Pooling))
     require_choice("eval.dtype", c.eval.dtype, get_args(DType))
     for key in ("batch_px", "save_every_s"):
@@ -35,12 +31,6 @@ def check(c: ConfigDict) -> None:
 def test_scales(c: ConfigDict) -> tuple[int, ...]:
     """Returns Q: eval.scales, or val_scale where these are empty."""
     return tuple(c.eval.scales) or (c.val_scale,)
-
-
-def variant(c: ConfigDict) -> str:
-    """Returns what tells an evaluation's files from the standard ones: "", or "best-ceil"."""
-    values = run_config.flat(c)
-    return "-".join(value for value, key in VARIANTS.items() if values[key] == value)
 
 
 def check_scales(scales: Sequence[int], crop_px: int) -> None:

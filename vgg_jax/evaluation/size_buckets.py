@@ -1,26 +1,27 @@
 """Groups images of many sizes into batches of few shapes, with little padding."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 MAX_SHAPES = 8
-# Fewer shapes than MAX_SHAPES do, where they waste no more than this: each takes a compilation,
-# which of FEW_PX or less takes longer than what it saves.
+# Fewer shapes than MAX_SHAPES do where they waste no more than this. Each takes a compilation, and
+# for images of FEW_PX or less together that is longer than what it saves.
 ENOUGH_WASTE, ENOUGH_WASTE_OF_FEW = 0.10, 0.25
 FEW_PX = 2**26
-MAX_LENGTHS = 1000  # Told apart; where there are more, they are rounded up.
+MAX_LENGTHS = 1000  # So many are told apart; where there are more, they are rounded up.
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class PlannedBatch:
     """Images that one call computes.
 
     Attributes:
-      height, width: Of the places in the batch, px.
-      indices: Of the images; -1 in places that stay empty.
+      height, width: The size of each place in the batch, px.
+      indices: The images' indices, by place; -1 in places that stay empty.
     """
 
     height: int
@@ -39,10 +40,10 @@ class Plan:
 
     Attributes:
       batches: In order.
-      waste: Part of all pixels, in [0, 1), that is padding and empty places.
+      waste: The part of all pixels, in [0, 1), that is padding and empty places.
     """
 
-    batches: tuple[Batch, ...]
+    batches: tuple[PlannedBatch, ...]
     waste: float
 
     @property
@@ -51,7 +52,7 @@ class Plan:
         return tuple(dict.fromkeys(batch.shape for batch in self.batches))
 
     def without(self, done: Bool[np.ndarray, " n"]) -> "Plan":
-        """Leaves out the batches of which every image is done already."""
+        """Leaves out the batches whose images are all done already."""
         left = [b for b in self.batches if not done[b.indices[b.indices >= 0]].all()]
         return dataclasses.replace(self, batches=tuple(left))
 
@@ -65,19 +66,19 @@ def plan(
 ) -> Plan:
     """Chooses the shapes for which the fewest pixels are computed.
 
-    Of images rescaled to Q one side is Q, so wide and tall ones each lie on a line, on which
-    dynamic programming finds the best cuts.
+    One side of images that were rescaled to Q is Q, so wide and tall ones each lie on a line, on
+    which dynamic programming finds the best cuts.
 
     Args:
       sizes: Height and width of each image after rescaling; the shorter sides are all equal.
       most_places: (height, width) -> how many places of that size a batch has at most.
-      multiple: Of which every batch has a multiple of places: the number of devices. Images of one
-        size may so take more than `most_places`, never less than one each.
+      multiple: Every batch has a multiple of so many places: the number of devices. A batch may so
+        have more than `most_places`, never less than one for each device.
       even: Divide a shape's images evenly over as few batches as hold them; else all batches have
         `most_places`, and one program serves whatever doesn't depend on the size.
 
     Returns:
-      A plan of at most `MAX_SHAPES` shapes. The same on every process that is given the same.
+      A plan of at most `MAX_SHAPES` shapes, which is the same wherever the arguments are.
     """
     if not len(sizes):
         return Plan((), 0.0)
@@ -89,26 +90,45 @@ def plan(
         if of.any()
     ]
     needed = int(sizes.prod(axis=1).sum())
-    choices = [
-        [few] if len(lines) == 1 else [few, total - few]
-        for total in range(len(lines), MAX_SHAPES + 1)
-        for few in (range(1, total) if len(lines) == 2 else [total])
-    ]
-    enough_waste = ENOUGH_WASTE_OF_FEW if needed <= FEW_PX else ENOUGH_WASTE
-    best = None
-    for choice in choices:
-        cost = sum(line.cost(count) for line, count in zip(lines, choice, strict=True))
-        enough = best is not None and 1 - needed / best[0] <= enough_waste
-        if best is None or (cost < best[0] and not (enough and sum(choice) > sum(best[1]))):
-            best = (cost, choice)
-    cost, choice = best
-    batches = [
-        batch
-        for line, count in zip(lines, choice, strict=True)
-        for batch in line.batches(count, scale)
-    ]
+    counts, computed = _cheapest(lines, needed)
+    batches = []
+    for line, count in zip(lines, counts, strict=True):
+        batches += line.batches(count, scale)
     batches.sort(key=lambda batch: -batch.height * batch.width)
-    return Plan(tuple(batches), 1 - needed / cost)
+    return Plan(tuple(batches), 1 - needed / computed)
+
+
+def _cheapest(lines: Sequence["_Line"], needed: int) -> tuple[list[int], float]:
+    """Chooses how many shapes each line has: the fewest that waste little enough, else the best.
+
+    Args:
+      lines: One or two.
+      needed: The pixels of the images themselves.
+
+    Returns:
+      The number of shapes of each line, and how many pixels are then computed.
+    """
+    enough_waste = ENOUGH_WASTE_OF_FEW if needed <= FEW_PX else ENOUGH_WASTE
+    best, least = [], math.inf
+    for counts in _divisions(len(lines)):
+        wastes_little = bool(best) and 1 - needed / least <= enough_waste
+        if wastes_little and sum(counts) > sum(best):
+            break
+        computed = sum(line.cost(count) for line, count in zip(lines, counts, strict=True))
+        if computed < least:
+            best, least = counts, computed
+    return best, least
+
+
+def _divisions(num_lines: int) -> list[list[int]]:
+    """Lists how up to MAX_SHAPES shapes can be divided among one or two lines, fewest first."""
+    if num_lines == 1:
+        return [[count] for count in range(1, MAX_SHAPES + 1)]
+    divisions = []
+    for total in range(2, MAX_SHAPES + 1):
+        for first in range(1, total):
+            divisions.append([first, total - first])
+    return divisions
 
 
 class _Line:
@@ -138,11 +158,11 @@ class _Line:
         self._costs, self._cuts = self._solve()
 
     def cost(self, count: int) -> float:
-        """Pixels computed with at most so many shapes."""
+        """Returns how many pixels are computed with at most so many shapes."""
         return float(self._costs[min(count, len(self._lengths)) - 1][-1])
 
-    def batches(self, count: int, scale: int) -> Sequence[Batch]:
-        """The batches of at most so many shapes."""
+    def batches(self, count: int, scale: int) -> Sequence[PlannedBatch]:
+        """Returns the batches of at most so many shapes."""
         result, end = [], len(self._lengths)
         for shapes in reversed(range(min(count, len(self._lengths)))):
             begin = int(self._cuts[shapes][end])
@@ -151,14 +171,14 @@ class _Line:
             end = begin
         return result
 
-    def _fill(self, begin: int, end: int, scale: int) -> Sequence[Batch]:
+    def _fill(self, begin: int, end: int, scale: int) -> Sequence[PlannedBatch]:
         length = int(self._lengths[end - 1])
         height, width = (scale, length) if self._horizontal else (length, scale)
         indices = self._indices[self._ends[begin] : self._ends[end]]
         number, places = self._division(np.array([len(indices)]), length)
         padded = np.full(int(number[0] * places[0]), -1)
         padded[: len(indices)] = indices
-        return [Batch(height, width, part) for part in padded.reshape(int(number[0]), -1)]
+        return [PlannedBatch(height, width, part) for part in padded.reshape(int(number[0]), -1)]
 
     def _division(
         self, images: Int[np.ndarray, " j"], length: int

@@ -5,26 +5,24 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-Z_95 = 1.959963984540054  # Of the normal distribution, 95% lie within.
+from vgg_jax.nets.label_rank import label_rank
+
+Z_95 = 1.959963984540054  # 95% of a normal distribution lie within so many standard deviations.
 
 
 def wrong(
     posteriors: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], k: int
 ) -> Bool[np.ndarray, " n"]:
-    """Tells of which images the label is not among the k most probable classes (§4).
+    """Tells which images' labels are not among the k most probable classes (§4).
 
-    Of equal posteriors the lower class counts as the more probable. With k classes or fewer no
-    image is wrong.
+    With k classes or fewer no image is wrong.
 
     Args:
-      posteriors: Finite.
-      labels: In [0, c).
-      k: 1 and 5 in the paper.
+      posteriors: Probabilities of the classes; see `label_rank` for ties and what isn't finite.
+      labels: Indices in [0, c).
+      k: The paper reports 1 and 5.
     """
-    own = np.take_along_axis(posteriors, labels[:, None], axis=1)
-    lower = np.arange(posteriors.shape[1]) < labels[:, None]
-    rank = ((posteriors > own) | ((posteriors == own) & lower)).sum(axis=1)
-    return rank >= k
+    return label_rank(posteriors, labels) >= k
 
 
 def best(posteriors: Float[np.ndarray, " c"], k: int) -> Int[np.ndarray, " k"]:
@@ -53,16 +51,16 @@ def difference_interval(
 ) -> tuple[float, float]:
     """Returns the 95% interval of the error of `a` less that of `b`, in percent: paired bootstrap.
 
-    Images are drawn anew with replacement, each with all that was made of it. Few kinds of image
-    differ in what matters, so that their counts, which are multinomial, are drawn in place of
+    Images are drawn anew with replacement, each with all that was made of it. Images differ in few
+    ways that matter, so the counts of these kinds, which are multinomial, are drawn in place of
     images.
 
     Args:
-      wrong_a, wrong_b: Of the same images, whether each is wrong; or of several nets in place of
-        `a` and as many of `b`, how many of them are wrong.
-      tries: How many nets each image was shown, of `a` and of `b` alike; None for one.
-      resamples: How often they are drawn.
-      seed: Of the draws.
+      wrong_a, wrong_b: Whether each of the same images is wrong. Where several nets stand in place
+        of `a` and as many in place of `b`, these are the numbers of nets that are wrong.
+      tries: How many nets of `a`, and as many of `b`, each image was shown; None for one.
+      resamples: How often the images are drawn.
+      seed: Seed of the draws.
     """
     n = len(wrong_a)
     shown = np.ones(n, np.int64) if tries is None else tries

@@ -2,16 +2,13 @@
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 from ml_collections import ConfigDict
 from PIL import Image
 from tqdm import tqdm
@@ -20,11 +17,13 @@ from vgg_jax.data import images
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation.inference import Pass
-from vgg_jax.nets import from_config, pixels, sharding
+from vgg_jax.evaluation.image_pass import ImagePass
+from vgg_jax.evaluation.inference import Inference, PaddedImages
+from vgg_jax.nets import from_config, sharding, vgg
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.architectures import CELL_PX
-from vgg_jax.nets.vgg import VGG, Params, Pooling, activations
+from vgg_jax.nets.settings import DType, Pooling
+from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs import first_params, run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.storage import files
@@ -32,7 +31,8 @@ from vgg_jax.storage.files import Path
 from vgg_jax.system import compilation_cache
 
 RgbImage = UInt8[np.ndarray, "_ _ 3"]
-Method = Literal["dense", "multicrop", "both"]
+
+STRIDES_PX = (32, 16, 8, 4, 2, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,32 +40,32 @@ class TrainedNet:
     """A net with its parameters and all that its images and classes need.
 
     Attributes:
-      model: The net.
-      params: Its parameters, on every device of the mesh.
-      class_names: By class.
-      mean_rgb: 0-255, to subtract.
-      input_scale: See `pixels.normalise`.
-      config: Of the run, with the dtype of this net.
-      step: Of the checkpoint.
-      mesh: The devices.
-      programs: What was compiled of passes, by method and shapes.
+      inference: The net on its devices.
+      class_names: What each class is called, in the order of the outputs.
+      config: The run's config, with the dtype of this net.
+      step: The step of the checkpoint.
     """
 
-    model: VGG
-    params: Params
+    inference: Inference
     class_names: tuple[str, ...]
-    mean_rgb: tuple[float, float, float]
-    input_scale: float
     config: ConfigDict
     step: int
-    mesh: jax.sharding.Mesh
-    programs: dict[Any, Any] = dataclasses.field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def model(self) -> VGG:
+        """The net, without its parameters."""
+        return self.inference.model
+
+    @property
+    def params(self) -> Params:
+        """The parameters: {layer: {"kernel": HWIO, "bias": O}}, float32."""
+        return self.inference.params
 
     def posteriors(
         self,
         images: Sequence[RgbImage],
         *,
-        method: Method = "dense",
+        method: str = "dense",
         scales: Sequence[int] = (),
         batch_px: int = 0,
     ) -> Float32[np.ndarray, "n c"]:
@@ -75,65 +75,77 @@ class TrainedNet:
           images: RGB, 0-255.
           method: "dense", "multicrop", or the average of "both".
           scales: Q, px; the posteriors of several are averaged. Empty for the config's.
-          batch_px: See `inference.Pass`.
+          batch_px: See `ImagePass`.
 
         Returns:
-          Of each image the probabilities of the classes.
+          The probabilities of the classes, a row for each image.
 
         Raises:
           UserError: A scale is below the net's crop, an image is none, or there is no such method.
         """
         opened = [to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
-        return self.posteriors_of(
+        result = np.zeros((len(opened), len(self.class_names)), np.float32)
+        for indices, values in self.posteriors_as_computed(
             opened.__getitem__,
             sizes.reshape(-1, 2),
             method=method,
             scales=scales,
             batch_px=batch_px,
-        )
+        ):
+            result[indices] = values
+        return result
 
-    def posteriors_of(
+    def posteriors_as_computed(
         self,
         load_image: Callable[[int], Image.Image],
         sizes: Int32[np.ndarray, "n 2"],
         *,
-        method: Method = "dense",
+        method: str = "dense",
         scales: Sequence[int] = (),
         batch_px: int = 0,
         progress: bool = False,
-    ) -> Float32[np.ndarray, "n c"]:
-        """As `posteriors`, of images that needn't all be in memory.
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
+        """Computes what `posteriors` does, for images that needn't all be in memory.
 
         Args:
           load_image: From an image's index to the image, RGB; called from several threads.
           sizes: Height and width of each image, px.
           method, scales, batch_px: See `posteriors`.
           progress: Whether to show a progress bar.
+
+        Yields:
+          The indices of some images and their posteriors, while the last scale is computed.
+
+        Raises:
+          UserError: See `posteriors`.
         """
         scales = tuple(scales) or evaluation_settings.test_scales(self.config)
         evaluation_settings.check_scales(scales, self.model.crop_px)
-        if method not in evaluation_settings.METHODS:
-            raise UserError(
-                f"method={method!r} must be one of {', '.join(evaluation_settings.METHODS)}."
+        passes = [
+            ImagePass(
+                self.inference, load_image, sizes, method=single, scale=scale, batch_px=batch_px
             )
+            for single in methods.singles(method)
+            for scale in scales
+        ]
         total = np.zeros((len(sizes), len(self.class_names)))
-        passes = [(one, scale) for one in evaluation_settings.METHODS[method] for scale in scales]
         with tqdm(total=len(passes) * len(sizes), unit=" images", disable=not progress) as bar:
-            for one, scale in passes:
-                single = Pass(self, load_image, sizes, method=one, scale=scale, batch_px=batch_px)
-                for indices, values in single.run():
+            for image_pass in passes:
+                for indices, values in image_pass.run():
                     total[indices] += values
                     bar.update(len(indices))
-        return (total / len(passes)).astype(np.float32)
+                    if image_pass is passes[-1]:
+                        yield indices, (total[indices] / len(passes)).astype(np.float32)
 
     def score_map(
         self, image: RgbImage, *, scale: int | None = None, stride_px: int = 32
     ) -> Float32[np.ndarray, "h w c"]:
         """Computes the class score map of a whole image (§3.2).
 
-        Cell (i, j) is of the window of crop_px that begins (i, j) * stride_px from the corner of
-        the rescaled image. Ceil pooling's cells of windows that leave the image are left out.
+        Cell (i, j) has the scores of the window of crop_px that begins (i, j) * stride_px from the
+        corner of the rescaled image. Ceil pooling's cells of windows that leave the image are left
+        out.
 
         Args:
           image: RGB, 0-255.
@@ -147,29 +159,29 @@ class TrainedNet:
         Raises:
           UserError: The scale is below the net's crop, or the stride none of these.
         """
-        if stride_px not in (32, 16, 8, 4, 2, 1):
+        if stride_px not in STRIDES_PX:
             raise UserError(f"stride_px={stride_px} must be 32, 16, 8, 4, 2 or 1.")
         pixels = self._rescaled(image, scale)
         size = np.array(pixels.shape[:2])
         # Padded, so that images of about one size share a program.
         pixels = np.pad(pixels, [*((0, -n % CELL_PX) for n in size), (0, 0)])
-        offsets = range(0, 32, stride_px)
-        crop_px = self.model.crop_px
+        crop_px, step = self.model.crop_px, CELL_PX // stride_px
         result = np.zeros((*((size - crop_px) // stride_px + 1), len(self.class_names)), np.float32)
-        for top in offsets:
-            for left in offsets:
-                shifted = np.roll(pixels, (-top, -left), axis=(0, 1))
-                left_px = size - (top, left)
-                if left_px.min() < crop_px:
-                    continue
-                sizes = left_px[None].astype(np.int32)
-                with jax.default_matmul_precision(self.precision):
-                    (scores,) = np.asarray(self._score_maps(self.params, shifted[None], sizes))
-                rows, columns = self.model.score_cells(left_px)
-                place = result[top // stride_px :: len(offsets), left // stride_px :: len(offsets)]
-                # Ceil pooling can have a cell more, whose window leaves the image.
-                rows, columns = min(rows, place.shape[0]), min(columns, place.shape[1])
-                place[:rows, :columns] = scores[:rows, :columns]
+        for i, j in np.ndindex(step, step):
+            top, left = i * stride_px, j * stride_px
+            left_px = size - (top, left)
+            if left_px.min() < crop_px:
+                continue
+            shifted = np.roll(pixels, (-top, -left), axis=(0, 1))
+            (scores,) = np.asarray(
+                self.inference.call(
+                    Inference.score_maps, shifted[None], left_px[None].astype(np.int32)
+                )
+            )
+            place = result[i::step, j::step]
+            # Ceil pooling can have a cell more, whose window leaves the image.
+            rows, columns = np.minimum(self.model.score_cells(left_px), place.shape[:2])
+            place[:rows, :columns] = scores[:rows, :columns]
         return result
 
     def activations(
@@ -193,35 +205,10 @@ class TrainedNet:
           ValueError: The net has no layer of that name.
         """
         pixels = self._rescaled(image, scale)
-        with jax.default_matmul_precision(self.precision):
-            values = self._activations(self.params, pixels[None], tuple(names), before_relu)
+        values = self.inference.call(
+            _activations, pixels[None], names=tuple(names), before_relu=before_relu
+        )
         return {name: np.asarray(value[0], np.float32) for name, value in values.items()}
-
-    @property
-    def precision(self) -> str:
-        """Of products: devices otherwise round float32 to fewer bits."""
-        return "highest" if self.model.dtype == jnp.float32 else "default"
-
-    def normalise(self, images: UInt8[jax.Array, "b h w 3"]) -> Float[jax.Array, "b h w 3"]:
-        """See `pixels.normalise`."""
-        return pixels.normalise(images, np.asarray(self.mean_rgb, np.float32), self.input_scale)
-
-    @functools.cached_property
-    def _score_maps(self) -> Callable[..., jax.Array]:
-        return jax.jit(
-            lambda params, images, sizes: methods.score_maps(
-                self.model, params, images, sizes, self.normalise
-            )
-        )
-
-    @functools.cached_property
-    def _activations(self) -> Callable[..., Mapping[str, jax.Array]]:
-        return jax.jit(
-            lambda params, images, names, before_relu: activations(
-                self.model, params, self.normalise(images), names, before_relu=before_relu
-            ),
-            static_argnums=(2, 3),
-        )
 
     def digest(self) -> str:
         """Returns the SHA-256 of the parameters' names and values."""
@@ -238,20 +225,32 @@ class TrainedNet:
         return images.rescale(to_pillow(image, 0), scale)
 
 
+def _activations(
+    inference: Inference, images: PaddedImages, *, names: tuple[str, ...], before_relu: bool
+) -> dict[str, Float[Array, "b h w c"]]:
+    return vgg.activations(
+        inference.model,
+        inference.params,
+        inference.normalise(images),
+        names,
+        before_relu=before_relu,
+    )
+
+
 def load(
     workdir: str | Path,
     *,
-    checkpoint: Literal["last", "best"] | None = None,
-    dtype: Literal["float32", "bfloat16"] | None = None,
+    checkpoint: evaluation_settings.Checkpoint | None = None,
+    dtype: DType | None = None,
     pooling: Pooling | None = None,
 ) -> TrainedNet:
     """Loads a run's net onto all devices. What it compiles is kept: see `compilation_cache.keep`.
 
     Args:
-      workdir: Of the run.
-      checkpoint: The last, or the one with the least validation error. None, here and below, for
-        what the run's config says of its evaluation.
-      dtype: Of the arithmetic; float32 is at highest precision.
+      workdir: The run's folder.
+      checkpoint: The last, or the one with the least validation error. None, here and below, means
+        what the run's config says about its evaluation.
+      dtype: The arithmetic's; float32 is at highest precision.
       pooling: See `vgg.VGG`.
 
     Raises:
@@ -275,23 +274,21 @@ def load(
             pooling=pooling or c.eval.pooling,
         )
         params = checkpoints.restore_params(first_params.zeros(model, mesh), step)
-    return TrainedNet(
+    inference = Inference(
         model=model,
         params=params,
-        class_names=facts.class_names,
+        mesh=mesh,
         mean_rgb=facts.mean_rgb,
         input_scale=net_settings.input_scale(c),
-        config=c,
-        step=step,
-        mesh=mesh,
     )
+    return TrainedNet(inference, facts.class_names, config=c, step=step)
 
 
 def to_pillow(image: np.ndarray, index: int) -> Image.Image:
-    """Takes an RgbImage from outside.
+    """Makes a Pillow image of an array that a user gave.
 
     Raises:
-      UserError: It is another array; the message calls it by the index.
+      UserError: It is no `RgbImage`; the message calls it by the index.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:

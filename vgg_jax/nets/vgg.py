@@ -13,11 +13,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from vgg_jax.nets import architectures, layers
+from vgg_jax.nets.settings import Init, Pooling
 
 Params = Mapping[str, Mapping[str, Array]]
 Initialiser = Callable[[Key[Array, ""], tuple[int, ...], Any], Array]
-Init = Literal["normal", "glorot", "he"]
-Pooling = Literal["floor", "ceil"]
 Split = Literal["examples", "features"]
 Place = Callable[[Array, Split], Array]
 

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from vgg_jax.nets import pixels
+from vgg_jax.nets.label_rank import label_rank
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs.state import TrainState
 from vgg_jax.training.optimiser import TrainedLayers, is_trained
@@ -124,12 +125,3 @@ def make_val_step(
         }
 
     return val_step
-
-
-def label_rank(logits: Float[Array, "b k"], label: Int[Array, " b"]) -> Int[Array, " b"]:
-    """Counts the classes ranked above the label; of equal scores the lower class ranks higher."""
-    own = jnp.take_along_axis(logits, label[:, None], axis=1)
-    before = jnp.arange(logits.shape[1])[None] < label[:, None]
-    # Not finite scores compare false, and would otherwise rank as correct.
-    above = (logits > own) | ((logits == own) & before) | ~jnp.isfinite(logits)
-    return above.sum(axis=1)

@@ -1,0 +1,151 @@
+"""One pass of a net over images: one method, one scale (§3.2), in batches of mixed sizes."""
+
+import collections
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float32, Int, Int32
+from PIL import Image
+
+from vgg_jax.data import images
+from vgg_jax.errors import UserError
+from vgg_jax.evaluation import methods, size_buckets
+from vgg_jax.evaluation.inference import Inference
+from vgg_jax.nets import sharding
+from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
+
+# Pixels of a batch on a device. On CPUs multi-crop took 1.45 times as long with 2^22 (net A, width
+# 1/4, two cores).
+BATCH_PX = {"cpu": 2**19}
+BATCH_PX_OF_OTHERS = 2**22
+
+MAX_PX = 2**24  # A rescaled image may have as many: at Q = 512 it is 64 times as long as wide.
+
+
+class ImagePass:
+    """A pass, planned.
+
+    Attributes:
+      plan: Its batches.
+    """
+
+    def __init__(
+        self,
+        inference: Inference,
+        load_image: Callable[[int], Image.Image],
+        sizes: Int32[np.ndarray, "n 2"],
+        *,
+        method: str,
+        scale: int,
+        batch_px: int = 0,
+        num_workers: int = 0,
+    ) -> None:
+        """Plans a pass.
+
+        Args:
+          inference: The net.
+          load_image: From an image's index to the image; picklable where there are workers.
+          sizes: Height and width of each image, px, before rescaling.
+          method: A single one of `methods.METHODS`.
+          scale: Q, px.
+          batch_px: Pixels of a batch on each device, flips, crops and padding included; 0 for what
+            suits the kind of device. A batch has one image a device at least.
+          num_workers: How many processes decode; 0 for threads of this one.
+
+        Raises:
+          UserError: An image is too long and narrow, or there is no such method.
+        """
+        self._inference, self._load_image = inference, load_image
+        self._method, self._scale = methods.single(method), scale
+        self._num_workers = num_workers
+        devices = inference.mesh.size
+        kind = inference.mesh.devices.flat[0].platform
+        batch_px = batch_px or BATCH_PX.get(kind, BATCH_PX_OF_OTHERS)
+
+        def most_places(height: int, width: int) -> int:
+            image_px = self._method.image_px(height, width, inference.model.crop_px)
+            fit = max(1, batch_px // image_px) * devices
+            return min(fit, -(-len(sizes) // devices) * devices)
+
+        self.plan = size_buckets.plan(
+            _rescaled_sizes(sizes, scale),
+            most_places,
+            multiple=devices,
+            even=self._method.fills_evenly,
+        )
+        placed = np.concatenate([batch.indices for batch in self.plan.batches] or [np.zeros(0)])
+        if not np.array_equal(np.sort(placed[placed >= 0]), np.arange(len(sizes))):
+            raise RuntimeError("Not every image is once in the plan. This is a bug; report it.")
+
+    def run(
+        self, done: Bool[np.ndarray, " n"] | None = None
+    ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
+        """Computes batch after batch.
+
+        Args:
+          done: Tells of each image whether it may be left out; a batch that has any other is
+            computed whole.
+
+        Yields:
+          The images' indices, and their posteriors.
+        """
+        # Grain takes a while to import, and score maps of single images don't need it.
+        from vgg_jax.data.prefetch import Shard
+        from vgg_jax.evaluation.batches import image_batches
+
+        plan = self.plan if done is None else self.plan.without(done)
+        batches = image_batches(
+            self._load_image,
+            plan.batches,
+            scale=self._scale,
+            shard=Shard(jax.process_index(), jax.process_count()),
+            num_workers=self._num_workers if plan.batches else 0,
+        )
+        split = sharding.split_batch(self._inference.mesh)
+        waiting: collections.deque[tuple[size_buckets.PlannedBatch, jax.Array]] = (
+            collections.deque()
+        )
+        try:
+            with contextlib.closing(batches):
+                for planned in plan.batches:
+                    batch = sharding.put_batch(next(batches), split)
+                    posteriors = self._method.compute(
+                        self._inference, batch["image"], batch["size"]
+                    )
+                    waiting.append((planned, posteriors))
+                    if len(waiting) > STEPS_IN_FLIGHT:
+                        yield _of_images(*waiting.popleft())
+            while waiting:
+                yield _of_images(*waiting.popleft())
+        finally:
+            # On CPUs JAX reads the workers' shared memory in place, and lets go of it when Python
+            # collects garbage: at exit it would be reported as leaked.
+            waiting.clear()
+            if self._num_workers:
+                gc.collect()
+
+
+def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.ndarray, "n 2"]:
+    """Returns the height and width of each image once it is rescaled to Q.
+
+    Raises:
+      UserError: One has too many pixels then.
+    """
+    rescaled = [images.rescaled_size((int(w), int(h)), scale)[::-1] for h, w in sizes]
+    for index, (height, width) in enumerate(rescaled):
+        if height * width > MAX_PX:
+            raise UserError(
+                f"Image {index:,}, of {sizes[index, 1]} x {sizes[index, 0]} px, would become "
+                f"{width} x {height} px at Q = {scale}: too many. Leave it out, or crop it."
+            )
+    return np.array(rescaled, np.int32).reshape(-1, 2)
+
+
+def _of_images(
+    planned: size_buckets.PlannedBatch, posteriors: jax.Array
+) -> tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]:
+    places = planned.indices >= 0
+    return planned.indices[places], np.asarray(posteriors)[places]

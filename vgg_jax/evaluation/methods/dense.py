@@ -1,0 +1,56 @@
+"""Dense evaluation: the net is applied to whole images and their flips (§3.2)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from vgg_jax.evaluation.inference import Inference, PaddedImages, SizesPx
+from vgg_jax.evaluation.methods.method import Method, Probabilities
+from vgg_jax.nets import layers
+
+
+def pool_score_map(
+    scores: Float[Array, "b h w k"], cells: Int[Array, "b 2"]
+) -> Float[Array, "b k"]:
+    """Averages each class score map over its valid cells (§3.2: sum-pooling).
+
+    Args:
+      scores: Unnormalised class scores.
+      cells: Height and width of the valid part of each map: `VGG.score_cells`.
+    """
+    sums = layers.mask(scores, cells).sum(axis=(1, 2))
+    return sums / cells.prod(axis=1, keepdims=True)
+
+
+def flip_valid(images: PaddedImages, sizes: SizesPx) -> PaddedImages:
+    """Flips each image horizontally within its own width; it stays in the upper left corner."""
+    roll = jax.vmap(lambda image, width: jnp.roll(image, width - image.shape[1], axis=1))
+    return roll(images[:, :, ::-1], sizes[:, 1])
+
+
+def posteriors(inference: Inference, images: PaddedImages, sizes: SizesPx) -> Probabilities:
+    """Computes posteriors of whole images (§3.2).
+
+    The class score map is averaged over its cells, then softmax; the posteriors of the image and
+    its horizontal flip are averaged.
+
+    Args:
+      inference: The net.
+      images: RGB, 0-255, padded on the right and below with anything.
+      sizes: What of them is image, px, at least the crop.
+    """
+    b = images.shape[0]
+    # An image and its flip stay neighbours, and so on one device.
+    both = jnp.stack([images, flip_valid(images, sizes)], axis=1).reshape(2 * b, *images.shape[1:])
+    sizes = jnp.repeat(sizes, 2, axis=0)
+    maps = inference.score_maps(both, sizes)
+    of_each = jax.nn.softmax(pool_score_map(maps, inference.model.score_cells(sizes)))
+    return of_each.reshape(b, 2, -1).mean(axis=1)
+
+
+METHOD = Method(
+    name="dense",
+    image_px=lambda height, width, crop_px: 2 * height * width,
+    fills_evenly=True,
+    compute=lambda inference, images, sizes: inference.call(posteriors, images, sizes),
+)
