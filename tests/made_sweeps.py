@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from launch.plan import graph, paper
-from launch.plan.graph import Sweep
-from launch.report import publish, reading
+from launch.plan import commands, paper
+from launch.plan.sweep_spec import Sweep
+from launch.report import publish
 from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import results
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -47,7 +47,7 @@ def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
 
 def train(sweep, run, seed, **result):
     workdir = sweep.workdir(run, seed)
-    run_config.save(graph.train_config(sweep, run, seed), workdir)
+    run_config.save(commands.train_config(sweep, run, seed), workdir)
     (workdir / "checkpoints" / "7").mkdir(parents=True, exist_ok=True)
     last = {"epoch": 74, "top1_error": 31.25, "top5_error": 11.5}
     (workdir / "result.json").write_text(json.dumps({"last": last} | result))
@@ -63,7 +63,7 @@ def sweep_of(root, *, runs=None, **options):
         for run, method, q in EVALUATED:
             if runs is None or run in runs:
                 scaled = sweep.scales(paper.Part(run, (q,)))[0]
-                split = data_settings.split(reading.config_of(sweep))
+                split = data_settings.split(commands.data_config(sweep))
                 evaluate(sweep, run, method, scaled, seed, split=split)
     return sweep
 

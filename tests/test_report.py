@@ -12,8 +12,8 @@ from made_sweeps import CLASSES, EVALUATED, LABELS, NAMES, C, N
 from ml_collections import ConfigDict
 from small_runs import ROOT
 
-from launch.plan import graph, paper
-from launch.plan.graph import Sweep
+from launch.plan import commands, graph, paper
+from launch.plan.sweep_spec import Sweep
 from launch.report import content, publish, reading
 from launch.report.content import Pair
 from launch.report.estimates import Estimate, Seen
@@ -243,7 +243,7 @@ def test_images_without_labels_are_refused_as_validation(tmp_path):
 
 def test_runs_of_another_config_are_left_out(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"))
-    c = ConfigDict(graph.train_config(sweep, "a_lrn_256", 0).to_dict())
+    c = ConfigDict(commands.train_config(sweep, "a_lrn_256", 0).to_dict())
     c.num_epochs = 3
     run_config.save(c, sweep.workdir("a_lrn_256", 0))
     text, _ = made_sweeps.written(tmp_path)

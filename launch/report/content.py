@@ -4,9 +4,9 @@ import dataclasses
 import shlex
 from collections.abc import Iterable
 
-from launch.plan import paper
-from launch.plan.graph import Sweep
+from launch.plan import commands, paper
 from launch.plan.paper import Comparison, Result, Row
+from launch.plan.sweep_spec import Sweep
 from launch.report import reading, training_runs
 from launch.report.estimates import Estimate
 from launch.report.reading import Results
@@ -256,7 +256,7 @@ def _lacking(found: Results, wanted: Iterable[Result], more: Iterable[str] = ())
 
 def _warnings(found: Results) -> tuple[str, ...]:
     warnings = []
-    c = reading.config_of(found.sweep)
+    c = commands.data_config(found.sweep)
     if found.sweep.mini:
         warnings.append(
             f"These nets are miniatures: the paper's width times {c.width:g}, its crop, S and Q "

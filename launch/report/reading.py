@@ -5,12 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from launch.plan import graph, paper
-from launch.plan.graph import Sweep
+from launch.plan import commands, paper
 from launch.plan.paper import Result
+from launch.plan.sweep_spec import Sweep
 from launch.report import estimates
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.data import settings as data_settings
@@ -104,7 +103,7 @@ def read(sweep: Sweep) -> Results:
 
 
 def _read_test(sweep: Sweep, result: Result) -> Tested:
-    variant = evaluation_settings.variant(config_of(sweep))
+    variant = evaluation_settings.variant(commands.data_config(sweep))
     of_seeds, predictions, lacking = [], [], []
     for seed in range(sweep.seeds):
         runs = {sweep.workdir(part.run, seed): sweep.scales(part) for part in result.parts}
@@ -129,11 +128,6 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
     return Tested(estimates.over_seeds(of_seeds), tuple(predictions), tuple(lacking))
 
 
-def config_of(sweep: Sweep) -> ConfigDict:
-    """Returns the config of a sweep's first run, with which the others share the data."""
-    return graph.config_of([f"--config={sweep.spec('a_256')}", *sweep.keys(0)])
-
-
 def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) -> tuple[str, ...]:
     lines = []
     for part in result.parts:
@@ -142,7 +136,7 @@ def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) 
         if run_config.load(workdir) is None:
             lines.append(f"{name}: not trained")
             continue
-        differing = run_config.differences(graph.train_config(sweep, part.run, seed), workdir)
+        differing = run_config.differences(commands.train_config(sweep, part.run, seed), workdir)
         if differing:
             keys = "; ".join(line.strip() for line in differing.splitlines())
             lines.append(f"{name}: trained otherwise than this sweep's ({keys})")
@@ -169,7 +163,7 @@ class _Reader:
     """
 
     def __init__(self, sweep: Sweep) -> None:
-        c = config_of(sweep)
+        c = commands.data_config(sweep)
         self.split, self._variant = data_settings.split(c), evaluation_settings.variant(c)
         self.seen: dict[tuple[Result, int], Seen] = {}
         self.lacking: dict[tuple[Result, int], tuple[str, ...]] = {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from launch.report import reading
+from launch.plan import commands
 from launch.report.estimates import number
 from launch.report.reading import Results
 from vgg_jax.runs import config_files, run_config
@@ -92,7 +92,7 @@ def of(found: Results) -> Iterator[Run]:
 
 def facts(found: Results) -> tuple[tuple[str, str], ...]:
     """Returns what all was made with, by what it is called."""
-    sweep, c = found.sweep, reading.config_of(found.sweep)
+    sweep, c = found.sweep, commands.data_config(found.sweep)
     counts = sorted({len(seen.names) for seen in found.seen.values()})
     images = " or ".join(f"{count:,}" for count in counts)
     leaves = [leaf for made_by in found.made_by.values() for leaf in made_by]
