@@ -85,10 +85,22 @@ def wrong(result, k, seed):
 
 
 def cells_of(text):
-    """The rows of all tables of a Markdown text, by the first cell."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]
-    return {row[0]: row[1:] for row in reversed(rows)}
+    """The rows of all tables of a Markdown text by their first cell, their cells by the header.
+
+    A header such as "top-1: paper" names the error of those behind it too: "ours" is "top-1: ours".
+    """
+    rows, lines = {}, [line for line in text.splitlines() if line.startswith("|")]
+    split = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]
+    for number, cells in enumerate(split):
+        is_header = number + 1 < len(split) and set(split[number + 1][0]) == {"-"}
+        if is_header:
+            names, error = [], ""
+            for name in cells[1:]:
+                error = name.partition(": ")[0] if ": " in name else error
+                names.append(name if ": " in name or not error else f"{error}: {name}")
+        elif set(cells[0]) != {"-"}:
+            rows.setdefault(cells[0], dict(zip(names, cells[1:], strict=True)))
+    return rows
 
 
 def written(root):

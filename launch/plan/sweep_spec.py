@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import pathlib
+import shlex
+from collections.abc import Iterable
 
 from launch.plan.paper import Part
 from vgg_jax.errors import UserError
@@ -104,3 +106,13 @@ class Sweep:
         if seed:
             overrides.append(f"--config.seed={seed}")
         return [*overrides, *self.overrides]
+
+    def command(self, tables: Iterable[int]) -> str:
+        """Returns the command that makes some tables as this sweep's are made, for a shell."""
+        flags = [f"--tables={','.join(map(str, sorted(tables)))}", f"--root={self.root}"]
+        flags += ["--mini"] if self.mini else []
+        flags += [f"--data={self.data}"] if self.data else []
+        flags += [f"--seeds={self.seeds}"] if self.seeds > 1 else []
+        flags += [f"--test_split={self.test_split}"] if self.test_split else []
+        flags += ["--", *self.overrides] if self.overrides else []
+        return shlex.join(["python", "-m", "launch.sweep", *flags])

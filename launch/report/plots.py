@@ -9,7 +9,7 @@ import html
 import math
 from collections.abc import Iterable
 
-from launch.report.content import Pair
+from launch.report.document import Pair
 from launch.report.estimates import number, uncertainty
 
 _MARGIN = 0.05  # Of the width, to both sides, for marks at the ends.

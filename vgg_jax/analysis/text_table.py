@@ -7,13 +7,27 @@ def align(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, num_text_columns: int
 ) -> list[str]:
     """Aligns cells: the first columns to the left, the others, numbers, to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    header, *rows = pad([header, *rows], num_text_columns=num_text_columns)
+    rule = ["-" * len(cell) for cell in header]
+    return ["  ".join(cells).rstrip() for cells in (header, rule, *rows)]
 
-    def line(cells: Sequence[str]) -> str:
-        aligned = [
+
+def pad(
+    rows: Sequence[Sequence[str]], *, num_text_columns: int, min_width: int = 0
+) -> list[list[str]]:
+    """Pads cells to the width of their column.
+
+    Args:
+      rows: All rows, the header among them.
+      num_text_columns: How many columns are aligned to the left; the others, numbers, are aligned
+        to the right.
+      min_width: What every column is wide at least, in characters.
+    """
+    widths = [max(min_width, *map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        [
             cell.ljust(width) if column < num_text_columns else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        return "  ".join(aligned).rstrip()
-
-    return [line(header), line(["-" * width for width in widths]), *map(line, rows)]
+        for cells in rows
+    ]
