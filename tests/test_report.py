@@ -379,7 +379,7 @@ def test_of_as_many_images_and_classes_as_imagenet_has_no_difference_means_nothi
     seen = {(paper.ROWS[0].result, 0): Seen(tuple(range(50_000)), np.zeros(50_000), wrong)}
     for classes, warned in ((1000, 0), (999, 1)):
         names = tuple(map(str, range(classes)))
-        found = reading.Results(sweep, "validation", seen, {}, names, {}, {})
+        found = reading.Found(sweep, "validation", seen, {}, names, {}, {})
         assert len(content._warnings(found)) == warned
 
 

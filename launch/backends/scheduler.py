@@ -114,7 +114,7 @@ class _Scheduler:
         self._free += run.devices
 
     def _block(self) -> None:
-        for run in self._in_state(State.WAITS):  # In the order of the graph.
+        for run in self._in_state(State.WAITS):  # Sources come first, blocked or not.
             states = {self._runs[name].state for name in run.task.waits_for}
             if {State.FAILED, State.BLOCKED} & states:
                 run.state = State.BLOCKED

@@ -90,7 +90,7 @@ class Slurm(Backend):
 
     def _submit(self, sweep: Sweep, tasks: Sequence[Task]) -> None:
         by_name = {task.name: task for task in tasks}
-        # In this order: what ends in between is done.
+        # Asked in this order, what ends in between is done.
         jobs, done = _queued(), finished.done(tasks)
         (sweep.local_folder / "slurm").mkdir(exist_ok=True)
         (sweep.local_folder / "logs").mkdir(exist_ok=True)

@@ -29,7 +29,7 @@ class Column:
 
     Attributes:
       name: Its header.
-      css_class: What page.css knows its cells by, beside "number".
+      css_class: What page.css knows its cells by, such as "number".
       cell: Makes its cell of the figures of a line.
       has_beside: Whether something stands beside its numbers, for which the page leaves room.
     """
@@ -71,9 +71,9 @@ def of(table: Table, seeds: int) -> tuple[Group, ...]:
       seeds: How many seeds its figures should have.
     """
     signed = table.is_of_differences
-    paper = Column("paper", "theirs", lambda pair: _paper(pair, signed))
-    ours = Column("ours", "ours", lambda pair: _ours(pair, seeds, signed), has_beside=True)
-    less = Column("diff.", "less", lambda pair: Cell(number(pair.less, signed=True)))
+    paper = Column("paper", "number theirs", lambda pair: _paper(pair, signed))
+    ours = Column("ours", "number ours", lambda pair: _ours(pair, seeds, signed), has_beside=True)
+    less = Column("diff.", "number less", lambda pair: Cell(number(pair.less, signed=True)))
     columns = (paper, ours) if signed else (paper, ours, less)
     groups = [
         Group("top-1", lambda line: line.top1, columns),

@@ -8,7 +8,7 @@ from launch.plan.paper import Comparison, Result, Row
 from launch.plan.sweep_spec import Sweep
 from launch.report import reading, training_runs
 from launch.report.document import Line, Pair, Remedy, Report, Table
-from launch.report.reading import Results
+from launch.report.reading import Found
 
 IMAGENET = 50_000, 1_000  # Images of the validation split, and classes.
 
@@ -33,7 +33,7 @@ def make(sweep: Sweep) -> Report:
     )
 
 
-def _table(found: Results, number: int) -> Table:
+def _table(found: Found, number: int) -> Table:
     sweep, rows = found.sweep, paper.rows([number])
     wanted = [row.result for row in rows if row.result]
     has_test = any(row.top5_test for row in rows)
@@ -59,7 +59,7 @@ def _table(found: Results, number: int) -> Table:
     )
 
 
-def _line(found: Results, row: Row, has_test: bool) -> Line:
+def _line(found: Found, row: Row, has_test: bool) -> Line:
     if row.result is None:
         return Line(
             row.label,
@@ -78,7 +78,7 @@ def _line(found: Results, row: Row, has_test: bool) -> Line:
     )
 
 
-def _comparisons(found: Results) -> Table:
+def _comparisons(found: Found) -> Table:
     lines, lacking, tables = [], [], set()
     for comparison in paper.COMPARISONS:
         row_a, row_b = _rows(comparison)
@@ -106,12 +106,12 @@ def _comparisons(found: Results) -> Table:
     )
 
 
-def _difference(found: Results, comparison: Comparison, k: int, of_paper: float) -> Pair:
+def _difference(found: Found, comparison: Comparison, k: int, of_paper: float) -> Pair:
     ours = found.difference(comparison.error_of, comparison.less, k)
     return Pair(round(of_paper, 1), ours)
 
 
-def _comparisons_caption(found: Results) -> str:
+def _comparisons_caption(found: Found) -> str:
     caption = (
         "An error less another, in points: negative where the first is better. In brackets the 95% "
         "interval of a paired bootstrap over images, which says nothing of how another training "
@@ -138,7 +138,7 @@ def _rows(comparison: Comparison) -> tuple[Row, Row]:
     return paper.row_of(comparison.error_of), paper.row_of(comparison.less)
 
 
-def _lacking(found: Results, wanted: Iterable[Result], more: Iterable[str] = ()) -> tuple[str, ...]:
+def _lacking(found: Found, wanted: Iterable[Result], more: Iterable[str] = ()) -> tuple[str, ...]:
     """Says why cells are empty: "RUN: WHY", of several runs that lack the same one line."""
     lines = [
         line
@@ -153,7 +153,7 @@ def _lacking(found: Results, wanted: Iterable[Result], more: Iterable[str] = ())
     return tuple(f"{', '.join(names)}: {why}" for why, names in lacking.items())
 
 
-def _warnings(found: Results) -> tuple[str, ...]:
+def _warnings(found: Found) -> tuple[str, ...]:
     warnings = []
     c = commands.data_config(found.sweep)
     if found.sweep.mini:

@@ -72,7 +72,7 @@ def _head(groups: Sequence[Group], axes: Mapping[Group, Axis]) -> str:
         if group.is_plotted:
             names.append(f'<th class="plotted">{plots.scale(axes[group])}</th>')
         for column in group.columns:
-            names.append(f'<th class="number {column.css_class}">{column.name}</th>')
+            names.append(f'<th class="{column.css_class}">{column.name}</th>')
             names += ["<td></td>"] if column.has_beside else []
     return f'<tr class="groups">{"".join(over)}</tr><tr>{"".join(names)}</tr>'
 
@@ -111,10 +111,10 @@ def _cells(column: Column, cell: Cell, prefix: str) -> Iterator[str]:
             f'<a href="{_text(urllib.parse.quote(path))}" title="{_text(path)}">{seed}</a>'
             for seed, path in enumerate(cell.files, 1)
         )
-        yield f'<td class="beside" colspan="2"><span>CSV {links}</span></td>'
+        yield f'<td class="beside" colspan="{1 + column.has_beside}"><span>CSV {links}</span></td>'
         return
     name = f' data-of="{prefix}{column.name}"' if cell.text else ""
-    yield f'<td class="number {column.css_class}"{name}>{_minus(cell.text)}</td>'
+    yield f'<td class="{column.css_class}"{name}>{_minus(cell.text)}</td>'
     if column.has_beside:
         beside = ", ".join(f"<span>{_minus(text)}</span>" for text in cell.beside)
         yield f'<td class="beside">{beside}</td>'

@@ -1,4 +1,4 @@
-"""What the files of a sweep say: what each result of the paper gets wrong, of each seed."""
+"""Reads from the files of a sweep what the nets of each seed get wrong."""
 
 import dataclasses
 import json
@@ -28,8 +28,8 @@ class Tested:
     """What is there of a result on the sweep's test split.
 
     Attributes:
-      top5: Of labelled images; None where there are none.
-      predictions: Of unlabelled images, by seed: CSV files of their most probable classes.
+      top5: The top-5 error where images have labels; else None.
+      predictions: CSV files of the most probable classes where they have none, one a seed.
       lacking: A line for each run that lacks something.
     """
 
@@ -39,17 +39,17 @@ class Tested:
 
 
 @dataclasses.dataclass(frozen=True)
-class Results:
+class Found:
     """What is there of a sweep, on the split that its runs are validated on.
 
     Attributes:
       sweep: How the runs were made.
-      split: Its name.
-      seen: By result and seed.
-      lacking: By result and seed, where there is nothing: a line for each run that lacks something.
-      class_names: Of the images; none where nothing is there.
-      tested: By result of Tables 6 and 7, where the sweep has a test split.
-      made_by: By workdir, of each of its files that was read. See `posteriors.Posteriors`.
+      split: The split's name.
+      seen: What is there, by result and seed.
+      lacking: Why nothing is there, by result and seed: a line for each run that lacks something.
+      class_names: The classes of the images; empty where nothing is there.
+      tested: What is there of Tables 6 and 7 on the test split; empty without such a split.
+      made_by: What made the files that were read, by workdir: see `posteriors.Posteriors`.
     """
 
     sweep: Sweep
@@ -75,7 +75,7 @@ class Results:
         return estimates.difference(of_seeds, k)
 
 
-def read(sweep: Sweep) -> Results:
+def read(sweep: Sweep) -> Found:
     """Reads the posteriors that are there of the paper's results.
 
     Raises:
@@ -83,22 +83,23 @@ def read(sweep: Sweep) -> Results:
     """
     reader = _Reader(sweep)
     wanted = dict.fromkeys(row.result for row in paper.ROWS if row.result)
-    seeds = range(sweep.seeds)
-    for seed in seeds:
+    for seed in range(sweep.seeds):
         for result in tqdm(
             wanted, desc=f"reading seed {seed}", unit=" results", leave=False, disable=None
         ):
             reader.read(result, seed)
-    tested = dict.fromkeys(row.result for row in paper.rows([6, 7]) if row.result)
-    names = next((about.class_names for _, about in reader.first.values()), ())
-    return Results(
-        sweep,
-        reader.split,
-        reader.seen,
-        reader.lacking,
-        names,
-        {result: _read_test(sweep, result) for result in tested} if sweep.test_split else {},
-        reader.made_by,
+    tested: dict[Result, Tested] = {}
+    if sweep.test_split:
+        reported = dict.fromkeys(row.result for row in paper.rows([6, 7]) if row.result)
+        tested = {result: _read_test(sweep, result) for result in reported}
+    return Found(
+        sweep=sweep,
+        split=reader.split,
+        seen=reader.seen,
+        lacking=reader.lacking,
+        class_names=next((about.class_names for _, about in reader.first.values()), ()),
+        tested=tested,
+        made_by=reader.made_by,
     )
 
 
@@ -111,8 +112,7 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
         lacks = _lacking(sweep, result, seed, sweep.test_split, variant)
         if not lacks:
             try:
-                # The sweep has done so already, but for single nets, of which both methods are to
-                # be averaged.
+                # The sweep has fused several nets already, but no net's own two methods.
                 fusion.fuse(runs, result.method, sweep.test_split, out, variant=variant)
             except UserError as error:
                 lacks = (f"{', '.join(_name(sweep, run) for run in runs)}: {error}",)
@@ -143,7 +143,7 @@ def _lacking(sweep: Sweep, result: Result, seed: int, split: str, variant: str) 
             continue
         try:
             lacks = fusion.missing(workdir, result.method, sweep.scales(part), split, variant)
-        except UserError as error:  # What is damaged ends no report.
+        except UserError as error:  # A damaged file ends no report.
             lines.append(f"{name}: {error}")
             continue
         lines += [f"{name}: {split!r}, {lack}" for lack in lacks]
@@ -158,8 +158,8 @@ class _Reader:
     """Reads one result after the other.
 
     Attributes:
-      first: What the others must be alike to: by seed where each holds out images of its own, else
-        by 0. The name of a workdir, and its posteriors without the values.
+      first: What the others must be alike to: the name of a workdir, and its posteriors without the
+        values. It is kept by seed where each seed holds out images of its own, else under 0.
     """
 
     def __init__(self, sweep: Sweep) -> None:
@@ -172,14 +172,14 @@ class _Reader:
         self._sweep = sweep
 
     def read(self, result: Result, seed: int) -> None:
-        """Takes up what one seed has of a result, or what it lacks."""
+        """Notes what one seed has of a result, or what it lacks."""
         lacking = _lacking(self._sweep, result, seed, self.split, self._variant)
         parts: dict[str, Posteriors] = {}
         for part in () if lacking else result.parts:
             workdir, scales = self._sweep.workdir(part.run, seed), self._sweep.scales(part)
             try:
                 loaded = fusion.load(workdir, result.method, scales, self.split, self._variant)
-            except UserError as error:  # Nor what is of two trainings.
+            except UserError as error:  # Files of two trainings don't end it either.
                 lacking += (f"{_name(self._sweep, workdir)}: {error}",)
                 continue
             if loaded is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from launch.plan import commands, paper
-from launch.report.reading import Results
+from launch.report.reading import Found
 from vgg_jax.runs import config_files, run_config
 from vgg_jax.storage import files
 
@@ -41,7 +41,7 @@ class Run:
     ended: str
 
 
-def of(found: Results) -> Iterator[Run]:
+def of(found: Found) -> Iterator[Run]:
     """Yields the training runs of a sweep that are there."""
     sweep = found.sweep
     for seed in range(sweep.seeds):
@@ -68,7 +68,7 @@ def of(found: Results) -> Iterator[Run]:
             )
 
 
-def facts(found: Results) -> tuple[tuple[str, str], ...]:
+def facts(found: Found) -> tuple[tuple[str, str], ...]:
     """Returns what all was made with, by what it is called."""
     sweep, c = found.sweep, commands.data_config(found.sweep)
     counts = sorted({len(seen.names) for seen in found.seen.values()})
