@@ -11,34 +11,46 @@ process of its own, or a job.
 """
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from absl import flags
 
-from launch.backends import devices, scheduler, sky, slurm
-from launch.plan import finished, graph, paper, preview
+from launch.backends import registry
+from launch.backends.interface import Backend
+from launch.plan import finished, graph, preview, selection, workdirs
+from launch.plan.paper import Result
+from launch.plan.sweep_spec import Sweep
+from launch.plan.task import Task
 from launch.report import publish
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
-_TABLES = flags.DEFINE_list("tables", None, "Of the paper: some of 3,4,5,6,7.")
-_RUNS = flags.DEFINE_list("runs", None, "Names of configs/, instead of tables.")
-_ROOT = flags.DEFINE_string("root", "runs", "Folder of all workdirs; gs://... on clouds.")
-_MINI = flags.DEFINE_boolean("mini", False, "Each run in miniature: configs/mini.py.")
-_DATA = flags.DEFINE_string("data", "", "Folder with train/CLASS/ and val/CLASS/.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "How many times all is made.", 1)
-_TEST_SPLIT = flags.DEFINE_string("test_split", "", "Tables 6 and 7 have posteriors of it too.")
-_BACKEND = flags.DEFINE_enum("backend", "local", ["local", "slurm", "sky"], "Where runs run.")
-_NODES = flags.DEFINE_integer("nodes", 1, "Of slurm and sky: machines a run.", 1)
-_SBATCH = flags.DEFINE_string("sbatch", "", "Of slurm: more options, --sbatch='--gpus-per-node=8'.")
-_ACCELERATOR = flags.DEFINE_string("accelerator", "", "Of sky: A100:8, tpu-v5e-64, ...")
-_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print what would be done.")
+_TABLES = flags.DEFINE_list("tables", None, "The paper's tables to make: some of 3,4,5,6,7.")
+_RUNS = flags.DEFINE_list("runs", None, "The runs to make instead of tables: names of configs/.")
+_ROOT = flags.DEFINE_string(
+    "root", "runs", "The folder of all workdirs; for clouds a bucket: gs://BUCKET/FOLDER."
+)
+_MINI = flags.DEFINE_boolean("mini", False, "Whether each run is a miniature: configs/mini.py.")
+_DATA = flags.DEFINE_string(
+    "data", "", "The folder of images, with train/CLASS/ and val/CLASS/; else the configs' own."
+)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "How many times everything is made.", 1)
+_TEST_SPLIT = flags.DEFINE_string(
+    "test_split", "", "A split whose posteriors Tables 6 and 7 have too, such as test."
+)
+_BACKEND = flags.DEFINE_enum("backend", "local", [*registry.BACKENDS], "Where the runs run.")
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Whether it only prints what would be done.")
+
+# A backend reads those of which its class has fields.
+flags.DEFINE_integer("nodes", 1, "How many machines a run has, on a cluster or in a cloud.", 1)
+flags.DEFINE_string("sbatch", "", "More of sbatch's options, such as '--gpus-per-node=8'.")
+flags.DEFINE_string("accelerator", "", "What a run has in a cloud, such as A100:8 or tpu-v5e-64.")
 
 
 def main(argv: list[str]) -> None:
     """Makes the tables, or shows how."""
-    sweep = graph.Sweep(
+    sweep = Sweep(
         files.path(_ROOT.value),
         mini=_MINI.value,
         data=_DATA.value,
@@ -46,19 +58,17 @@ def main(argv: list[str]) -> None:
         overrides=_overrides(argv[1:]),
         test_split=_TEST_SPLIT.value,
     )
-    _check_backend(sweep)
-    tasks = graph.tasks(sweep, _results())
-    # A dry run asks no bucket what is there.
-    done = set() if _DRY_RUN.value and "://" in str(sweep.root) else finished.check(tasks)
+    backend = registry.make(_BACKEND.value, flags.FLAGS)
+    backend.check(sweep)
+    tasks = graph.tasks(sweep, _wanted())
     if _DRY_RUN.value:
-        plan = [preview.commands(tasks, done), preview.picture(tasks)]
-        print(*filter(None, [*plan, _preview(sweep, tasks, done)]), sep="\n\n")
+        _show(sweep, tasks, backend)
         return
+    workdirs.check(tasks)
     sweep = sweep.with_saved()
-    if _BACKEND.value == "slurm":
-        slurm.submit(sweep, tasks, _NODES.value, _SBATCH.value)
+    failed = backend.run(sweep, tasks)
+    if failed is None:
         return
-    failed = _run(sweep, tasks)
     if failed:
         logs = "".join(f"    {task.name}: {task.log}\n" for task in failed)
         print(f"{len(failed)} failed:\n{logs}", file=sys.stderr)
@@ -67,54 +77,26 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{len(failed)} of the tasks failed. The same command tries them again.")
 
 
-def _check_backend(sweep: graph.Sweep) -> None:
-    """Refuses flags that the backend doesn't read."""
-    backend = _BACKEND.value
-    for flag, backends in (
-        (_NODES, ("slurm", "sky")),
-        (_SBATCH, ("slurm",)),
-        (_ACCELERATOR, ("sky",)),
-    ):
-        if flag.present and backend not in backends:
-            raise UserError(f"--{flag.name} is of --backend={' and '.join(backends)}.")
-    if backend == "sky":
-        sky.check(sweep, _ACCELERATOR.value, _NODES.value)
-        return
-    if "://" in str(sweep.root):
-        raise UserError(f"--backend={backend} needs a --root on a disk, not {sweep.root}.")
-    if sweep.data and not files.path(sweep.data).is_dir():
-        raise UserError(
-            f"--data={sweep.data} is no folder. Give the folder that holds train/CLASS/ and "
-            "val/CLASS/; unpack an archive first."
-        )
+def _show(sweep: Sweep, tasks: Sequence[Task], backend: Backend) -> None:
+    """Prints the commands, the graph and what else the backend would write."""
+    done: set[str] = set()
+    if not sweep.is_in_bucket:  # A dry run asks no bucket what is there.
+        workdirs.check(tasks)
+        done = finished.done(tasks)
+    parts = [
+        preview.commands(tasks, done),
+        preview.picture(tasks),
+        backend.preview(sweep, tasks, done),
+    ]
+    print("\n\n".join(filter(None, parts)))
 
 
-def _preview(sweep: graph.Sweep, tasks: Sequence[graph.Task], done: Collection[str]) -> str:
-    if _BACKEND.value == "slurm":
-        return slurm.preview(sweep, tasks, done, _NODES.value, _SBATCH.value)
-    if _BACKEND.value == "sky":
-        return sky.preview(tasks, _ACCELERATOR.value, _NODES.value)
-    return ""
-
-
-def _run(sweep: graph.Sweep, tasks: Sequence[graph.Task]) -> list[graph.Task]:
-    if _BACKEND.value == "sky":
-        return sky.run(sweep, tasks, _ACCELERATOR.value, _NODES.value)
-    found = devices.find()
-    print(f"on {found}")
-    devices.check(found, graph.config_of(tasks[0].arguments).model_parallel)
-    return scheduler.run(sweep, tasks, found, lambda task: [sys.executable, *task.arguments])
-
-
-def _results() -> list[paper.Result]:
+def _wanted() -> list[Result]:
     if bool(_TABLES.value) == bool(_RUNS.value):
         raise UserError("Give either --tables=3,4,5 (of 3 to 7), or --runs=NAME,NAME.")
     if _RUNS.value:
-        return graph.of_runs(_RUNS.value)
-    numbers = [int(number) if number.isdecimal() else 0 for number in _TABLES.value]
-    if not {*numbers} <= {*paper.TITLES}:
-        raise UserError(f"--tables={','.join(_TABLES.value)}: choose some of 3, 4, 5, 6 and 7.")
-    return [row.result for row in paper.rows(numbers) if row.result]
+        return selection.of_runs(_RUNS.value)
+    return selection.of_tables(_TABLES.value)
 
 
 def _overrides(arguments: list[str]) -> tuple[str, ...]:

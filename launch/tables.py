@@ -7,13 +7,13 @@ Arithmetic on the files that evaluations left; no device is needed.
 
 from absl import flags
 
-from launch.plan.graph import Sweep
+from launch.plan.sweep_spec import Sweep
 from launch.report import publish
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
-_ROOT = flags.DEFINE_string("root", "runs", "Folder of the sweep's workdirs.")
+_ROOT = flags.DEFINE_string("root", "runs", "The folder of the sweep's workdirs.")
 
 
 def main(argv: list[str]) -> None:

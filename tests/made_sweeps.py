@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from launch.plan import graph, paper
-from launch.plan.graph import Sweep
-from launch.report import publish, reading
+from launch.plan import commands, paper
+from launch.plan.sweep_spec import Sweep
+from launch.report import publish
 from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation.posteriors import Posteriors
@@ -47,7 +47,7 @@ def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
 
 def train(sweep, run, seed, **result):
     workdir = sweep.workdir(run, seed)
-    run_config.save(graph.train_config(sweep, run, seed), workdir)
+    run_config.save(commands.train_config(sweep, run, seed), workdir)
     (workdir / "checkpoints" / "7").mkdir(parents=True, exist_ok=True)
     last = {"epoch": 74, "top1_error": 31.25, "top5_error": 11.5}
     (workdir / "result.json").write_text(json.dumps({"last": last} | result))
@@ -63,7 +63,7 @@ def sweep_of(root, *, runs=None, **options):
         for run, method, q in EVALUATED:
             if runs is None or run in runs:
                 scaled = sweep.scales(paper.Part(run, (q,)))[0]
-                split = data_settings.evaluated_split(reading.config_of(sweep))
+                split = data_settings.evaluated_split(commands.data_config(sweep))
                 evaluate(sweep, run, method, scaled, seed, split=split)
     return sweep
 
@@ -85,10 +85,22 @@ def wrong(result, k, seed):
 
 
 def cells_of(text):
-    """The rows of all tables of a Markdown text, by the first cell."""
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    rows = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]
-    return {row[0]: row[1:] for row in reversed(rows)}
+    """The rows of all tables of a Markdown text by their first cell, their cells by the header.
+
+    A header such as "top-1: paper" names the error of those behind it too: "ours" is "top-1: ours".
+    """
+    rows, lines = {}, [line for line in text.splitlines() if line.startswith("|")]
+    split = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]
+    for number, cells in enumerate(split):
+        is_header = number + 1 < len(split) and set(split[number + 1][0]) == {"-"}
+        if is_header:
+            names, error = [], ""
+            for name in cells[1:]:
+                error = name.partition(": ")[0] if ": " in name else error
+                names.append(name if ": " in name or not error else f"{error}: {name}")
+        elif set(cells[0]) != {"-"}:
+            rows.setdefault(cells[0], dict(zip(names, cells[1:], strict=True)))
+    return rows
 
 
 def written(root):

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import small_runs
 
-from launch.plan import finished, graph
+from launch.plan import finished, graph, selection, workdirs
+from launch.plan.sweep_spec import Sweep
 from vgg_jax.data import shapes
 from vgg_jax.data.folder import FolderSource
 from vgg_jax.data.specs import DataSpec
@@ -408,15 +409,17 @@ def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
 
 
 def test_a_sweep_sees_what_is_done_in_a_bucket(root, server):
-    sweep = graph.Sweep(root, mini=True)
+    sweep = Sweep(root, mini=True)
     sweep.save()
-    assert graph.Sweep.load(root) == sweep
-    tasks = graph.tasks(sweep, graph.of_runs(["a_256"]))
-    assert finished.check(tasks) == set()
-    run_config.save(graph.config_of(tasks[0].arguments), tasks[0].workdir)
+    assert Sweep.load(root) == sweep
+    tasks = graph.tasks(sweep, selection.of_runs(["a_256"]))
+    workdirs.check(tasks)
+    assert finished.done(tasks) == set()
+    run_config.save(tasks[0].config(), tasks[0].workdir)
     server.write(f"{root.name}/mini_a_256/result.json", b"{}")
-    assert finished.check(tasks) == {"a_256"}
-    assert finished.check(graph.tasks(graph.Sweep(root, mini=True, seeds=2), [])) == set()
+    workdirs.check(tasks)
+    assert finished.done(tasks) == {"a_256"}
+    assert finished.done(graph.tasks(Sweep(root, mini=True, seeds=2), [])) == set()
 
 
 def test_a_server_that_is_out_of_reach_is_one_error(refused):

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
-from launch.plan import graph, paper, preview
-from launch.plan.graph import Sweep
+from launch.plan import graph, paper, preview, selection
 from launch.plan.paper import Part, Result
+from launch.plan.sweep_spec import Sweep
+from launch.plan.task import config_of
 from vgg_jax import config
 from vgg_jax.errors import UserError
 from vgg_jax.runs import config_files
@@ -81,7 +82,7 @@ def test_every_task_is_a_valid_command_behind_what_it_waits_for(how):
         workdirs[task.name] = task.workdir
         if task.kind == "fuse":
             continue
-        c = graph.config_of(task.arguments)
+        c = task.config()
         config.validate(c)
         assert task.workdir.name == c.name
         assert str(task.workdir) == flag(task, "workdir")
@@ -92,19 +93,19 @@ def test_every_task_is_a_valid_command_behind_what_it_waits_for(how):
 
 
 def test_one_run_and_its_chain():
-    tasks = graph.tasks(Sweep(ROOT), graph.of_runs(["e_multiscale"]))
+    tasks = graph.tasks(Sweep(ROOT), selection.of_runs(["e_multiscale"]))
     assert [t.name for t in tasks] == [
         *("a_256", "e_256", "e_384", "e_multiscale"),
         *("e_multiscale-dense", "e_multiscale-multicrop"),
     ]
-    outside = graph.tasks(Sweep(ROOT), graph.of_runs(["b_5x5_256"]))
+    outside = graph.tasks(Sweep(ROOT), selection.of_runs(["b_5x5_256"]))
     assert [t.name for t in outside] == ["a_256", "b_5x5_256", "b_5x5_256-dense"]
     assert flag(outside[-1], "config.eval.scales") == "256"
 
 
 def test_an_unknown_run():
     with pytest.raises(UserError, match=r"names no run: f_256\. Choose from a_256, "):
-        graph.of_runs(["a_256", "f_256"])
+        selection.of_runs(["a_256", "f_256"])
 
 
 def test_seeds_lie_beside_one_another():
@@ -119,7 +120,7 @@ def test_seeds_lie_beside_one_another():
 
 def test_other_images():
     (task, *_) = tasks_of(3, data="photos")
-    c = graph.config_of(task.arguments)
+    c = task.config()
     assert (c.data.name, c.data.dir) == ("folder", "photos")
     assert (c.num_classes, tuple(c.data.mean_rgb)) == (0, ())
 
@@ -127,7 +128,7 @@ def test_other_images():
 def test_overrides_are_every_runs():
     for task in tasks_of(6, mini=True, overrides=("--config.num_epochs=3",)):
         if task.kind != "fuse":
-            assert graph.config_of(task.arguments).num_epochs == 3
+            assert task.config().num_epochs == 3
 
 
 def test_a_setting_of_the_evaluation_names_its_files():
@@ -188,7 +189,7 @@ def test_a_configs_header_says_what_table_3_says(run):
     (row,) = (r for r in paper.rows([3]) if r.result.parts[0].run == run)
     header = importlib.import_module(f"configs.{run}").__doc__
     assert f"a dense top-1 error of {row.top1}%, top-5 {row.top5}%" in header
-    c = graph.config_of([f"--config=configs/{run}.py"])
+    c = config_of([f"--config=configs/{run}.py"])
     assert row.result == Result((Part(run, (c.val_scale,)),))
     assert row.label.startswith(f"{c.net}/")
 
@@ -202,7 +203,7 @@ def test_the_tables_runs_are_all_the_runs():
 def test_table_4s_scales(row):
     """§4.2: Q of S - 32, S and S + 32; with jitter the smallest, the mean and the largest S."""
     ((part,),) = (row.result.parts,)
-    low, high = graph.config_of([f"--config=configs/{part.run}.py"]).train_scale
+    low, high = config_of([f"--config=configs/{part.run}.py"]).train_scale
     spread = (low - 32, low, low + 32) if low == high else (low, (low + high) // 2, high)
     assert part.scales == spread
 

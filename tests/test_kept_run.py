@@ -22,8 +22,8 @@ import saved
 from PIL import Image
 
 import vgg_jax
-from launch.plan.graph import Sweep
 from launch.plan.paper import Part, Result
+from launch.plan.sweep_spec import Sweep
 from launch.report import reading
 from vgg_jax import base_config
 from vgg_jax.errors import UserError

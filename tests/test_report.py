@@ -12,10 +12,10 @@ from made_sweeps import CLASSES, EVALUATED, LABELS, NAMES, C, N
 from ml_collections import ConfigDict
 from small_runs import ROOT
 
-from launch.plan import graph, paper
-from launch.plan.graph import Sweep
-from launch.report import content, publish, reading
-from launch.report.content import Pair
+from launch.plan import commands, graph, paper
+from launch.plan.sweep_spec import Sweep
+from launch.report import columns, content, publish, reading
+from launch.report.document import Line, Pair
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation.result_key import ResultKey
@@ -70,37 +70,41 @@ def test_both_files_have_the_same_numbers_and_each_of_the_papers(tmp_path):
             if f">{row.label}<" in found_row
         }
         of_paper = [figure for figure in (row.top1, row.top5, row.top5_test) if figure is not None]
-        assert [figure for figure in of_paper if f"{figure:.1f}" not in cells] == []
+        assert [figure for figure in of_paper if f"{figure:.1f}" not in cells.values()] == []
         assert [figure for figure in of_paper if f">{figure:.1f}</td>" not in html_row] == []
         if row.result is None:
-            assert cells[1:3] == ["", ""]
+            assert (cells["top-1: ours"], cells["top-1: diff."]) == ("", "")
             continue
         error = found.error(row.result, 1)
         low, high = error.interval
-        assert cells[0:3] == [
-            f"{row.top1:.1f}",
-            f"{error.mean:.2f} ({low:.2f} to {high:.2f})",
-            f"{error.mean - row.top1:+.2f}",
-        ]
-        for cell in (f"{error.mean:.2f}</td>", f"({low:.2f} to {high:.2f})", cells[2]):
+        assert cells["top-1: paper"] == f"{row.top1:.1f}"
+        assert cells["top-1: ours"] == f"{error.mean:.2f} ({low:.2f} to {high:.2f})"
+        assert cells["top-1: diff."] == f"{error.mean - row.top1:+.2f}"
+        beside = f"({low:.2f} to {high:.2f})"
+        for cell in (f"{error.mean:.2f}</td>", beside, cells["top-1: diff."]):
             assert cell in html_row
 
 
 def test_the_papers_differences_stand_beside_ours(tmp_path):
     made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256", "b_256"))
     rows = made_sweeps.cells_of(made_sweeps.written(tmp_path)[0])
-    assert rows["A-LRN/256/256 less A/256/256"][0] == "+0.1"
-    assert rows["B/256/256 less A/256/256"][0] == "-0.9"
-    assert rows["B/256/256 less A/256/256"][1] != ""
-    assert rows["E/256/256 less D/256/256"] == ["+0.3", "", "+0.2", ""]
-    assert rows["D, multi-crop & dense less D, multi-crop"][0] == "-0.2"
-    assert rows["2 nets, dense less 7 nets (ILSVRC submission), dense"][0] == "-0.7"
+    assert rows["A-LRN/256/256 less A/256/256"]["top-1: paper"] == "+0.1"
+    assert rows["B/256/256 less A/256/256"]["top-1: paper"] == "-0.9"
+    assert rows["B/256/256 less A/256/256"]["top-1: ours"] != ""
+    assert rows["E/256/256 less D/256/256"] == {
+        "top-1: paper": "+0.3",
+        "top-1: ours": "",
+        "top-5: paper": "+0.2",
+        "top-5: ours": "",
+    }
+    assert rows["D, multi-crop & dense less D, multi-crop"]["top-1: paper"] == "-0.2"
+    assert rows["2 nets, dense less 7 nets (ILSVRC submission), dense"]["top-1: paper"] == "-0.7"
 
 
 def test_findings_count_signs_and_clear_signs():
     def line(of_paper, mean, low, high):
         pair = Pair(of_paper, Estimate(mean, 1, (low, high), None))
-        return content.Line("", pair, pair)
+        return Line("", pair, pair)
 
     lines = [
         line(-0.5, -1.0, -2.0, -0.1),  # As the paper, and clear.
@@ -108,7 +112,7 @@ def test_findings_count_signs_and_clear_signs():
         line(0.5, -1.0, -2.0, -0.1),  # Clearly the other sign.
         line(0.5, 0.0, -1.0, 1.0),
         line(0.0, 1.0, 0.5, 1.5),  # The paper has none.
-        content.Line("", Pair(0.5, None), Pair(None, None)),
+        Line("", Pair(0.5, None), Pair(None, None)),
     ]
     assert content._findings(lines) == (
         "Of 4 differences of top-1 error that the paper draws conclusions from, 2 have its sign "
@@ -163,9 +167,12 @@ def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_pat
     damaged.write_bytes(damaged.read_bytes()[:-100])
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
-    assert [rows[label][1] != "" for label in ("A/256/256", "B/256/256")] == [True, True]
+    assert [rows[label]["top-1: ours"] != "" for label in ("A/256/256", "B/256/256")] == [
+        True,
+        True,
+    ]
     for label in ("B/256/224,256,288", "C/256/256", "C/384/384", "C/384/352,384,416"):
-        assert rows[label][1] == ""
+        assert rows[label]["top-1: ours"] == ""
     for line in (
         "b_256: 'validation', dense at Q = 224: not there",
         "c_256: 'validation', dense at Q = 224, 256, 288: of step 7, the last checkpoint of step 9",
@@ -188,7 +195,10 @@ def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
     np.savez(file, **entries | {"made_by": np.array(json.dumps(made_by))})
     text, _ = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
-    assert (rows["B/256/256"][1] != "", rows["B/256/224,256,288"][1]) == (True, "")
+    assert (rows["B/256/256"]["top-1: ours"] != "", rows["B/256/224,256,288"]["top-1: ours"]) == (
+        True,
+        "",
+    )
     assert "they were made with different parameters" in text
 
 
@@ -197,16 +207,16 @@ def test_seeds_that_lack_a_side_are_left_out_and_counted(tmp_path):
     ResultKey("validation", "dense", (256,)).path(sweep.workdir("a_256", 1), ".npz").unlink()
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
-    assert rows["A/256/256"][1].endswith(", 2 of 3 seeds")
-    assert "seeds" not in rows["A-LRN/256/256"][1]
-    assert rows["A-LRN/256/256 less A/256/256"][1].endswith(", 2 of 3 seeds")
+    assert rows["A/256/256"]["top-1: ours"].endswith(", 2 of 3 seeds")
+    assert "seeds" not in rows["A-LRN/256/256"]["top-1: ours"]
+    assert rows["A-LRN/256/256 less A/256/256"]["top-1: ours"].endswith(", 2 of 3 seeds")
     assert "seed_1/a_256: 'validation', dense at Q = 256: not there" in text
     kept = [
         100 * (made_sweeps.wrong(a, 1, seed).mean() - made_sweeps.wrong(b, 1, seed).mean())
         for seed in (0, 2)
         for a, b in [(paper.COMPARISONS[0].error_of, paper.COMPARISONS[0].less)]
     ]
-    assert rows["A-LRN/256/256 less A/256/256"][1].startswith(f"{np.mean(kept):+.2f} ")
+    assert rows["A-LRN/256/256 less A/256/256"]["top-1: ours"].startswith(f"{np.mean(kept):+.2f} ")
     assert "2 of 3 seeds" in shown
 
 
@@ -243,12 +253,12 @@ def test_images_without_labels_are_refused_as_validation(tmp_path):
 
 def test_runs_of_another_config_are_left_out(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"))
-    c = ConfigDict(graph.train_config(sweep, "a_lrn_256", 0).to_dict())
+    c = ConfigDict(commands.train_config(sweep, "a_lrn_256", 0).to_dict())
     c.num_epochs = 3
     run_config.save(c, sweep.workdir("a_lrn_256", 0))
     text, _ = made_sweeps.written(tmp_path)
-    assert made_sweeps.cells_of(text)["A/256/256"][1] != ""
-    assert made_sweeps.cells_of(text)["A-LRN/256/256"][1] == ""
+    assert made_sweeps.cells_of(text)["A/256/256"]["top-1: ours"] != ""
+    assert made_sweeps.cells_of(text)["A-LRN/256/256"]["top-1: ours"] == ""
     reason = "a_lrn_256: trained otherwise than this sweep's (num_epochs: 3 there, 74 now)"
     assert f"- {reason}\n" in text
 
@@ -265,7 +275,7 @@ def test_seeds_may_hold_out_images_of_their_own(tmp_path):
             )
     text, _ = made_sweeps.written(tmp_path)
     assert "Each seed holds out images of its own" in text
-    assert made_sweeps.cells_of(text)["A-LRN/256/256 less A/256/256"][1] != ""
+    assert made_sweeps.cells_of(text)["A-LRN/256/256 less A/256/256"]["top-1: ours"] != ""
 
 
 # The test split.
@@ -280,13 +290,14 @@ def test_of_unlabelled_test_images_there_are_predictions(tmp_path):
         ("2 nets, multi-crop & dense", "d_multiscale+e_multiscale-test-both-256_384_512"),
         ("VGG, 1 net, multi-crop & dense", "e_multiscale-test-both-256_384_512"),
     ):
-        assert rows[label][-1] == "below"
+        assert rows[label]["top-5 test: ours"] == "below"
         for folder in ("", "seed_1/"):
             path = f"{folder}fused/{name}.csv"
             assert f"- {label}: `{path}`" in text
             assert f'title="{path}"' in shown
             assert (tmp_path / path).read_text(encoding="utf-8").count("\n") == N + 1
-    assert rows["7 nets (ILSVRC submission), dense"][-2:] == ["7.3", ""]
+    seven = rows["7 nets (ILSVRC submission), dense"]
+    assert (seven["top-5 test: paper"], seven["top-5 test: ours"]) == ("7.3", "")
 
 
 def test_of_labelled_test_images_there_are_errors(tmp_path):
@@ -305,7 +316,7 @@ def test_of_labelled_test_images_there_are_errors(tmp_path):
     )
     wrong = (np.argsort(-mean, axis=1)[:, :5] != LABELS[:, None]).all(axis=1)
     assert line.top5_test.ours.mean == pytest.approx(100 * wrong.mean())
-    assert line.predictions == ()
+    assert line.top5_test.predictions == ()
 
 
 def test_what_the_test_split_lacks_is_named(tmp_path):
@@ -322,15 +333,30 @@ def test_runs_are_listed_with_what_made_them(tmp_path):
     made_sweeps.train(sweep, "d_384", 0, commits=["1234567", "89abcde-dirty"])
     made_sweeps.train(sweep, "b_5x5_256", 0)
     (sweep.workdir("a_256", 0) / "result.json").unlink()
-    rows = {line.name: line for line in content.make(sweep).runs}
+    rows = {
+        run.name: {column.name: column.text(run) for column in columns.OF_RUNS}
+        for run in content.make(sweep).runs
+    }
     assert set(rows) == {"a_256", "b_5x5_256", "d_384"}
-    a, b, d = (rows[name].texts + rows[name].numbers for name in sorted(rows))
-    assert a == ("a_256", "A", "256", "random", "not ended", "unknown", "abc1234", "", "", "")
-    assert b[:4] == ("b_5x5_256", "B-5x5", "256", "a_256")
-    assert b[5:] == ("unknown", "unknown", "74", "31.25", "11.50")
-    assert d[3] == "d_256"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", d[4])
-    assert d[5:7] == ("1234567, 89abcde-dirty", "abc1234")
+    a, b, d = (rows[name] for name in sorted(rows))
+    assert a == {
+        "run": "a_256",
+        "net": "A",
+        "S": "256",
+        "starts from": "random",
+        "ended": "not ended",
+        "commits": "unknown",
+        "evaluated at": "abc1234",
+        "epochs": "",
+        "top-1": "",
+        "top-5": "",
+    }
+    assert (b["run"], b["net"], b["S"], b["starts from"]) == ("b_5x5_256", "B-5x5", "256", "a_256")
+    assert (b["commits"], b["evaluated at"]) == ("unknown", "unknown")
+    assert (b["epochs"], b["top-1"], b["top-5"]) == ("74", "31.25", "11.50")
+    assert d["starts from"] == "d_256"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", d["ended"])
+    assert (d["commits"], d["evaluated at"]) == ("1234567, 89abcde-dirty", "abc1234")
     text, _ = made_sweeps.written(tmp_path)
     assert "- images: 60 of 'validation', 8 classes\n" in text
     assert "- evaluated on: 8 x TPU v5e\n" in text
@@ -341,7 +367,7 @@ def test_miniatures_are_read_at_their_scales_and_said_to_be_so(tmp_path):
     assert (tmp_path / "mini_b_256" / "eval" / "validation-dense-82.npz").exists()
     assert sweep.scales(paper.Part("b_256", (288,))) == (82,)
     text, shown = made_sweeps.written(tmp_path)
-    assert made_sweeps.cells_of(text)["B/256/224,256,288"][1] != ""
+    assert made_sweeps.cells_of(text)["B/256/224,256,288"]["top-1: ours"] != ""
     for said in ("so that Q = 256 means 73 px", "figures mean nothing"):
         assert said in text
         assert said in shown
@@ -353,7 +379,7 @@ def test_of_as_many_images_and_classes_as_imagenet_has_no_difference_means_nothi
     seen = {(paper.ROWS[0].result, 0): Seen(tuple(range(50_000)), np.zeros(50_000), wrong)}
     for classes, warned in ((1000, 0), (999, 1)):
         names = tuple(map(str, range(classes)))
-        found = reading.Results(sweep, "validation", seen, {}, names, {}, {})
+        found = reading.Found(sweep, "validation", seen, {}, names, {}, {})
         assert len(content._warnings(found)) == warned
 
 

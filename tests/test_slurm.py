@@ -14,9 +14,10 @@ import saved
 import small_runs
 from PIL import Image
 
-from launch.backends import slurm
-from launch.plan import graph
-from launch.plan.graph import Task
+from launch.backends.slurm import Slurm
+from launch.plan import graph, selection
+from launch.plan.sweep_spec import Sweep
+from launch.plan.task import Task
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 
@@ -135,8 +136,8 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main)
     assert len(re.findall(r"waits +c_\S+ +job \d+, Dependency\n", again)) == 4
 
     alone = tmp_path / "alone"
-    of_one = graph.Sweep(alone, mini=True, data=str(images), overrides=tuple(overrides(images)))
-    for task in graph.tasks(of_one, graph.of_runs(["c_multiscale"])):
+    of_one = Sweep(alone, mini=True, data=str(images), overrides=tuple(overrides(images)))
+    for task in graph.tasks(of_one, selection.of_runs(["c_multiscale"])):
         if task.kind == "train":
             run_main(*task.arguments[2:])
 
@@ -201,7 +202,7 @@ def task(folder, name, code, waits_for=()):
 
 
 def submit(folder, tasks, capsys, options="--mem=100M"):
-    slurm.submit(graph.Sweep(files.path(str(folder))), tasks, nodes=1, options=options)
+    Slurm(nodes=1, sbatch=options).run(Sweep(files.path(str(folder))), tasks)
     return numbers(capsys.readouterr().out)
 
 

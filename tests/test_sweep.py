@@ -12,7 +12,7 @@ import time
 import pytest
 import small_runs
 
-from launch.backends import progress, scheduler
+from launch.backends import progress, sweep_lock
 
 
 def sweep(root, *args):
@@ -65,7 +65,7 @@ def root(folder, tmp_path_factory):
     finally:
         process.kill()
         process.wait()
-    with scheduler.locked(root):
+    with sweep_lock.locked(root):
         return root
 
 
@@ -141,7 +141,7 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
 
 KILLED_AS_IT_STARTS_A_RUN = """
 import os, pathlib, signal, sys, time
-from launch import devices, scheduler
+from launch.backends import devices, task_process
 
 class Killed(devices.Devices):
     def bind(self):
@@ -152,7 +152,7 @@ parent = os.getpid()
 signal.signal(signal.SIGTERM, lambda *_: None)
 run = os.fork()
 if run: signal.pause()
-scheduler._prepare(Killed("core", ()), parent)
+task_process._prepare(Killed("core", ()), parent)
 pathlib.Path(sys.argv[1]).touch()
 os.kill(parent, signal.SIGKILL)
 time.sleep(60)

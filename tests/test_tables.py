@@ -13,9 +13,9 @@ import pytest
 import small_runs
 from made_sweeps import N
 
-from launch.plan.graph import Sweep
+from launch.plan.sweep_spec import Sweep
 from launch.report import content, html_page, markdown, plots
-from launch.report.content import Pair
+from launch.report.document import Pair
 from launch.report.estimates import Estimate
 
 

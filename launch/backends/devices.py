@@ -18,7 +18,7 @@ class Devices:
 
     Attributes:
       kind: GPUs; the cores of a CPU; or a TPU host's chips, which one process holds together.
-      names: As CUDA_VISIBLE_DEVICES or the scheduler of the operating system has them.
+      names: What CUDA_VISIBLE_DEVICES or the operating system's scheduler calls them.
     """
 
     kind: Literal["gpu", "core", "tpu"]
@@ -71,9 +71,9 @@ def most(num_free: int, batch_sizes: Sequence[int], multiple: int) -> int:
     """Returns the most devices that a run can use.
 
     Args:
-      num_free: How many there are.
-      batch_sizes: Each must divide over them.
-      multiple: What their number is a multiple of.
+      num_free: How many devices are free.
+      batch_sizes: Batch sizes, each of which must divide over the devices.
+      multiple: What the number of devices must be a multiple of.
     """
     fitting = [
         n for n in range(multiple, num_free + 1, multiple) if not any(b % n for b in batch_sizes)

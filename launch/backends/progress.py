@@ -6,27 +6,25 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from launch.backends.scheduler import Job
+from launch.backends.task_run import State, TaskRun
 
 REFRESH_S = 1.0
 _TAIL_BYTES = 4096
 
 
-class Overview:
+class Progress:
     """Redraws itself on a terminal; elsewhere it prints a line for each change."""
 
-    def __init__(self, jobs: Mapping[str, "Job"]) -> None:
-        """Shows the jobs, which change as they go."""
-        self._jobs = jobs
+    def __init__(self, runs: Mapping[str, TaskRun]) -> None:
+        """Shows tasks by their names; how they stand changes as they go."""
+        self._runs = runs
         self._on_terminal = sys.stdout.isatty()
-        self._shown = {name: job.state for name, job in jobs.items()}
+        self._shown = {name: run.state for name, run in runs.items()}
         self._height, self._drawn_s, self._began_s = 0, 0.0, time.monotonic()
 
-    def __enter__(self) -> "Overview":
-        print(f"{self._counts()}", flush=True)
+    def __enter__(self) -> "Progress":
+        print(self._counts(), flush=True)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -43,32 +41,26 @@ class Overview:
             print(self._counts(), flush=True)
 
     def _print_changes(self) -> None:
-        changed = [job for name, job in self._jobs.items() if job.state is not self._shown[name]]
+        changed = [run for name, run in self._runs.items() if run.state is not self._shown[name]]
         if changed:
             self._draw([])
-        blocked = [job.task.name for job in changed if job.state.value == "blocked"]
-        changed.sort(key=lambda job: job.state.value == "runs")  # After what made room for them.
-        for job in changed:
-            name = job.task.name
-            self._shown[name] = job.state
-            if name in blocked:
-                continue
-            about = {
-                "runs": f"on {', '.join(job.devices)}" if job.devices else "",
-                "done": f"in {_time(job.ended_s - job.began_s)}",
-                "failed": f"see {job.task.log}: {tail(job.task.log)}",
-            }.get(job.state.value, "")
-            passed = _time(time.monotonic() - self._began_s)
-            print(f"{passed:>8}  {job.state.value:<8}{name:<24}  {about}".rstrip(), flush=True)
+        self._shown |= {run.task.name: run.state for run in changed}
+        blocked = [run.task.name for run in changed if run.state is State.BLOCKED]
+        changed.sort(key=lambda run: run.state is State.RUNS)  # After what made room for them.
+        passed = _time(time.monotonic() - self._began_s)
+        for run in changed:
+            if run.state is not State.BLOCKED:
+                line = f"{passed:>8}  {run.state.value:<8}{run.task.name:<24}  {_about(run)}"
+                print(line.rstrip(), flush=True)
         if blocked:
             print(f"{'':10}blocked {', '.join(blocked)}", flush=True)
 
     def _running(self) -> list[str]:
         lines = [self._counts()]
-        for name, job in self._jobs.items():
-            if job.state.value == "runs":
-                passed = _time(time.monotonic() - job.began_s)
-                lines.append(f"{passed:>8}  {name:<24}  {tail(job.task.log)}")
+        for name, run in self._runs.items():
+            if run.state is State.RUNS:
+                passed = _time(time.monotonic() - run.began_s)
+                lines.append(f"{passed:>8}  {name:<24}  {tail(run.task.log)}")
         return lines
 
     def _draw(self, lines: list[str]) -> None:
@@ -83,9 +75,9 @@ class Overview:
         sys.stdout.flush()
 
     def _counts(self) -> str:
-        counts = collections.Counter(job.state.value for job in self._jobs.values())
-        order = ("done", "runs", "waits", "failed", "blocked")
-        return ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+        counts = collections.Counter(run.state for run in self._runs.values())
+        order = (State.DONE, State.RUNS, State.WAITS, State.FAILED, State.BLOCKED)
+        return ", ".join(f"{counts[state]} {state.value}" for state in order if counts[state])
 
 
 def tail(log: os.PathLike) -> str:
@@ -98,6 +90,18 @@ def tail(log: os.PathLike) -> str:
         return ""
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
     return lines[-1] if lines else ""
+
+
+def _about(run: TaskRun) -> str:
+    """Says what there is to know of a change."""
+    match run.state:
+        case State.RUNS if run.devices:
+            return f"on {', '.join(run.devices)}"
+        case State.DONE:
+            return f"in {_time(run.ended_s - run.began_s)}"
+        case State.FAILED:
+            return f"see {run.task.log}: {tail(run.task.log)}"
+    return ""
 
 
 def _time(seconds: float) -> str:

@@ -5,17 +5,20 @@ own. Its jobs outlive preemptions, and a run goes on from its last checkpoint, s
 be a bucket. For a TPU pod `pod_commands` gives the same as plain gcloud commands.
 """
 
+import dataclasses
 import hashlib
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from launch.backends import scheduler
-from launch.plan.graph import Sweep, Task
+from launch.backends.interface import Backend
+from launch.plan.sweep_spec import Sweep
+from launch.plan.task import Task
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 
-# Of Cloud TPU, by the accelerator's generation.
+# What a Cloud TPU machine boots, by the accelerator's generation.
 _RUNTIMES = {
     "v2": "tpu-ubuntu2204-base",
     "v3": "tpu-ubuntu2204-base",
@@ -29,100 +32,112 @@ _VENV = "$HOME/vgg_jax_venv"
 _PYTHON = f"{_VENV}/bin/python"
 
 
-def check(sweep: Sweep, accelerator: str, nodes: int) -> None:
-    """Checks what can be checked without a cloud.
+@dataclasses.dataclass(frozen=True)
+class Sky(Backend):
+    """Launches each task as a managed job, as soon as what it waits for is done.
 
-    Raises:
-      UserError: The root is no bucket, or the accelerator none.
+    Attributes:
+      accelerator: What SkyPilot calls a machine's GPUs, or a TPU pod: A100:8, tpu-v5e-64.
+      nodes: How many machines a job has; 1 for a TPU pod, whose hosts come with it.
     """
-    if "://" not in str(sweep.root):
-        raise UserError(
-            f"--root={sweep.root} lies on this machine, and jobs in a cloud don't see it. Give a "
-            "bucket: --root=gs://BUCKET/FOLDER."
-        )
-    if sweep.data and "://" not in sweep.data:
-        raise UserError(
-            f"--data={sweep.data} lies on this machine, and jobs in a cloud don't see it. Give a "
-            "bucket: --data=gs://BUCKET/FOLDER."
-        )
-    if not accelerator:
-        raise UserError(
-            "--backend=sky needs --accelerator, such as A100:8 or tpu-v5e-64: see `sky show-gpus`."
-        )
-    if _is_tpu(accelerator):
-        _tpu_type(accelerator)
-        if nodes > 1:
-            raise UserError("A TPU pod's hosts come with it: leave out --nodes.")
 
+    name = "sky"
+    accelerator: str
+    nodes: int
 
-def run(sweep: Sweep, tasks: Sequence[Task], accelerator: str, nodes: int) -> list[Task]:
-    """Launches what is missing, each task as soon as what it waits for is done.
+    def check(self, sweep: Sweep) -> None:
+        """Checks what can be checked without a cloud.
 
-    Returns:
-      The tasks that failed.
+        Raises:
+          UserError: The root or the data are in no bucket, or there is no such accelerator.
+        """
+        if not sweep.is_in_bucket:
+            raise UserError(
+                f"--root={sweep.root} lies on this machine, and jobs in a cloud don't see it. Give "
+                "a bucket: --root=gs://BUCKET/FOLDER."
+            )
+        if sweep.data and "://" not in sweep.data:
+            raise UserError(
+                f"--data={sweep.data} lies on this machine, and jobs in a cloud don't see it. Give "
+                "a bucket: --data=gs://BUCKET/FOLDER."
+            )
+        if not self.accelerator:
+            raise UserError(
+                "--backend=sky needs --accelerator, such as A100:8 or tpu-v5e-64: see "
+                "`sky show-gpus`."
+            )
+        if _is_tpu(self.accelerator):
+            _tpu_type(self.accelerator)
+            if self.nodes > 1:
+                raise UserError("A TPU pod's hosts come with it: leave out --nodes.")
 
-    Raises:
-      UserError: SkyPilot isn't installed, or another sweep is at work there.
-      StoppedError: A signal asked it to stop; jobs that were launched go on in the cloud.
-    """
-    if not shutil.which("sky"):
-        raise UserError(
-            "The command `sky` isn't there. Install SkyPilot into an environment of its own "
-            "(uv tool install 'skypilot[gcp]', then `sky check`), or print the commands: --dry_run."
-        )
-    folder = sweep.here / "sky"
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def command(task: Task) -> list[str]:
-        file = folder / f"{task.log.stem}.yaml"
-        files.write_text(file, job(task, accelerator, nodes))
-        name = _job_name(task)
-        launch = shlex.join(["sky", "jobs", "launch", "--yes", "--name", name, str(file)])
-        # A sweep that was stopped has left its jobs in the cloud: wait for them.
-        known = f"sky jobs queue --skip-finished | grep -q {name}"
-        return ["sh", "-c", f"if {known}; then sky jobs logs --name {name}; else {launch}; fi"]
-
-    return scheduler.run(sweep, tasks, None, command)
-
-
-def preview(tasks: Sequence[Task], accelerator: str, nodes: int) -> str:
-    """Returns the task file of each job, and for a TPU pod the gcloud commands."""
-    jobs = [
-        f"# {task.name}: sky jobs launch --yes --name {_job_name(task)} {task.log.stem}.yaml\n"
-        + job(task, accelerator, nodes)
-        for task in tasks
-        if task.kind != "fuse"
-    ]
-    text = "---\n".join(jobs)
-    return f"{text}\n{pod_commands(tasks, accelerator)}" if _is_tpu(accelerator) else text
-
-
-def job(task: Task, accelerator: str, nodes: int) -> str:
-    """Returns SkyPilot's task file of a job."""
-    lines = [f"name: {_job_name(task)}", "resources:"]
-    if _is_tpu(accelerator):
-        kind = _tpu_type(accelerator)
-        lines += [
-            *("  infra: gcp", f"  accelerators: tpu-{kind}", "  accelerator_args:"),
-            f"    runtime_version: {_runtime(kind)}",
+    def preview(self, sweep: Sweep, tasks: Sequence[Task], done: Collection[str]) -> str:
+        """Returns the task file of each job, and for a TPU pod the gcloud commands."""
+        jobs = [
+            f"# {task.name}: sky jobs launch --yes --name {_job_name(task)} {task.log.stem}.yaml\n"
+            + self._task_file(task)
+            for task in tasks
+            if task.kind != "fuse"
         ]
-    else:
-        lines.append(f"  accelerators: {accelerator}")
-    lines += ["  use_spot: true", "  job_recovery:", "    max_restarts_on_errors: 3"]
-    lines += [f"num_nodes: {nodes}", "workdir: .", "setup: |"]
-    lines += [f"  {line}" for line in _install(accelerator)]
-    lines.append("run: |")
-    if nodes > 1:
-        lines += [
-            f'  export JAX_COORDINATOR_ADDRESS="$(echo "$SKYPILOT_NODE_IPS" | head -n 1):{_PORT}"',
-            '  export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES" JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"',
-        ]
-    # Asked to stop it ends well, saved: without its result it is to be started again.
-    is_there = (
-        f"from vgg_jax.storage import files; exit(not files.path({str(task.result)!r}).exists())"
-    )
-    done = f"{_PYTHON} -c {shlex.quote(is_there)}"
-    return "\n".join([*lines, f"  {_remote(task)} &&", f"  {done}", ""])
+        text = "---\n".join(jobs)
+        if _is_tpu(self.accelerator):
+            text += f"\n{pod_commands(tasks, self.accelerator)}"
+        return text
+
+    def run(self, sweep: Sweep, tasks: Sequence[Task]) -> list[Task]:
+        """See `Backend.run`.
+
+        Raises:
+          UserError: SkyPilot isn't installed, or another sweep is at work in that root.
+          StoppedError: A signal asked it to stop; jobs that were launched go on in the cloud.
+        """
+        if not shutil.which("sky"):
+            raise UserError(
+                "The command `sky` isn't there. Install SkyPilot into an environment of its own "
+                "(uv tool install 'skypilot[gcp]', then `sky check`), or print the commands: "
+                "--dry_run."
+            )
+        folder = sweep.local_folder / "sky"
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def command(task: Task) -> list[str]:
+            file = folder / f"{task.log.stem}.yaml"
+            files.write_text(file, self._task_file(task))
+            name = _job_name(task)
+            launch = shlex.join(["sky", "jobs", "launch", "--yes", "--name", name, str(file)])
+            # A sweep that was stopped has left its jobs in the cloud: wait for them.
+            known = f"sky jobs queue --skip-finished | grep -q {name}"
+            return ["sh", "-c", f"if {known}; then sky jobs logs --name {name}; else {launch}; fi"]
+
+        return scheduler.run(sweep, tasks, None, command)
+
+    def _task_file(self, task: Task) -> str:
+        """Returns SkyPilot's YAML file of a job."""
+        lines = [f"name: {_job_name(task)}", "resources:"]
+        if _is_tpu(self.accelerator):
+            kind = _tpu_type(self.accelerator)
+            lines += [
+                *("  infra: gcp", f"  accelerators: tpu-{kind}", "  accelerator_args:"),
+                f"    runtime_version: {_runtime(kind)}",
+            ]
+        else:
+            lines.append(f"  accelerators: {self.accelerator}")
+        lines += ["  use_spot: true", "  job_recovery:", "    max_restarts_on_errors: 3"]
+        lines += [f"num_nodes: {self.nodes}", "workdir: .", "setup: |"]
+        lines += [f"  {line}" for line in _install(self.accelerator)]
+        lines.append("run: |")
+        if self.nodes > 1:
+            address = f'"$(echo "$SKYPILOT_NODE_IPS" | head -n 1):{_PORT}"'
+            lines += [
+                f"  export JAX_COORDINATOR_ADDRESS={address}",
+                '  export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"'
+                ' JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"',
+            ]
+        # Asked to stop it ends well, saved: without its result it is to be started again.
+        result = f"files.path({str(task.result)!r})"
+        is_there = f"from vgg_jax.storage import files; exit(not {result}.exists())"
+        done = f"{_PYTHON} -c {shlex.quote(is_there)}"
+        return "\n".join([*lines, f"  {_remote(task)} &&", f"  {done}", ""])
 
 
 def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:

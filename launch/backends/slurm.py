@@ -11,9 +11,12 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from launch.backends import progress, scheduler
+from launch.backends import progress
+from launch.backends.interface import Backend, check_disk
+from launch.backends.sweep_lock import locked
 from launch.plan import finished
-from launch.plan.graph import Sweep, Task
+from launch.plan.sweep_spec import Sweep
+from launch.plan.task import Task
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 
@@ -42,85 +45,123 @@ exit 75
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
-    number: str
-    state: str  # PENDING, RUNNING, COMPLETING, ...
-    reason: str  # Why it is pending.
+class Slurm(Backend):
+    """Submits each task as a job that waits for others, and goes on after a preemption.
 
-
-def submit(sweep: Sweep, tasks: Sequence[Task], nodes: int, options: str) -> None:
-    """Submits what is neither done nor in Slurm's queue; prints how each task stands.
-
-    Args:
-      sweep: Whose tasks they are.
-      tasks: See `graph.tasks`.
-      nodes: A job's, for training and evaluation.
-      options: More of sbatch's, as on its command line.
-
-    Raises:
-      UserError: Slurm isn't there or refuses a job, or another sweep is at work there.
+    Attributes:
+      nodes: How many machines a training run or an evaluation has, with one process on each.
+      sbatch: More options of sbatch, as on its command line.
     """
-    more, by_name = _split(options), {task.name: task for task in tasks}
-    with scheduler.locked(sweep.here):
-        # In this order: what ends in between is done.
-        sweep.save()
+
+    name = "slurm"
+    nodes: int
+    sbatch: str
+
+    def check(self, sweep: Sweep) -> None:
+        """See `Backend.check`."""
+        check_disk(sweep, self.name)
+        self._options()
+
+    def preview(self, sweep: Sweep, tasks: Sequence[Task], done: Collection[str]) -> str:
+        """Returns the sbatch commands and the scripts that `run` would run and write.
+
+        Jobs that are in the queue already aren't looked for. See `Backend.preview`.
+        """
+        by_name = {task.name: task for task in tasks}
+        parts = []
+        for task in tasks:
+            if task.name in done:
+                continue
+            after = [f"ID_OF({name})" for name in task.waits_for if name not in done]
+            command = self._command(sweep, task, after)
+            parts.append(f"$ {shlex.join(command)}\n{batch_script(task, by_name, self.nodes)}")
+        return "\n".join(parts)
+
+    def run(self, sweep: Sweep, tasks: Sequence[Task]) -> None:
+        """Submits what is neither done nor in Slurm's queue; prints how each task stands.
+
+        Raises:
+          UserError: Slurm isn't there or refuses a job, or another sweep is at work in that root.
+        """
+        with locked(sweep.local_folder):
+            sweep.save()
+            self._submit(sweep, tasks)
+        print(f"\nWhen they are done: python -m launch.tables --root={sweep.root}")
+
+    def _submit(self, sweep: Sweep, tasks: Sequence[Task]) -> None:
+        by_name = {task.name: task for task in tasks}
+        # Asked in this order, what ends in between is done.
         jobs, done = _queued(), finished.done(tasks)
-        (sweep.here / "slurm").mkdir(exist_ok=True)
-        (sweep.here / "logs").mkdir(exist_ok=True)
+        (sweep.local_folder / "slurm").mkdir(exist_ok=True)
+        (sweep.local_folder / "logs").mkdir(exist_ok=True)
         numbers: dict[str, str] = {}
         submitted: set[str] = set()
         for task in tasks:
-            job = jobs.get(_job_name(sweep, task))
             if task.name in done:
                 _print("done", task)
                 continue
-            script, text = _script_file(sweep, task), batch_script(task, by_name, nodes)
+            job = jobs.get(_job_name(sweep, task))
+            script, text = _script_file(sweep, task), batch_script(task, by_name, self.nodes)
             if job and script.read_text() != text:
                 raise UserError(
                     f"Job {job.number} in the queue makes {task.name} otherwise than this command. "
                     f"Give the same flags and overrides, or first: scancel {job.number}"
                 )
-            if job and job.state == "PENDING" and submitted & {*task.waits_for}:
+            if job and job.is_pending and submitted & {*task.waits_for}:
                 # It waits for a job that has failed, of which Slurm has yet to take notice.
                 _call("scancel", "--quiet", job.number)
                 job = None
             if job:
                 numbers[task.name] = job.number
-                waits = job.state == "PENDING"
-                about = job.reason if waits else task.log
-                _print("waits" if waits else "runs", task, f"job {job.number}, {about}")
+                about = job.reason if job.is_pending else task.log
+                _print("waits" if job.is_pending else "runs", task, f"job {job.number}, {about}")
                 continue
             if task.log.exists() and not task.result.exists():
                 _print("failed", task, f"see {task.log}: {progress.tail(task.log)}")
             files.write_text(script, text)
             after = [numbers[name] for name in task.waits_for if name not in done]
-            printed = _call(*_sbatch(sweep, task, after, more))
+            printed = _call(*self._command(sweep, task, after))
             numbers[task.name] = printed.strip().partition(";")[0]  # ;CLUSTER may follow.
             submitted.add(task.name)
             _print("submitted", task, f"job {numbers[task.name]}")
-    print(f"\nWhen they are done: python -m launch.tables --root={sweep.root}")
+
+    def _command(self, sweep: Sweep, task: Task, after: Iterable[str]) -> list[str]:
+        """Returns the sbatch command of a task that waits for jobs of some numbers."""
+        numbers = ":".join(after)
+        waiting = [f"--dependency=afterok:{numbers}", "--kill-on-invalid-dep=yes"]
+        return [
+            *("sbatch", "--parsable", *self._options()),
+            f"--job-name={_job_name(sweep, task)}",
+            f"--output={str(task.log).replace('%', '%%')}",
+            *(waiting if numbers else []),
+            str(_script_file(sweep, task)),
+        ]
+
+    def _options(self) -> list[str]:
+        try:
+            return shlex.split(self.sbatch)
+        except ValueError as error:
+            raise UserError(f"--sbatch={self.sbatch} are no words of a shell: {error}.") from error
 
 
-def preview(
-    sweep: Sweep, tasks: Sequence[Task], done: Collection[str], nodes: int, options: str
-) -> str:
-    """Returns the sbatch commands and the scripts that `submit` would run and write.
+@dataclasses.dataclass(frozen=True)
+class QueuedJob:
+    """A job in Slurm's queue.
 
-    Jobs that are in the queue already aren't looked for. Arguments and `done`: as of `submit`, and
-    the names of those that are done.
-
-    Raises:
-      UserError: The options are no shell words.
+    Attributes:
+      number: Its number.
+      state: PENDING, RUNNING, COMPLETING, ...
+      reason: Why it is pending.
     """
-    more, by_name = _split(options), {task.name: task for task in tasks}
-    parts = []
-    for task in tasks:
-        if task.name in done:
-            continue
-        after = [f"ID_OF({name})" for name in task.waits_for if name not in done]
-        command = _sbatch(sweep, task, after, more)
-        parts.append(f"$ {shlex.join(command)}\n{batch_script(task, by_name, nodes)}")
-    return "\n".join(parts)
+
+    number: str
+    state: str
+    reason: str
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it has yet to start."""
+        return self.state == "PENDING"
 
 
 def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
@@ -129,10 +170,11 @@ def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
     Args:
       task: What it does.
       by_name: All tasks by their names.
-      nodes: For training and evaluation: one process on each, with all its GPUs.
+      nodes: How many machines train and evaluate: one process on each, with all its GPUs. A fusion
+        has one.
     """
     result = shlex.quote(str(task.result))
-    # Of an evaluation or a fusion an older result may lie there; see `state`.
+    # An older result of an evaluation or a fusion may lie there; see `finished`.
     sources = [] if task.kind == "train" else [by_name[name].result for name in task.waits_for]
     newer = [f"! [ {shlex.quote(str(source))} -nt {result} ]" for source in sources]
     return _SCRIPT.format(
@@ -142,38 +184,21 @@ def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
     )
 
 
-def _split(options: str) -> list[str]:
-    try:
-        return shlex.split(options)
-    except ValueError as error:
-        raise UserError(f"--sbatch={options} are no words of a shell: {error}.") from error
-
-
-def _sbatch(sweep: Sweep, task: Task, after: Iterable[str], options: Sequence[str]) -> list[str]:
-    numbers = ":".join(after)
-    return [
-        *("sbatch", "--parsable", *options),
-        f"--job-name={_job_name(sweep, task)}",
-        f"--output={str(task.log).replace('%', '%%')}",
-        *([f"--dependency=afterok:{numbers}", "--kill-on-invalid-dep=yes"] if numbers else []),
-        str(_script_file(sweep, task)),
-    ]
-
-
 def _script_file(sweep: Sweep, task: Task) -> files.Path:
-    return sweep.here / "slurm" / f"{task.log.stem}.sbatch"
+    return sweep.local_folder / "slurm" / f"{task.log.stem}.sbatch"
 
 
 def _job_name(sweep: Sweep, task: Task) -> str:
     # Another root's jobs are others.
-    root = hashlib.sha256(str(sweep.here.resolve()).encode()).hexdigest()[:8]
+    root = hashlib.sha256(str(sweep.local_folder.resolve()).encode()).hexdigest()[:8]
     return f"{task.log.stem}.{root}"
 
 
-def _queued() -> dict[str, _Job]:
+def _queued() -> dict[str, QueuedJob]:
+    """Returns this user's jobs by their names."""
     lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j").splitlines()
     fields = [line.split("|", 3) for line in lines]
-    return {name: _Job(number, state, reason) for number, state, reason, name in fields}
+    return {name: QueuedJob(number, state, reason) for number, state, reason, name in fields}
 
 
 def _print(state: str, task: Task, about: str = "") -> None:

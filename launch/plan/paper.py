@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
+from ml_collections import ConfigDict
+
 from vgg_jax.runs import config_files
 
 Method = Literal["dense", "multicrop", "both"]
@@ -28,8 +30,8 @@ class Part:
     """What one run makes of the images at some scales.
 
     Attributes:
-      run: Name of a file in configs/.
-      scales: Q, px, whose posteriors are averaged.
+      run: The name of a file in configs/.
+      scales: The scales Q, px, whose posteriors are averaged.
     """
 
     run: str
@@ -38,14 +40,18 @@ class Part:
     def __str__(self) -> str:
         """Writes it as Table 6 does: D/[256;512]/256,384,512."""
         c = config_files.of_run(self.run)[1]
-        low, high = c.train_scale
-        train_scale = f"{low}" if low == high else f"[{low};{high}]"
-        return f"{c.net}/{train_scale}/{','.join(map(str, self.scales))}"
+        return f"{c.net}/{train_scale(c)}/{','.join(map(str, self.scales))}"
+
+
+def train_scale(c: ConfigDict) -> str:
+    """Writes S of a run as the paper does: 256, or with jitter [256;512]."""
+    low, high = c.train_scale
+    return f"{low}" if low == high else f"[{low};{high}]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Errors of the average of some parts; of one part it is an evaluation, of several a fusion."""
+    """Errors of the average of some parts: of an evaluation if there is one, else of a fusion."""
 
     parts: tuple[Part, ...]
     method: Method = "dense"
@@ -61,11 +67,11 @@ class Row:
     """A row of a table.
 
     Attributes:
-      table: Its number.
-      label: As the paper has it.
-      result: What makes it; None of other people's nets.
+      table: The table's number.
+      label: What the paper calls it.
+      result: What makes it; None for other people's nets.
       top1, top5: The paper's validation errors in percent; None where it has none.
-      top5_test: Likewise on the test split, of Tables 6 and 7.
+      top5_test: The paper's error on the test split, which Tables 6 and 7 have.
     """
 
     table: int
@@ -200,7 +206,7 @@ def row_of(result: Result) -> Row:
     return next(row for row in ROWS if row.result == result)
 
 
-def _of(table: int, run: str) -> Result:
+def _result_in(table: int, run: str) -> Result:
     (result,) = (
         row.result for row in rows([table]) if row.result and row.result.parts[0].run == run
     )
@@ -208,9 +214,9 @@ def _of(table: int, run: str) -> Result:
 
 
 COMPARISONS = (
-    Comparison("LRN (§4.1)", _of(3, "a_lrn_256"), _of(3, "a_256")),
+    Comparison("LRN (§4.1)", _result_in(3, "a_lrn_256"), _result_in(3, "a_256")),
     *(
-        Comparison(topic, _of(3, deeper), _of(3, shallower))
+        Comparison(topic, _result_in(3, deeper), _result_in(3, shallower))
         for topic, deeper, shallower in (
             ("depth (§4.1)", "b_256", "a_256"),
             ("depth: C's 1x1 convolutions (§4.1)", "c_256", "b_256"),
@@ -219,12 +225,16 @@ COMPARISONS = (
         )
     ),
     *(
-        Comparison("scale jittering (§4.1)", _of(3, f"{net}_multiscale"), _of(3, f"{net}_{fixed}"))
+        Comparison(
+            "scale jittering (§4.1)",
+            _result_in(3, f"{net}_multiscale"),
+            _result_in(3, f"{net}_{fixed}"),
+        )
         for net in "cde"
         for fixed in (256, 384)
     ),
     *(
-        Comparison("several Q (§4.2)", row.result, _of(3, row.result.parts[0].run))
+        Comparison("several Q (§4.2)", row.result, _result_in(3, row.result.parts[0].run))
         for row in _TABLE_4
     ),
     *(

@@ -2,15 +2,15 @@
 
 from collections.abc import Collection, Sequence
 
-from launch.plan.graph import Task
+from launch.plan.task import Task
 
 
 def commands(tasks: Sequence[Task], done: Collection[str]) -> str:
     """Writes every command, in an order in which they can be run, with what each waits for.
 
     Args:
-      tasks: See `graph.tasks`.
-      done: Names of those whose result is there already.
+      tasks: All tasks, each behind those that it waits for.
+      done: The names of those whose result is there already.
     """
     width = max(len(task.name) for task in tasks)
     lines = []

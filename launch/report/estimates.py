@@ -14,11 +14,11 @@ class Estimate:
     """An error, or an error less another, in percent.
 
     Attributes:
-      mean: Over the seeds.
-      seeds: How many there are.
-      interval: Of 95%, over images: Wilson's of one seed's error, a bootstrap of a difference;
-        None of several seeds' errors.
-      spread: Sample standard deviation over the seeds; None of one.
+      mean: The mean over the seeds.
+      seeds: How many seeds there are.
+      interval: The 95% interval over images: Wilson's for one seed's error, a paired bootstrap's
+        for a difference; None for the errors of several seeds.
+      spread: The sample standard deviation over the seeds; None for one seed.
     """
 
     mean: float
@@ -37,8 +37,8 @@ class Seen:
     """What the nets of one seed made of a split.
 
     Attributes:
-      names, labels: Of the images.
-      wrong: By k, of each image whether it is wrong.
+      names, labels: The images' names and classes.
+      wrong: Whether each image is wrong, by k.
     """
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class Seen:
 
 
 def over_seeds(of_seeds: Sequence[tuple[float, tuple[float, float]]]) -> Estimate | None:
-    """Returns the mean of errors in percent, each given with its interval; None of none."""
+    """Returns the mean of errors in percent, each given with its interval; None without errors."""
     if not of_seeds:
         return None
     errors = [error for error, _ in of_seeds]
@@ -73,7 +73,7 @@ def difference(of_seeds: Sequence[tuple[Seen, Seen]], k: int) -> Estimate | None
     often as there are seeds that hold it out.
 
     Args:
-      of_seeds: The two of each seed, on the same images.
+      of_seeds: What both nets of each seed made of the same images.
       k: 1 or 5.
     """
     if not of_seeds:

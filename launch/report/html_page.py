@@ -3,17 +3,15 @@
 import html
 import pathlib
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 
-from launch.report import content, plots, training_runs
-from launch.report.content import Line, Pair, Remedy, Report, Table
-from launch.report.estimates import number, uncertainty
+from launch.report import columns, document, plots, training_runs
+from launch.report.columns import Cell, Column, Group
+from launch.report.document import Remedy, Report, Table
 from launch.report.plots import Axis
+from launch.report.training_runs import Run
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
-_COLUMNS = ("top1", "top5")
-_TEST = "test: "
-_NAMES = {"top1": "top-1", "top5": "top-5"}
 
 
 def write(made: Report) -> str:
@@ -29,14 +27,14 @@ def write(made: Report) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(content.TITLE)}</title>
+<title>{_text(document.TITLE)}</title>
 <style>
 {_STYLE.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <header>
-<h1>{_text(content.TITLE)}</h1>
-<p class="about">{_text(content.ABOUT)}</p>
+<h1>{_text(document.TITLE)}</h1>
+<p class="about">{_text(document.ABOUT)}</p>
 {warnings}{findings}
 <dl class="facts">{facts}</dl>
 <nav>{contents}</nav>
@@ -50,40 +48,38 @@ def write(made: Report) -> str:
 
 
 def _section(table: Table, seeds: int) -> str:
+    groups = columns.of(table, seeds)
     axes = {
-        name: Axis.of(
-            (getattr(line, name) for line in table.lines), with_zero=table.is_of_differences
-        )
-        for name in _COLUMNS
+        group: Axis.of(map(group.figures, table.lines), with_zero=table.is_of_differences)
+        for group in groups
+        if group.is_plotted
     }
     remedies = "".join(map(_remedy, table.remedies))
     return f"""<section id="{_anchor(table)}">
 <h2>{_text(table.title)}</h2>
 <p class="caption">{_text(table.caption)}</p>
 <table class="figures">
-<thead>{_head(table, axes)}</thead>
-{_body(table, axes, seeds)}</table>
+<thead>{_head(groups, axes)}</thead>
+{_body(table, groups, axes, seeds)}</table>
 {remedies}</section>
 """
 
 
-def _head(table: Table, axes: dict[str, Axis]) -> str:
-    span = 4 if table.is_of_differences else 5
-    groups, columns = ["<td></td>"], ["<td></td>"]
-    for name in _COLUMNS:
-        groups.append(f'<th class="group" colspan="{span}">{_NAMES[name]}</th>')
-        columns.append(f'<th class="plotted">{plots.scale(axes[name])}</th>')
-        columns.append('<th class="number">paper</th><th class="number">ours</th><td></td>')
-        columns += [] if table.is_of_differences else ['<th class="number less">diff.</th>']
-    if table.has_test:
-        groups.append('<th class="group" colspan="3">top-5, test</th>')
-        columns.append('<th class="number">paper</th><th class="number">ours</th><td></td>')
-    return f'<tr class="groups">{"".join(groups)}</tr><tr>{"".join(columns)}</tr>'
+def _head(groups: Sequence[Group], axes: Mapping[Group, Axis]) -> str:
+    over, names = ["<td></td>"], ["<td></td>"]
+    for group in groups:
+        over.append(f'<th class="group" colspan="{_width(group)}">{group.heading(", ")}</th>')
+        if group.is_plotted:
+            names.append(f'<th class="plotted">{plots.scale(axes[group])}</th>')
+        for column in group.columns:
+            names.append(f'<th class="{column.css_class}">{column.name}</th>')
+            names += ["<td></td>"] if column.has_beside else []
+    return f'<tr class="groups">{"".join(over)}</tr><tr>{"".join(names)}</tr>'
 
 
-def _body(table: Table, axes: dict[str, Axis], seeds: int) -> str:
+def _body(table: Table, groups: Sequence[Group], axes: Mapping[Group, Axis], seeds: int) -> str:
     rows, topic = [], ""
-    width = 9 if table.is_of_differences else 14 if table.has_test else 11
+    width = 1 + sum(map(_width, groups))
     for line in table.lines:
         if line.topic != topic:
             topic = line.topic
@@ -91,46 +87,37 @@ def _body(table: Table, axes: dict[str, Axis], seeds: int) -> str:
                 f'<tr class="topic"><th colspan="{width}" scope="rowgroup">{_text(topic)}</th></tr>'
             )
         cells = [f'<th class="label" scope="row">{_text(line.label)}</th>']
-        for name in _COLUMNS:
-            cells += _figures(getattr(line, name), axes[name], name, table, seeds)
-        if table.has_test:
-            cells += _test(line, seeds)
+        for group in groups:
+            figures, prefix = group.figures(line), f"{group.split}: " if group.split else ""
+            if group.is_plotted:
+                plot = plots.pair(axes[group], figures, seeds=seeds, signed=table.is_of_differences)
+                cells.append(f'<td class="plotted" data-of="{group.error}">{plot}</td>')
+            for column in group.columns:
+                cells += _cells(column, column.cell(figures), prefix)
+                prefix = ""
         rows.append(f"<tr>{''.join(cells)}</tr>\n")
     return f"<tbody>{''.join(rows)}</tbody>"
 
 
-def _figures(pair: Pair, axis: Axis, name: str, table: Table, seeds: int) -> Iterable[str]:
-    signed = table.is_of_differences
-    plot = plots.pair(axis, pair, seeds=seeds, signed=signed)
-    yield f'<td class="plotted" data-of="{_NAMES[name]}">{plot}</td>'
-    yield from _numbers(pair, seeds, signed)
-    if not signed:
-        yield _cell("number less", number(pair.less, signed=True), "diff.")
+def _width(group: Group) -> int:
+    """Returns how many cells a group has in each row."""
+    return group.is_plotted + sum(1 + column.has_beside for column in group.columns)
 
 
-def _numbers(pair: Pair, seeds: int, signed: bool, of: str = "") -> Iterable[str]:
-    ours = pair.ours
-    yield _cell("number theirs", number(pair.paper, digits=1, signed=signed), f"{of}paper")
-    yield _cell("number ours", number(ours.mean if ours else None, signed=signed), "ours")
-    beside = (f"<span>{_minus(text)}</span>" for text in uncertainty(ours, seeds, signed=signed))
-    yield f'<td class="beside">{", ".join(beside)}</td>'
-
-
-def _test(line: Line, seeds: int) -> Iterable[str]:
-    if not line.predictions:
-        yield from _numbers(line.top5_test, seeds, False, _TEST)
+def _cells(column: Column, cell: Cell, prefix: str) -> Iterator[str]:
+    """Yields a number and what stands beside it; on a narrow page names stand before them."""
+    if cell.files:
+        links = ", ".join(
+            f'<a href="{_text(urllib.parse.quote(path))}" title="{_text(path)}">{seed}</a>'
+            for seed, path in enumerate(cell.files, 1)
+        )
+        yield f'<td class="beside" colspan="{1 + column.has_beside}"><span>CSV {links}</span></td>'
         return
-    links = ", ".join(
-        f'<a href="{_text(urllib.parse.quote(path))}" title="{_text(path)}">{seed}</a>'
-        for seed, path in enumerate(line.predictions, 1)
-    )
-    yield _cell("number theirs", number(line.top5_test.paper, digits=1), f"{_TEST}paper")
-    yield f'<td class="beside" colspan="2"><span>CSV {links}</span></td>'
-
-
-def _cell(kind: str, text: str, of: str = "") -> str:
-    name = f' data-of="{of}"' if of and text else ""
-    return f'<td class="{kind}"{name}>{_minus(text)}</td>'
+    name = f' data-of="{prefix}{column.name}"' if cell.text else ""
+    yield f'<td class="{column.css_class}"{name}>{_minus(cell.text)}</td>'
+    if column.has_beside:
+        beside = ", ".join(f"<span>{_minus(text)}</span>" for text in cell.beside)
+        yield f'<td class="beside">{beside}</td>'
 
 
 def _remedy(remedy: Remedy) -> str:
@@ -143,15 +130,13 @@ def _remedy(remedy: Remedy) -> str:
 
 
 def _runs(made: Report) -> str:
-    head = "".join(f"<th>{_text(name)}</th>" for name in training_runs.HEADER)
-    head += "".join(f'<th class="number">{_text(name)}</th>' for name in training_runs.NUMBERS)
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<td>{_text(cell)}</td>" for cell in run.texts)
-        + "".join(_cell("number", cell) for cell in run.numbers)
-        + "</tr>\n"
-        for run in made.runs
+    head = "".join(
+        f'<th class="number">{_text(column.name)}</th>'
+        if column.is_number
+        else f"<th>{_text(column.name)}</th>"
+        for column in columns.OF_RUNS
     )
+    rows = "".join(f"<tr>{''.join(_run_cells(run))}</tr>\n" for run in made.runs)
     return f"""<section id="runs">
 <h2>The runs</h2>
 <p class="caption">{_text(training_runs.CAPTION)}</p>
@@ -159,6 +144,15 @@ def _runs(made: Report) -> str:
 <tbody>{rows}</tbody></table></div>
 </section>
 """
+
+
+def _run_cells(run: Run) -> Iterator[str]:
+    for column in columns.OF_RUNS:
+        text = column.text(run)
+        if column.is_number:
+            yield f'<td class="number">{_minus(text)}</td>'
+        else:
+            yield f"<td>{_text(text)}</td>"
 
 
 def _anchor(table: Table) -> str:

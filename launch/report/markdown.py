@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from launch.report import content, training_runs
-from launch.report.content import Pair, Remedy, Report, Table
-from launch.report.estimates import number, uncertainty
+from launch.report import columns, document, training_runs
+from launch.report.columns import Cell
+from launch.report.document import Remedy, Report, Table
+from vgg_jax.analysis import text_table
 
 
 def write(made: Report) -> str:
     """Returns the text."""
-    blocks = [f"# {content.TITLE}", content.ABOUT]
+    blocks = [f"# {document.TITLE}", document.ABOUT]
     blocks += [f"**{_escaped(warning)}**" for warning in made.warnings]
     blocks += [made.findings] if made.findings else []
     blocks.append("\n".join(f"- {name}: {_escaped(text)}" for name, text in made.facts))
@@ -19,39 +20,35 @@ def write(made: Report) -> str:
         predictions = [
             f"- {_escaped(line.label)}: `{path}`"
             for line in table.lines
-            for path in line.predictions
+            for path in line.top5_test.predictions
         ]
         blocks += ["Predictions:\n\n" + "\n".join(predictions)] if predictions else []
         blocks += [_of_remedy(remedy) for remedy in table.remedies]
-    rows = [[_escaped(cell) for cell in (*run.texts, *run.numbers)] for run in made.runs]
-    blocks += ["## The runs", training_runs.CAPTION]
-    blocks.append(
-        _aligned(
-            (*training_runs.HEADER, *training_runs.NUMBERS), rows, text=len(training_runs.HEADER)
-        )
-    )
+    blocks += ["## The runs", training_runs.CAPTION, _of_runs(made)]
     return "\n\n".join(blocks) + "\n"
 
 
 def _of_table(table: Table, seeds: int) -> str:
-    signed, topic = table.is_of_differences, ""
-    header, rows = ["difference of errors" if signed else ""], []
-    for what in ("top-1", "top-5"):
-        header += [f"{what}: paper", "ours", *([] if signed else ["diff."])]
-    header += ["top-5 test: paper", "ours"] if table.has_test else []
+    groups, topic = columns.of(table, seeds), ""
+    header = ["difference of errors" if table.is_of_differences else ""]
+    for group in groups:
+        first, *others = [column.name for column in group.columns]
+        header += [f"{group.heading(' ')}: {first}", *others]
+    rows = []
     for line in table.lines:
         if line.topic != topic:
             topic = line.topic
             rows.append([f"**{_escaped(topic)}**", *[""] * (len(header) - 1)])
-        cells = [_escaped(line.label)]
-        for pair in (line.top1, line.top5):
-            cells += _cells(pair, seeds, signed)
-            cells += [] if signed else [number(pair.less, signed=True)]
-        if table.has_test:
-            of_paper, ours = _cells(line.top5_test, seeds, False)
-            cells += [of_paper, ours or ("below" if line.predictions else "")]
-        rows.append(cells)
+        cells = [
+            _text(column.cell(group.figures(line))) for group in groups for column in group.columns
+        ]
+        rows.append([_escaped(line.label), *cells])
     return _aligned(header, rows)
+
+
+def _text(cell: Cell) -> str:
+    text = f"{cell.text} {', '.join(cell.beside)}".strip()
+    return text or ("below" if cell.files else "")
 
 
 def _of_remedy(remedy: Remedy) -> str:
@@ -59,35 +56,27 @@ def _of_remedy(remedy: Remedy) -> str:
     return f"{remedy.purpose}\n\n    {remedy.command}\n\n{lacking}".rstrip()
 
 
-def _cells(pair: Pair, seeds: int, signed: bool) -> list[str]:
-    ours = pair.ours
-    mean = number(ours.mean if ours else None, signed=signed)
-    return [
-        number(pair.paper, digits=1, signed=signed),
-        f"{mean} {', '.join(uncertainty(ours, seeds, signed=signed))}".strip(),
-    ]
+def _of_runs(made: Report) -> str:
+    header = [column.name for column in columns.OF_RUNS]
+    rows = [[_escaped(column.text(run)) for column in columns.OF_RUNS] for run in made.runs]
+    num_texts = sum(not column.is_number for column in columns.OF_RUNS)
+    return _aligned(header, rows, num_text_columns=num_texts)
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]], *, text: int = 1) -> str:
-    """Aligns cells, the first columns to the left and the others, numbers, to the right."""
-    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if column < text else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
+def _aligned(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, num_text_columns: int = 1
+) -> str:
+    # A rule of three characters is the shortest that Markdown knows.
+    header, *rows = text_table.pad([header, *rows], num_text_columns=num_text_columns, min_width=3)
     rule = [
-        "-" * width if column < text else "-" * (width - 1) + ":"
-        for column, width in enumerate(widths)
+        "-" * len(cell) if column < num_text_columns else "-" * (len(cell) - 1) + ":"
+        for column, cell in enumerate(header)
     ]
-    return "\n".join([line(header), line(rule), *map(line, rows)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
 def _escaped(text: str) -> str:
-    """Has Markdown show a text as it is; [256;512] and d_256 it does as they stand."""
+    """Has Markdown show a text as it is, as it shows [256;512] and d_256 without our doing."""
     for special in ("\\", "`", "*", "<", "|", "]("):
         text = text.replace(special, f"\\{special}")
     return " ".join(text.split())

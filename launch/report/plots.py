@@ -9,11 +9,11 @@ import html
 import math
 from collections.abc import Iterable
 
-from launch.report.content import Pair
+from launch.report.document import Pair
 from launch.report.estimates import number, uncertainty
 
-_MARGIN = 0.05  # Of the width, to both sides, for marks at the ends.
-_MAX_STEPS = 4  # Between ticks.
+_MARGIN = 0.05  # The share of the width at each side that marks at the ends need.
+_MAX_STEPS = 4  # From the first tick to the last.
 _DIAMOND = '<path class="theirs" d="M0-5.5 5.5 0 0 5.5-5.5 0z"/>'
 
 
@@ -74,7 +74,7 @@ def pair(axis: Axis, shown: Pair, *, seeds: int, signed: bool) -> str:
     """Returns the plot of a figure of the paper and ours.
 
     Args:
-      axis: Of the column.
+      axis: What the plots of the column share.
       shown: The figures; without both the plot is empty.
       seeds: How many there should be, for its text.
       signed: Whether these are differences.

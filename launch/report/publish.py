@@ -1,6 +1,6 @@
 """The report of a sweep, as files."""
 
-from launch.plan.graph import Sweep
+from launch.plan.sweep_spec import Sweep
 from launch.report import content, html_page, markdown
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path

@@ -1,16 +1,15 @@
-"""What the files of a sweep say: what each result of the paper gets wrong, of each seed."""
+"""Reads from the files of a sweep what the nets of each seed get wrong."""
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from launch.plan import graph, paper
-from launch.plan.graph import Sweep
+from launch.plan import commands, paper
 from launch.plan.paper import Result
+from launch.plan.sweep_spec import Sweep
 from launch.report import estimates
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.data import settings as data_settings
@@ -29,8 +28,8 @@ class Tested:
     """What is there of a result on the sweep's test split.
 
     Attributes:
-      top5: Of labelled images; None where there are none.
-      predictions: Of unlabelled images, by seed: CSV files of their most probable classes.
+      top5: The top-5 error where images have labels; else None.
+      predictions: CSV files of the most probable classes where they have none, one a seed.
       lacking: A line for each run that lacks something.
     """
 
@@ -40,17 +39,17 @@ class Tested:
 
 
 @dataclasses.dataclass(frozen=True)
-class Results:
+class Found:
     """What is there of a sweep, on the split that its runs are validated on.
 
     Attributes:
       sweep: How the runs were made.
-      split: Its name.
-      seen: By result and seed.
-      lacking: By result and seed, where there is nothing: a line for each run that lacks something.
-      class_names: Of the images; none where nothing is there.
-      tested: By result of Tables 6 and 7, where the sweep has a test split.
-      made_by: By workdir, of each of its files that was read. See `posteriors.Posteriors`.
+      split: The split's name.
+      seen: What is there, by result and seed.
+      lacking: Why nothing is there, by result and seed: a line for each run that lacks something.
+      class_names: The classes of the images; empty where nothing is there.
+      tested: What is there of Tables 6 and 7 on the test split; empty without such a split.
+      made_by: What made the files that were read, by workdir: see `posteriors.Posteriors`.
     """
 
     sweep: Sweep
@@ -76,7 +75,7 @@ class Results:
         return estimates.difference(of_seeds, k)
 
 
-def read(sweep: Sweep) -> Results:
+def read(sweep: Sweep) -> Found:
     """Reads the posteriors that are there of the paper's results.
 
     Raises:
@@ -84,27 +83,28 @@ def read(sweep: Sweep) -> Results:
     """
     reader = _Reader(sweep)
     wanted = dict.fromkeys(row.result for row in paper.ROWS if row.result)
-    seeds = range(sweep.seeds)
-    for seed in seeds:
+    for seed in range(sweep.seeds):
         for result in tqdm(
             wanted, desc=f"reading seed {seed}", unit=" results", leave=False, disable=None
         ):
             reader.read(result, seed)
-    tested = dict.fromkeys(row.result for row in paper.rows([6, 7]) if row.result)
-    names = next((about.class_names for _, about in reader.first.values()), ())
-    return Results(
-        sweep,
-        reader.split,
-        reader.seen,
-        reader.lacking,
-        names,
-        {result: _read_test(sweep, result) for result in tested} if sweep.test_split else {},
-        reader.made_by,
+    tested: dict[Result, Tested] = {}
+    if sweep.test_split:
+        reported = dict.fromkeys(row.result for row in paper.rows([6, 7]) if row.result)
+        tested = {result: _read_test(sweep, result) for result in reported}
+    return Found(
+        sweep=sweep,
+        split=reader.split,
+        seen=reader.seen,
+        lacking=reader.lacking,
+        class_names=next((about.class_names for _, about in reader.first.values()), ()),
+        tested=tested,
+        made_by=reader.made_by,
     )
 
 
 def _read_test(sweep: Sweep, result: Result) -> Tested:
-    variant = Variant.from_config(config_of(sweep))
+    variant = Variant.from_config(commands.data_config(sweep))
     of_seeds, predictions, lacking = [], [], []
     for seed in range(sweep.seeds):
         keys = {
@@ -117,8 +117,7 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
         lacks = _lacking(sweep, result, seed, sweep.test_split, variant)
         if not lacks:
             try:
-                # The sweep has done so already, but for single nets, of which both methods are to
-                # be averaged.
+                # The sweep has fused several nets already, but no net's own two methods.
                 fusion.fuse(keys, out)
             except UserError as error:
                 lacks = (f"{', '.join(_name(sweep, run) for run in keys)}: {error}",)
@@ -134,11 +133,6 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
     return Tested(estimates.over_seeds(of_seeds), tuple(predictions), tuple(lacking))
 
 
-def config_of(sweep: Sweep) -> ConfigDict:
-    """Returns the config of a sweep's first run, with which the others share the data."""
-    return graph.config_of([f"--config={sweep.spec('a_256')}", *sweep.keys(0)])
-
-
 def _lacking(
     sweep: Sweep, result: Result, seed: int, split: str, variant: Variant
 ) -> tuple[str, ...]:
@@ -149,7 +143,7 @@ def _lacking(
         if run_config.load(workdir) is None:
             lines.append(f"{name}: not trained")
             continue
-        differing = run_config.differences(graph.train_config(sweep, part.run, seed), workdir)
+        differing = run_config.differences(commands.train_config(sweep, part.run, seed), workdir)
         if differing:
             keys = "; ".join(line.strip() for line in differing.splitlines())
             lines.append(f"{name}: trained otherwise than this sweep's ({keys})")
@@ -158,7 +152,7 @@ def _lacking(
             lacks = fusion.missing(
                 workdir, ResultKey(split, result.method, sweep.scales(part), variant)
             )
-        except UserError as error:  # What is damaged ends no report.
+        except UserError as error:  # A damaged file ends no report.
             lines.append(f"{name}: {error}")
             continue
         lines += [f"{name}: {split!r}, {lack}" for lack in lacks]
@@ -173,12 +167,12 @@ class _Reader:
     """Reads one result after the other.
 
     Attributes:
-      first: What the others must be alike to: by seed where each holds out images of its own, else
-        by 0. The name of a workdir, and its posteriors without the values.
+      first: What the others must be alike to: the name of a workdir, and its posteriors without the
+        values. It is kept by seed where each seed holds out images of its own, else under 0.
     """
 
     def __init__(self, sweep: Sweep) -> None:
-        c = config_of(sweep)
+        c = commands.data_config(sweep)
         self.split, self._variant = data_settings.evaluated_split(c), Variant.from_config(c)
         self.seen: dict[tuple[Result, int], Seen] = {}
         self.lacking: dict[tuple[Result, int], tuple[str, ...]] = {}
@@ -187,7 +181,7 @@ class _Reader:
         self._sweep = sweep
 
     def read(self, result: Result, seed: int) -> None:
-        """Takes up what one seed has of a result, or what it lacks."""
+        """Notes what one seed has of a result, or what it lacks."""
         lacking = _lacking(self._sweep, result, seed, self.split, self._variant)
         parts: dict[str, Posteriors] = {}
         for part in () if lacking else result.parts:
@@ -195,7 +189,7 @@ class _Reader:
             key = ResultKey(self.split, result.method, scales, self._variant)
             try:
                 loaded = fusion.read_run(workdir, key)
-            except UserError as error:  # Nor what is of two trainings.
+            except UserError as error:  # Files of two trainings don't end it either.
                 lacking += (f"{_name(self._sweep, workdir)}: {error}",)
                 continue
             if loaded is None:

@@ -6,16 +6,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from launch.report import reading
-from launch.report.estimates import number
-from launch.report.reading import Results
+from launch.plan import commands, paper
+from launch.report.reading import Found
 from vgg_jax.runs import config_files, run_config
 from vgg_jax.storage import files
 
 CAPTION = "The errors are of centre crops at the end of training, in percent."
-
-HEADER = ("run", "net", "S", "starts from", "ended", "commits", "evaluated at")
-NUMBERS = ("epochs", "top-1", "top-5")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +19,14 @@ class Run:
     """A training run.
 
     Attributes:
-      name: Of its workdir, below the root.
-      net: Of Table 1.
+      name: Its workdir, below the root.
+      net: A column of Table 1.
       train_scale: S, px.
       starts_from: A run, or random weights.
-      epochs: None of a run that hasn't ended, as of the two errors.
-      top1, top5: On centre crops, at its end, in percent.
-      trained, evaluated: Commits.
-      ended: Date.
+      epochs: How many it was trained for; None before its end, like the two errors.
+      top1, top5: Errors on centre crops at its end, in percent.
+      trained, evaluated: The git commits that did it.
+      ended: The date of its end.
     """
 
     name: str
@@ -44,23 +40,8 @@ class Run:
     evaluated: tuple[str, ...]
     ended: str
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """Its cells below HEADER."""
-        commits = (", ".join(commits) or "unknown" for commits in (self.trained, self.evaluated))
-        return self.name, self.net, self.train_scale, self.starts_from, self.ended, *commits
 
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """Its cells below NUMBERS."""
-        return (
-            number(self.epochs, digits=0),
-            number(self.top1),
-            number(self.top5),
-        )
-
-
-def of(found: Results) -> Iterator[Run]:
+def of(found: Found) -> Iterator[Run]:
     """Yields the training runs of a sweep that are there."""
     sweep = found.sweep
     for seed in range(sweep.seeds):
@@ -69,30 +50,27 @@ def of(found: Results) -> Iterator[Run]:
             c = run_config.load(workdir)
             if c is None:
                 continue
-            file, low, high = workdir / "result.json", *c.train_scale
+            file = workdir / "result.json"
             result: Mapping[str, Any] = json.loads(file.read_text()) if file.exists() else {}
             last = result.get("last", {})
-            ended_s = files.modified_s(file) if result else None
             evaluated = [made_by.get("commit") for made_by in found.made_by.get(workdir, [])]
             yield Run(
-                str(workdir.relative_to(sweep.root)),
-                c.net,
-                f"{low}" if low == high else f"[{low};{high}]",
-                "random" if c.init_from == "none" else c.init_from,
-                last.get("epoch"),
-                last.get("top1_error"),
-                last.get("top5_error"),
-                tuple(result.get("commits", ())),
-                tuple(dict.fromkeys(filter(None, evaluated))),
-                datetime.datetime.fromtimestamp(ended_s, datetime.UTC).strftime("%Y-%m-%d")
-                if ended_s is not None
-                else "not ended",
+                name=str(workdir.relative_to(sweep.root)),
+                net=c.net,
+                train_scale=paper.train_scale(c),
+                starts_from="random" if c.init_from == "none" else c.init_from,
+                epochs=last.get("epoch"),
+                top1=last.get("top1_error"),
+                top5=last.get("top5_error"),
+                trained=tuple(result.get("commits", ())),
+                evaluated=tuple(dict.fromkeys(filter(None, evaluated))),
+                ended=_date(files.modified_s(file)) if result else "not ended",
             )
 
 
-def facts(found: Results) -> tuple[tuple[str, str], ...]:
+def facts(found: Found) -> tuple[tuple[str, str], ...]:
     """Returns what all was made with, by what it is called."""
-    sweep, c = found.sweep, reading.config_of(found.sweep)
+    sweep, c = found.sweep, commands.data_config(found.sweep)
     counts = sorted({len(seen.names) for seen in found.seen.values()})
     images = " or ".join(f"{count:,}" for count in counts)
     leaves = [leaf for made_by in found.made_by.values() for leaf in made_by]
@@ -108,6 +86,10 @@ def facts(found: Results) -> tuple[tuple[str, str], ...]:
         ("JAX", _distinct(leaves, "jax")),
     ]
     return tuple((name, text) for name, text in named if text)
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
 
 
 def _distinct(made_by: Iterable[Mapping[str, Any]], key: str) -> str:

@@ -13,8 +13,8 @@ def align(
     """Aligns cells: the first columns to the left, the others, numbers, to the right.
 
     Args:
-      header: A cell a column.
-      rows: Likewise.
+      header: A cell for each column.
+      rows: A cell for each column too.
       num_text_columns: How many columns are aligned to the left.
       sums: A last row, under a rule of its own; None for none.
 
@@ -22,15 +22,30 @@ def align(
       The lines of the table.
     """
     last = [] if sums is None else [sums]
-    widths = [max(map(len, column)) for column in zip(header, *rows, *last, strict=True)]
+    header, *rows = pad([header, *rows, *last], num_text_columns=num_text_columns)
+    rule = ["-" * len(cell) for cell in header]
+    lines = [header, rule, *rows]
+    if sums is not None:
+        lines.insert(-1, rule)
+    return ["  ".join(cells).rstrip() for cells in lines]
 
-    def line(cells: Sequence[str]) -> str:
-        aligned = [
+
+def pad(
+    rows: Sequence[Sequence[str]], *, num_text_columns: int, min_width: int = 0
+) -> list[list[str]]:
+    """Pads cells to the width of their column.
+
+    Args:
+      rows: All rows, the header among them.
+      num_text_columns: How many columns are aligned to the left; the others, numbers, are aligned
+        to the right.
+      min_width: What every column is wide at least, in characters.
+    """
+    widths = [max(min_width, *map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        [
             cell.ljust(width) if column < num_text_columns else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
-        return "  ".join(aligned).rstrip()
-
-    rule = line(["-" * width for width in widths])
-    lines = [line(header), rule, *map(line, rows)]
-    return lines if sums is None else [*lines, rule, line(sums)]
+        for cells in rows
+    ]

@@ -1,0 +1,128 @@
+"""The tasks of a sweep one by one: the command of a training run, an evaluation or a fusion."""
+
+from collections.abc import Iterable, Sequence
+
+from ml_collections import ConfigDict
+
+from launch.plan.paper import Method, Result
+from launch.plan.sweep_spec import Sweep
+from launch.plan.task import Task, config_of
+from vgg_jax.data import settings as data_settings
+from vgg_jax.evaluation import fusion, methods
+from vgg_jax.evaluation.result_key import ResultKey, Variant
+from vgg_jax.runs import config_files
+
+
+def train(sweep: Sweep, run: str, seed: int) -> Task:
+    """Returns the task that trains a run of the paper."""
+    name, workdir = _name(seed, run), sweep.workdir(run, seed)
+    source = config_files.of_run(run)[1].init_from
+    return Task(
+        name=name,
+        kind="train",
+        # Evaluations are tasks of their own.
+        arguments=_main(sweep, run, seed, "--config.eval.method=none"),
+        waits_for=() if source == "none" else (_name(seed, source),),
+        result=workdir / "result.json",
+        log=sweep.log(name),
+        workdir=workdir,
+    )
+
+
+def evaluate(
+    sweep: Sweep, run: str, method: Method, scales: Sequence[int], seed: int, split: str
+) -> Task:
+    """Returns the task that evaluates a run.
+
+    Args:
+      sweep: How the run is made.
+      run: The name of a file in configs/.
+      method: "dense" or "multicrop".
+      scales: Q, px.
+      seed: The number of the run's seed.
+      split: What is evaluated; "" for the split that the run is validated on.
+    """
+    name, workdir = _name(seed, run, method, split), sweep.workdir(run, seed)
+    flags = [f"--config.eval.method={method}", f"--config.eval.scales={_joined(scales)}"]
+    if split:
+        flags += [f"--config.data.val_split={split}", "--config.data.held_out=0"]
+    arguments = _main(sweep, run, seed, "--mode=eval", *flags)
+    return Task(
+        name=name,
+        kind="evaluate",
+        arguments=arguments,
+        waits_for=(_name(seed, run),),
+        result=ResultKey.from_config(config_of(arguments)).path(workdir),
+        log=sweep.log(name),
+        workdir=workdir,
+    )
+
+
+def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
+    """Returns the task that averages the evaluations of several runs.
+
+    Args:
+      sweep: How the runs are made.
+      result: What is averaged.
+      seed: The number of the runs' seed.
+      split: Whose posteriors are averaged; "" for those of the split that runs are validated on.
+    """
+    runs = [part.run for part in result.parts]
+    name = _name(seed, "+".join(runs), result.method, split)
+    out = sweep.folder(seed) / "fused"
+    c = train_config(sweep, runs[0], seed)
+    variant = Variant.from_config(c)
+    keys = {
+        sweep.workdir(part.run, seed): ResultKey(
+            split or data_settings.evaluated_split(c), result.method, sweep.scales(part), variant
+        )
+        for part in result.parts
+    }
+    flags = [f"--method={result.method}", f"--out={out}"]
+    flags += [f"--split={split}"] if split else []
+    flags += [f"--variant={variant.name}"] if variant.name else []
+    parts = [f"{workdir}:{_joined(key.scales)}" for workdir, key in keys.items()]
+    return Task(
+        name=name,
+        kind="fuse",
+        arguments=("-m", "vgg_jax.fuse", *parts, *flags),
+        waits_for=tuple(
+            _name(seed, run, single, split)
+            for run in runs
+            for single in methods.singles(result.method)
+        ),
+        result=fusion.result_path(keys, out),
+        log=sweep.log(name),
+        workdir=out,
+    )
+
+
+def train_config(sweep: Sweep, run: str, seed: int) -> ConfigDict:
+    """Returns the config of a run of the paper as a sweep makes it.
+
+    Raises:
+      UserError: An override names no key of the config.
+    """
+    return config_of([f"--config={sweep.config_file(run)}", *sweep.config_overrides(seed)])
+
+
+def data_config(sweep: Sweep) -> ConfigDict:
+    """Returns the config of a sweep's first run, with which the others share the data.
+
+    Raises:
+      UserError: An override names no key of the config.
+    """
+    return train_config(sweep, "a_256", 0)
+
+
+def _main(sweep: Sweep, run: str, seed: int, *more: str) -> tuple[str, ...]:
+    where = (f"--config={sweep.config_file(run)}", f"--workdir={sweep.workdir(run, seed)}")
+    return ("-m", "vgg_jax.main", *where, *sweep.config_overrides(seed), *more)
+
+
+def _name(seed: int, *parts: str) -> str:
+    return (f"seed_{seed}/" if seed else "") + "-".join(filter(None, parts))
+
+
+def _joined(scales: Iterable[int]) -> str:
+    return ",".join(map(str, scales))

@@ -1,0 +1,47 @@
+"""Which results of the paper a sweep makes: those of some tables, or of some runs."""
+
+from collections.abc import Sequence
+
+from launch.plan import paper
+from launch.plan.paper import Part, Result
+from vgg_jax.errors import UserError
+from vgg_jax.runs import config_files
+
+
+def of_tables(numbers: Sequence[str]) -> list[Result]:
+    """Lists what some tables report, of our nets.
+
+    Args:
+      numbers: The tables, as a user has written them.
+
+    Raises:
+      UserError: The paper has no such table, or no errors in it.
+    """
+    tables = [int(number) if number.isdecimal() else 0 for number in numbers]
+    if not {*tables} <= {*paper.TITLES}:
+        raise UserError(f"--tables={','.join(numbers)}: choose some of 3, 4, 5, 6 and 7.")
+    return [row.result for row in paper.rows(tables) if row.result]
+
+
+def of_runs(names: Sequence[str]) -> list[Result]:
+    """Lists what Tables 3 to 5 report of some runs; for others one dense evaluation.
+
+    Raises:
+      UserError: configs/ has no such run.
+    """
+    unknown = [name for name in names if name not in config_files.names()]
+    if unknown:
+        raise UserError(
+            f"--runs names no run: {', '.join(unknown)}. "
+            f"Choose from {', '.join(config_files.names())}."
+        )
+    results = []
+    for name in names:
+        reported = [
+            row.result
+            for row in paper.rows([3, 4, 5])
+            if row.result and [part.run for part in row.result.parts] == [name]
+        ]
+        val_scale = config_files.of_run(name)[1].val_scale
+        results += reported or [Result((Part(name, (val_scale,)),))]
+    return results

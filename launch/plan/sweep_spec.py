@@ -1,0 +1,118 @@
+"""How a sweep makes the paper's runs: its folders, its scales, and the overrides of all runs."""
+
+import dataclasses
+import json
+import pathlib
+import shlex
+from collections.abc import Iterable
+
+from launch.plan.paper import Part
+from vgg_jax.errors import UserError
+from vgg_jax.runs import config_files
+from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """How the paper's runs are made.
+
+    Attributes:
+      root: The folder of all workdirs; those of further seeds lie in seed_1, seed_2, ... within.
+      mini: Whether each run is `configs/mini.py`'s of it.
+      data: The folder with train/CLASS/ and val/CLASS/; "" for what the configs say.
+      seeds: How many times everything is made.
+      overrides: `--config.KEY=VALUE` for all runs and evaluations.
+      test_split: A split whose posteriors Tables 6 and 7 are to have too; "" for none.
+    """
+
+    root: Path
+    mini: bool = False
+    data: str = ""
+    seeds: int = 1
+    overrides: tuple[str, ...] = ()
+    test_split: str = ""
+
+    @classmethod
+    def load(cls, root: Path) -> "Sweep":
+        """Returns the last sweep of a root; where there was none, that of the plain configs."""
+        file = root / "sweep.json"
+        saved = json.loads(file.read_text()) if file.exists() else {}
+        return cls(root, **saved | {"overrides": tuple(saved.get("overrides", ()))})
+
+    def with_saved(self) -> "Sweep":
+        """Returns this sweep with all that the report of its root is to have.
+
+        A part that is made again, with fewer seeds or without the test split, takes nothing away.
+
+        Raises:
+          UserError: One is of miniatures and the other of full-size runs.
+        """
+        saved = Sweep.load(self.root)
+        if saved.mini != self.mini and (self.root / "sweep.json").exists():
+            raise UserError(
+                f"The sweep in {self.root} is {'' if saved.mini else 'not '}--mini. Choose another "
+                "--root."
+            )
+        return dataclasses.replace(
+            self,
+            seeds=max(self.seeds, saved.seeds),
+            test_split=self.test_split or saved.test_split,
+        )
+
+    def save(self) -> None:
+        """Writes what `load` reads."""
+        values = {key: value for key, value in vars(self).items() if key != "root"}
+        self.root.mkdir(parents=True, exist_ok=True)
+        files.write_text(self.root / "sweep.json", json.dumps(values, indent=2) + "\n")
+
+    @property
+    def is_in_bucket(self) -> bool:
+        """Whether the root lies in a bucket, not on a disk."""
+        return files.in_bucket(self.root)
+
+    @property
+    def local_folder(self) -> pathlib.Path:
+        """The folder on this machine for logs and scripts: the root, unless that is a bucket."""
+        return pathlib.Path("runs", self.root.name) if self.is_in_bucket else self.root
+
+    def log(self, task: str) -> pathlib.Path:
+        """Returns the file of a task's output, by the task's name."""
+        return self.local_folder / "logs" / f"{task.replace('/', '-')}.log"
+
+    def folder(self, seed: int) -> Path:
+        """Returns the folder of a seed's workdirs."""
+        return self.root / f"seed_{seed}" if seed else self.root
+
+    def workdir(self, run: str, seed: int) -> Path:
+        """Returns the workdir of a run of the paper."""
+        return self.folder(seed) / (f"{config_files.MINI}{run}" if self.mini else run)
+
+    def scales(self, part: Part) -> tuple[int, ...]:
+        """Returns Q of a part as these runs have it, px."""
+        return tuple(map(config_files.mini().shrunk_px, part.scales)) if self.mini else part.scales
+
+    def config_file(self, run: str) -> str:
+        """Returns what --config takes for a run of the paper."""
+        return f"configs/mini.py:{run}" if self.mini else f"configs/{run}.py"
+
+    def config_overrides(self, seed: int) -> list[str]:
+        """Returns the --config.KEY=VALUE that all commands of a seed share."""
+        overrides = []
+        if self.data:
+            overrides += ["--config.data.name=folder", f"--config.data.dir={self.data}"]
+            if not self.mini:
+                overrides += ["--config.num_classes=0", "--config.data.mean_rgb=()"]
+        if seed:
+            overrides.append(f"--config.seed={seed}")
+        return [*overrides, *self.overrides]
+
+    def command(self, tables: Iterable[int]) -> str:
+        """Returns the command that makes some tables as this sweep's are made, for a shell."""
+        flags = [f"--tables={','.join(map(str, sorted(tables)))}", f"--root={self.root}"]
+        flags += ["--mini"] if self.mini else []
+        flags += [f"--data={self.data}"] if self.data else []
+        flags += [f"--seeds={self.seeds}"] if self.seeds > 1 else []
+        flags += [f"--test_split={self.test_split}"] if self.test_split else []
+        flags += ["--", *self.overrides] if self.overrides else []
+        return shlex.join(["python", "-m", "launch.sweep", *flags])
