@@ -9,7 +9,7 @@ from typing import Literal
 from ml_collections import ConfigDict
 
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line
+from vgg_jax.system import config_flag
 
 Kind = Literal["train", "evaluate", "fuse"]
 
@@ -62,4 +62,4 @@ def config_of(arguments: Iterable[str]) -> ConfigDict:
     Raises:
       UserError: They name no config, or no key of it.
     """
-    return command_line.parse_config([a for a in arguments if a.startswith("--config")])
+    return config_flag.parse_config([a for a in arguments if a.startswith("--config")])
