@@ -55,7 +55,8 @@ class Inference:
 
         Args:
           function: A pure function of a module, which is compiled once for each shape and setting.
-          arrays: Images and whatever else is computed from.
+          arrays: Images and whatever else it is computed from, of which those of one function and
+            shape always lie at the same place, on the host or on the mesh.
           split: Whether the first axis of what it returns is divided over the devices; otherwise
             each has a copy.
           settings: Constants of the program.
