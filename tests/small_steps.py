@@ -4,13 +4,15 @@ import jax
 import numpy as np
 
 from vgg_jax.nets import sharding
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG, init_params
 from vgg_jax.runs.state import init_state
 from vgg_jax.training import parallel
 from vgg_jax.training.optimiser import sgd
+from vgg_jax.training.step import Recipe
 
 BATCH = 32  # 8 devices x 4 micro-batches.
-MEAN = np.array([120.0, 110.0, 100.0], np.float32)
+NORMALISE = Normalise((120.0, 110.0, 100.0), 1 / 70)
 
 
 def narrow_net():
@@ -43,14 +45,11 @@ def run_steps(
 
 
 def compiled(model, optimiser, mesh, micro_batches=1, trained_layers="all"):
-    return parallel.train_step(
-        model,
-        optimiser,
-        mesh,
+    recipe = Recipe(
+        NORMALISE,
         seed=1,
-        mean_rgb=MEAN,
-        input_scale=1 / 70,
         colour_shift=0.1,
         micro_batches=micro_batches,
         trained_layers=trained_layers,
     )
+    return parallel.train_step(model, optimiser, mesh, recipe)

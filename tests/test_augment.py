@@ -71,12 +71,12 @@ def test_no_colour_shift_at_sigma_0():
 @pytest.mark.parametrize("input_scale", [1.0, 1 / 64])
 def test_normalise_subtracts_the_mean_then_scales(dtype, input_scale):
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3)).astype(dtype)
-    mean_rgb = np.array([123.68, 116.779, 103.939], np.float32)
+    mean_rgb = (123.68, 116.779, 103.939)
 
-    y = pixels.normalise(jnp.asarray(images), jnp.asarray(mean_rgb), input_scale)
+    y = pixels.Normalise(mean_rgb, input_scale)(jnp.asarray(images))
 
     assert y.dtype == jnp.float32
-    expected = (images.astype(np.float32) - mean_rgb) * np.float32(input_scale)
+    expected = (images.astype(np.float32) - np.float32(mean_rgb)) * np.float32(input_scale)
     np.testing.assert_array_equal(y, expected)
 
 

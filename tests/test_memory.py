@@ -8,6 +8,7 @@ import pytest
 from vgg_jax.analysis import memory
 from vgg_jax.nets import architectures
 from vgg_jax.nets.architectures import Layer
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG, init_params
 from vgg_jax.runs.state import init_state
 from vgg_jax.training import step
@@ -106,15 +107,10 @@ def test_xla_for_cpus_takes_about_twice_as_much(net, micro_batches, remat):
     batch, crop_px, width = 256, 64, 1 / 16
     model = VGG(net, num_classes=1000, crop_px=crop_px, width=width, remat=remat)
     optimiser = sgd(0.9, 5e-4)
-    train_step = step.make_train_step(
-        model,
-        optimiser,
-        seed=0,
-        mean_rgb=np.zeros(3, np.float32),
-        input_scale=1 / 70,
-        colour_shift=0.1,
-        micro_batches=micro_batches,
+    recipe = step.Recipe(
+        Normalise((0.0, 0.0, 0.0), 1 / 70), seed=0, colour_shift=0.1, micro_batches=micro_batches
     )
+    train_step = step.make_train_step(model, optimiser, recipe)
     state = jax.eval_shape(lambda: init_state(init_params(model, jax.random.key(0)), optimiser))
     images = jax.ShapeDtypeStruct((batch, crop_px, crop_px, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32)

@@ -5,7 +5,7 @@ import math
 import jax
 import numpy as np
 import pytest
-from small_steps import BATCH, MEAN, compiled, narrow_net, random_batch, run_steps
+from small_steps import BATCH, NORMALISE, compiled, narrow_net, random_batch, run_steps
 
 from vgg_jax.analysis import traffic
 from vgg_jax.nets import sharding
@@ -90,9 +90,8 @@ def test_validation_agrees(model, batch, mesh):
     mesh = sharding.make_mesh(jax.devices(), model_parallel=mesh[1])
     state = init_state(init_params(model, jax.random.key(0)), sgd(0.9, 0.0))
     batch = {**batch, "weight": (np.arange(BATCH) < 27).astype(np.float32)}
-    settings = {"mean_rgb": MEAN, "input_scale": 1 / 70}
-    expected = jax.jit(step.make_val_step(model, **settings))(state.params, batch)
-    metrics = parallel.val_step(model, mesh, **settings)(
+    expected = jax.jit(step.make_val_step(model, NORMALISE))(state.params, batch)
+    metrics = parallel.val_step(model, mesh, NORMALISE)(
         sharding.put_state(state, mesh).params,
         sharding.put_batch(batch, sharding.split_batch(mesh)),
     )

@@ -16,6 +16,7 @@ from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.methods import dense, multicrop
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.nets import sharding
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG, init_params
 
 _CLASSES = 7
@@ -69,8 +70,7 @@ def _nets(name, crop_px=64, pooling="floor", width=1 / 32, num_devices=8):
         model=model,
         params=sharding.put_replicated(params, mesh),
         mesh=mesh,
-        mean_rgb=_MEAN_RGB,
-        input_scale=input_scale,
+        normalise=Normalise(_MEAN_RGB, input_scale),
     )
     return TrainedNet(inference, tuple(map(str, range(_CLASSES))), c, step=1), theirs
 

@@ -3,9 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from small_steps import BATCH, MEAN, narrow_net, random_batch, run_steps
+from small_steps import BATCH, NORMALISE, narrow_net, random_batch, run_steps
 
-from vgg_jax.nets import pixels
 from vgg_jax.nets.vgg import VGG, init_params
 from vgg_jax.runs.state import init_state
 from vgg_jax.training import step
@@ -40,13 +39,12 @@ def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
     model = model.clone(dropout=0.0)
     optimiser = sgd(0.9, 0.1)
     params = init_params(model, jax.random.key(0))
-    train_step = step.make_train_step(
-        model, optimiser, seed=0, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.0
-    )
+    recipe = step.Recipe(NORMALISE, seed=0, colour_shift=0.0)
+    train_step = step.make_train_step(model, optimiser, recipe)
     state, metrics = jax.jit(train_step)(init_state(params, optimiser), batch, np.float32(0.5))
 
     def cross_entropy(params):
-        images = pixels.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+        images = NORMALISE(jnp.asarray(batch["image"]))
         logits = model.apply({"params": params}, images)[:, 0, 0]
         chosen = jax.nn.log_softmax(logits)[jnp.arange(BATCH), batch["label"]]
         return -chosen.mean()
@@ -69,14 +67,8 @@ def test_remat_changes_neither_loss_nor_gradients(net, batch):
     params = init_params(model, jax.random.key(0))
 
     def moved(remat):
-        train_step = step.make_train_step(
-            model.clone(remat=remat),
-            optimiser,
-            seed=1,
-            mean_rgb=MEAN,
-            input_scale=1 / 70,
-            colour_shift=0.1,
-        )
+        recipe = step.Recipe(NORMALISE, seed=1, colour_shift=0.1)
+        train_step = step.make_train_step(model.clone(remat=remat), optimiser, recipe)
         state = init_state(params, optimiser)
         state, metrics = jax.jit(train_step)(state, batch, np.float32(1))
         return metrics["loss"], jax.tree.leaves(state.opt_state)
@@ -92,11 +84,8 @@ def test_remat_changes_neither_loss_nor_gradients(net, batch):
 def test_each_step_draws_anew(model, batch):
     """At rate 0 the parameters stand still, so only dropout and colour shift differ."""
     optimiser = sgd(0.9, 0.0)
-    train_step = jax.jit(
-        step.make_train_step(
-            model, optimiser, seed=1, mean_rgb=MEAN, input_scale=1 / 70, colour_shift=0.1
-        )
-    )
+    recipe = step.Recipe(NORMALISE, seed=1, colour_shift=0.1)
+    train_step = jax.jit(step.make_train_step(model, optimiser, recipe))
     state = init_state(init_params(model, jax.random.key(0)), optimiser)
     losses = []
     for _ in range(3):
@@ -107,13 +96,11 @@ def test_each_step_draws_anew(model, batch):
 
 def test_val_step_ignores_what_fills_up_a_batch(model, batch):
     params = init_params(model, jax.random.key(0))
-    val_step = jax.jit(step.make_val_step(model, mean_rgb=MEAN, input_scale=1 / 70))
+    val_step = jax.jit(step.make_val_step(model, NORMALISE))
     whole = val_step(params, {**batch, "weight": np.ones(BATCH, np.float32)})
     weight = (np.arange(BATCH) < 5).astype(np.float32)
     part = val_step(params, {**batch, "weight": weight})
-    scores = model.apply(
-        {"params": params}, pixels.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
-    )[:, 0, 0]
+    scores = model.apply({"params": params}, NORMALISE(jnp.asarray(batch["image"])))[:, 0, 0]
     wrong = np.asarray(scores).argmax(-1) != batch["label"]
     assert whole["count"] == BATCH
     assert part["count"] == 5
@@ -126,7 +113,7 @@ def test_bfloat16_sums_gradients_in_float32(batch):
     model = VGG("A", num_classes=7, width=1 / 16, crop_px=64, dropout=0.0)
     params = init_params(model, jax.random.key(0))
     images = np.repeat(np.repeat(batch["image"], 2, 1), 2, 2)
-    images = pixels.normalise(jnp.asarray(images), MEAN, 1 / 70)
+    images = NORMALISE(jnp.asarray(images))
 
     def gradients(dtype):
         def loss(params):
@@ -149,6 +136,6 @@ def test_bfloat16_sums_gradients_in_float32(batch):
 def test_bfloat16_scores_are_not_rounded(batch):
     model = VGG("A", num_classes=7, width=1 / 16, crop_px=32, dtype=jnp.bfloat16)
     params = init_params(model, jax.random.key(0))
-    images = pixels.normalise(jnp.asarray(batch["image"]), MEAN, 1 / 70)
+    images = NORMALISE(jnp.asarray(batch["image"]))
     scores = model.apply({"params": params}, images)
     assert (scores != scores.astype(jnp.bfloat16).astype(jnp.float32)).mean() > 0.9

@@ -17,6 +17,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import score_map_picture, trained_net
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.nets import from_config, sharding, vgg
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import init_params
 from vgg_jax.runs import run_config
 
@@ -39,8 +40,7 @@ def net():
         model=model,
         params=sharding.put_replicated(params, mesh),
         mesh=mesh,
-        mean_rgb=(120.0, 110.0, 100.0),
-        input_scale=1 / 70,
+        normalise=Normalise((120.0, 110.0, 100.0), 1 / 70),
     )
     return trained_net.TrainedNet(inference, CLASSES, config=c, step=1)
 

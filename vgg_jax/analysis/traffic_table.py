@@ -13,10 +13,12 @@ from vgg_jax.analysis import text_table, traffic
 from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.analysis.traffic import Collective
 from vgg_jax.nets import architectures, sharding
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG
 from vgg_jax.runs.state import TrainState, abstract_state
 from vgg_jax.training import parallel
 from vgg_jax.training.optimiser import sgd
+from vgg_jax.training.step import Recipe
 
 _HEADER = ("what", "operation", "over", "arrays", "MB", "MB sent")
 _LEGEND = (
@@ -99,16 +101,10 @@ def _compile(
     """Compiles the step without making any array; returns its state's description and its text."""
     # Rates, scales and seeds change no array's size.
     optimiser = sgd(0.9, 5e-4)
-    train_step = parallel.train_step(
-        model,
-        optimiser,
-        mesh,
-        seed=0,
-        mean_rgb=np.zeros(3, np.float32),
-        input_scale=1.0,
-        colour_shift=0.1,
-        micro_batches=micro_batches,
+    recipe = Recipe(
+        Normalise((0.0, 0.0, 0.0), 1.0), seed=0, colour_shift=0.1, micro_batches=micro_batches
     )
+    train_step = parallel.train_step(model, optimiser, mesh, recipe)
     state = abstract_state(model, optimiser, mesh)
     images = jax.ShapeDtypeStruct((batch, model.crop_px, model.crop_px, 3), np.uint8)
     labels = jax.ShapeDtypeStruct((batch,), np.int32)

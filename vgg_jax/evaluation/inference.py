@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
-from vgg_jax.nets import pixels, sharding
+from vgg_jax.nets import sharding
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG, Params
 
 PaddedImages = UInt8[Array, "b h w 3"]
@@ -30,16 +31,14 @@ class Inference:
       model: The net.
       params: Its parameters, on every device of the mesh.
       mesh: The devices.
-      mean_rgb: The training set's mean, 0-255, which is subtracted.
-      input_scale: See `pixels.normalise`.
+      normalise: Takes RGB of 0-255 to what the net was trained on.
       programs: What was compiled, by function, settings and shapes.
     """
 
     model: VGG
     params: Params
     mesh: jax.sharding.Mesh
-    mean_rgb: tuple[float, float, float]
-    input_scale: float
+    normalise: Normalise
     programs: dict[Hashable, _Program] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )
@@ -87,10 +86,6 @@ class Inference:
     def precision(self) -> str:
         """The precision of products: devices otherwise round float32 to fewer bits."""
         return "highest" if self.model.dtype == jnp.float32 else "default"
-
-    def normalise(self, images: UInt8[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-        """See `pixels.normalise`."""
-        return pixels.normalise(images, np.asarray(self.mean_rgb, np.float32), self.input_scale)
 
     def score_maps(
         self, images: PaddedImages, sizes: SizesPx | None = None

@@ -22,6 +22,7 @@ from vgg_jax.evaluation.inference import Inference, PaddedImages
 from vgg_jax.nets import from_config, sharding, vgg
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.architectures import CELL_PX
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.settings import DType, Pooling
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs import first_params, run_config, saved_steps
@@ -278,8 +279,7 @@ def load(
         model=model,
         params=params,
         mesh=mesh,
-        mean_rgb=facts.mean_rgb,
-        input_scale=net_settings.input_scale(c),
+        normalise=Normalise(facts.mean_rgb, net_settings.input_scale(c)),
     )
     return TrainedNet(inference, facts.class_names, config=c, step=step)
 

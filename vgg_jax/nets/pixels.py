@@ -3,6 +3,8 @@
 Geometry, which is to say scale, crop and flip, happens on the host: see `vgg_jax.data.images`.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,8 +18,6 @@ RGB_EIGENVECTORS = (
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
-
-MeanRgb = Float[Array, " 3"] | Float[np.ndarray, " 3"]
 
 
 def colour_shift(
@@ -40,19 +40,24 @@ def colour_shift(
     return images + shift[:, None, None, :]
 
 
-def normalise(
-    images: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"],
-    mean_rgb: MeanRgb,
-    input_scale: float,
-) -> Float[Array, "b h w 3"]:
-    """Subtracts the training set's mean RGB (§2.1) and multiplies by `input_scale`.
+@dataclasses.dataclass(frozen=True)
+class Normalise:
+    """Subtracts the training set's mean RGB (§2.1) and multiplies by the input scale.
 
-    Args:
-      images: RGB, 0-255.
+    Attributes:
       mean_rgb: 0-255.
       input_scale: 1 in the paper. A constant, so that it folds into conv1_1's kernel exactly.
     """
-    return (images.astype(jnp.float32) - mean_rgb[None, None, None]) * input_scale
+
+    mean_rgb: tuple[float, float, float]
+    input_scale: float
+
+    def __call__(
+        self, images: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"]
+    ) -> Float[Array, "b h w 3"]:
+        """Takes RGB of 0-255 to what the net is applied to."""
+        mean_rgb = np.asarray(self.mean_rgb, np.float32)
+        return (images.astype(jnp.float32) - mean_rgb[None, None, None]) * self.input_scale
 
 
 def example_keys(

@@ -1,5 +1,7 @@
 """One training step and one validation step: pure functions of explicit state."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,64 +20,56 @@ Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a training step does besides applying the net and the optimiser (§3.1).
+
+    Attributes:
+      normalise: Takes pixels to the net's input.
+      seed: Decides dropout and colour shift.
+      colour_shift: Standard deviation of its coefficients; 0 for none.
+      micro_batches: Equal parts of the batch whose gradients are computed one after the other and
+        added up. The step is the same but for rounding; the activations take a part of the memory.
+      trained_layers: See `optimiser.is_trained`. No gradient is computed of the others.
+    """
+
+    normalise: pixels.Normalise
+    seed: int
+    colour_shift: float
+    micro_batches: int = 1
+    trained_layers: TrainedLayers = "all"
+
+
 def make_train_step(
-    model: VGG,
-    optimiser: optax.GradientTransformationExtraArgs,
-    *,
-    seed: int,
-    mean_rgb: pixels.MeanRgb,
-    input_scale: float,
-    colour_shift: float,
-    micro_batches: int = 1,
-    trained_layers: TrainedLayers = "all",
+    model: VGG, optimiser: optax.GradientTransformationExtraArgs, recipe: Recipe
 ) -> Callable[[TrainState, Batch, Float[Array, ""]], tuple[TrainState, Metrics]]:
     """Makes train_step(state, batch, learning_rate) -> (state, metrics) (§3.1).
 
     Args:
       model: The net.
       optimiser: See `optimiser.sgd`.
-      seed: Of dropout and colour shift.
-      mean_rgb: 0-255.
-      input_scale: See `pixels.normalise`.
-      colour_shift: Standard deviation of its coefficients; 0 for none.
-      micro_batches: Equal parts of the batch whose gradients are computed one after the other and
-        added up. The step is the same but for rounding; the activations take a part of the memory.
-      trained_layers: See `optimiser.is_trained`. No gradient is computed of the others.
+      recipe: The rest of the step.
 
     Returns:
       A function of {"image": uint8, "label": int32}. Its metrics are the batch's mean "loss"
       (cross entropy, without the L2 penalty) and top-1 "error" in percent, with dropout on.
     """
 
-    def sums(params: Params, part: Batch) -> tuple[Float[Array, ""], Float[Array, ""]]:
-        """Returns the sum of cross entropies and the number of errors."""
-        images = part["image"].astype(jnp.float32)
-        if colour_shift:
-            images = pixels.colour_shift(images, _keys_for(part["key"], 0), colour_shift)
-        images = pixels.normalise(images, mean_rgb, input_scale)
-        params = {
-            name: layer if is_trained(name, trained_layers) else jax.lax.stop_gradient(layer)
-            for name, layer in params.items()
-        }
-        logits = model.apply({"params": params}, images, _keys_for(part["key"], 1))[:, 0, 0]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])
-        return losses.sum(), (logits.argmax(-1) != part["label"]).sum().astype(jnp.float32)
-
     def train_step(
         state: TrainState, batch: Batch, learning_rate: Float[Array, ""]
     ) -> tuple[TrainState, Metrics]:
         size = batch["label"].shape[0]
-        batch = {**batch, "key": pixels.example_keys(seed, state.step, size)}
+        batch = {**batch, "key": pixels.example_keys(recipe.seed, state.step, size)}
+        gradient = jax.value_and_grad(functools.partial(_sums, model, recipe), has_aux=True)
 
         def add(total: Any, part: Batch) -> tuple[Any, None]:
-            value = jax.value_and_grad(sums, has_aux=True)(state.params, part)
-            return jax.tree.map(jnp.add, total, value), None
+            return jax.tree.map(jnp.add, total, gradient(state.params, part)), None
 
-        if micro_batches == 1:
-            total = jax.value_and_grad(sums, has_aux=True)(state.params, batch)
+        if recipe.micro_batches == 1:
+            total = gradient(state.params, batch)
         else:
             zero = ((0.0, 0.0), jax.tree.map(jnp.zeros_like, state.params))
-            total, _ = jax.lax.scan(add, zero, _split(batch, micro_batches))
+            total, _ = jax.lax.scan(add, zero, _split(batch, recipe.micro_batches))
         (loss, errors), grads = jax.tree.map(lambda x: x / size, total)
         updates, opt_state = optimiser.update(
             grads, state.opt_state, state.params, learning_rate=learning_rate
@@ -89,6 +83,24 @@ def make_train_step(
     return train_step
 
 
+def _sums(
+    model: VGG, recipe: Recipe, params: Params, part: Batch
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Returns the sum of cross entropies and the number of errors of a part of the batch."""
+    images = part["image"].astype(jnp.float32)
+    if recipe.colour_shift:
+        keys = _keys_for(part["key"], 0)
+        images = pixels.colour_shift(images, keys, recipe.colour_shift)
+    params = {
+        name: layer if is_trained(name, recipe.trained_layers) else jax.lax.stop_gradient(layer)
+        for name, layer in params.items()
+    }
+    images, dropout_keys = recipe.normalise(images), _keys_for(part["key"], 1)
+    logits = model.apply({"params": params}, images, dropout_keys)[:, 0, 0]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])
+    return losses.sum(), (logits.argmax(-1) != part["label"]).sum().astype(jnp.float32)
+
+
 def _split(batch: Batch, micro_batches: int) -> Batch:
     # Every n-th example, not blocks: each device then holds an equal share of each part already.
     return jax.tree.map(
@@ -100,10 +112,12 @@ def _keys_for(keys: Array, use: int) -> Array:
     return jax.vmap(jax.random.fold_in, (0, None))(keys, use)
 
 
-def make_val_step(
-    model: VGG, *, mean_rgb: pixels.MeanRgb, input_scale: float
-) -> Callable[[Params, Batch], Metrics]:
+def make_val_step(model: VGG, normalise: pixels.Normalise) -> Callable[[Params, Batch], Metrics]:
     """Makes val_step(params, batch) -> sums over the batch's images of weight 1.
+
+    Args:
+      model: The net.
+      normalise: Takes pixels to the net's input.
 
     Returns:
       A function of {"image", "label", "weight"} whose metrics are "count", the sum of cross
@@ -112,7 +126,7 @@ def make_val_step(
     """
 
     def val_step(params: Params, batch: Batch) -> Metrics:
-        images = pixels.normalise(batch["image"], mean_rgb, input_scale)
+        images = normalise(batch["image"])
         logits = model.apply({"params": params}, images)[:, 0, 0]
         label, weight = batch["label"], batch["weight"]
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from vgg_jax.data import crops
@@ -17,6 +16,7 @@ from vgg_jax.data.prefetch import Shard
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
+from vgg_jax.nets.pixels import Normalise
 from vgg_jax.runs import run_config
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
 from vgg_jax.runs.facts import RunFacts
@@ -31,6 +31,7 @@ from vgg_jax.training import settings as training_settings
 from vgg_jax.training.loop import Loop, Progress, Schedule, Work
 from vgg_jax.training.optimiser import sgd
 from vgg_jax.training.plateau import PlateauRule
+from vgg_jax.training.step import Recipe
 from vgg_jax.training.validation import ValResult
 
 
@@ -182,11 +183,15 @@ class _Run:
         """Puts together what the loop does from step to step."""
         c, num_val = self._c, len(self._images.val.source)
         split = sharding.split_batch(self._mesh)
-        pixels = {
-            "mean_rgb": np.asarray(self.facts.mean_rgb, np.float32),
-            "input_scale": net_settings.input_scale(c),
-        }
-        val_step = parallel.val_step(self._model, self._mesh, **pixels)
+        normalise = Normalise(self.facts.mean_rgb, net_settings.input_scale(c))
+        recipe = Recipe(
+            normalise,
+            seed=c.seed,
+            colour_shift=c.colour_shift,
+            micro_batches=c.micro_batches,
+            trained_layers=c.trained_layers,
+        )
+        val_step = parallel.val_step(self._model, self._mesh, normalise)
         val_batches = (sharding.put_batch(batch, split) for batch in val_batches)
 
         def validate(state: TrainState) -> ValResult | None:
@@ -201,16 +206,7 @@ class _Run:
 
         return Work(
             batches=(sharding.put_batch(batch, split) for batch in train_batches),
-            train_step=parallel.train_step(
-                self._model,
-                self._optimiser,
-                self._mesh,
-                seed=c.seed,
-                colour_shift=c.colour_shift,
-                micro_batches=c.micro_batches,
-                trained_layers=c.trained_layers,
-                **pixels,
-            ),
+            train_step=parallel.train_step(self._model, self._optimiser, self._mesh, recipe),
             validate=validate,
             save=lambda state, progress, top1_error: checkpoints.save(
                 state, SavedRun(self.facts, progress.to_json()), top1_error
