@@ -15,6 +15,8 @@ import pytest
 import saved
 import small_runs
 
+pytestmark = pytest.mark.runs
+
 STEPS_PER_EPOCH, NUM_EPOCHS = 11, 7
 
 
