@@ -12,10 +12,10 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {small_runs
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 # All processes of a session share what they compile; xdist's workers are started by this one.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # One that is given serves the next session too.
     COMPILED = tempfile.TemporaryDirectory(prefix="compiled")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import numpy as np
