@@ -143,7 +143,7 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
 
 KILLED_AS_IT_STARTS_A_RUN = """
 import os, pathlib, signal, sys, time
-from launch import devices, scheduler
+from launch.backends import devices, scheduler
 
 class Killed(devices.Devices):
     def bind(self):
