@@ -1,6 +1,8 @@
 """Settings of all tests: 8 virtual CPU devices, checked shapes, strict promotion."""
 
+import gc
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -10,10 +12,10 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {small_runs
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 # All processes of a session share what they compile; xdist's workers are started by this one.
-if "PYTEST_XDIST_WORKER" not in os.environ:
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # One that is given serves the next session too.
     COMPILED = tempfile.TemporaryDirectory(prefix="compiled")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import jax
 import numpy as np
@@ -28,9 +30,50 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("vgg_jax", "beartype.beartype")
 
 
+# Whose tests wait longest for what processes do.
+FIRST = ("test_slurm.py", "test_gcs.py", "test_resume.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks what runs by its fixtures, and puts the longest first.
+
+    What takes a minute and begins last would leave the other worker without work.
+    """
+
+    def rank(item):
+        if item.path.name in FIRST:
+            return FIRST.index(item.path.name)
+        return len(FIRST) + (item.get_closest_marker("runs") is None)
+
+    for item in items:
+        if {"run_main", "trained"} & {*item.fixturenames}:
+            item.add_marker("runs")
+    items.sort(key=rank)
+
+
+def pytest_collection_finish():
+    """What was imported lives on: the collector need not look through it again and again."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _sees_eight_devices():
     assert jax.device_count() == 8
+
+
+@pytest.fixture(autouse=True)
+def _what_runs_is_marked(request, monkeypatch):
+    """So that the selection without the marker stays quick."""
+    if request.node.get_closest_marker("runs"):
+        return
+    start = subprocess.Popen.__init__
+
+    def checked(self, args, *more, **options):
+        assert "vgg_jax.main" not in args, "Mark this test: pytest.mark.runs."
+        start(self, args, *more, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", checked)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from small_runs import arguments, fill, run_process
 from vgg_jax.data import scan
 from vgg_jax.data.folder import FolderSource
 
+pytestmark = pytest.mark.runs
+
 
 def _encoded(image, file_format, **options):
     file = io.BytesIO()

@@ -25,6 +25,8 @@ from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.training import metrics
 
+pytestmark = pytest.mark.runs
+
 RUNS = sorted(
     path.stem
     for path in (ROOT / "configs").glob("*.py")

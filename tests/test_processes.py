@@ -13,6 +13,8 @@ import pytest
 import saved
 import small_runs
 
+pytestmark = pytest.mark.runs
+
 STEPS_PER_EPOCH = 10
 
 
@@ -165,24 +167,27 @@ def test_ctrl_c_in_one_ends_both(images, tmp_path):
         assert f"saved at step {saved.steps(tmp_path)[-1]};" in errors
 
 
-@pytest.mark.parametrize("who", [0, 1])
-def test_a_killed_process_ends_the_other(images, alone, tmp_path, who):
+def test_a_killed_process_ends_the_other(images, alone, tmp_path):
     """The first, or another; the job then goes on as if nothing had happened."""
-    more = (f"--config.data.num_workers={who}",)
-    processes = start(images, tmp_path, *more, epochs=2)
-    wait_for(lambda: saved.steps(tmp_path), processes)
-    processes[who].kill()
-    ends = small_runs.ends(processes, timeout_s=60)
-    assert ends[who][0] == -signal.SIGKILL
-    status, _, errors = ends[1 - who]
-    assert status not in (0, 130)
-    last = [line for line in lines(errors) if line.startswith("error: ")][-1]
-    assert "nother process of" in last
-    assert "goes on from the last checkpoint" in last
-    assert "Traceback" not in errors
-    ends = small_runs.ends(start(images, tmp_path, *more, epochs=2))
-    assert [status for status, *_ in ends] == [0, 0], ends
-    assert_close(tmp_path, alone)
+    jobs = {}
+    for who in (1, 0):  # Both wait for a heartbeat, at once.
+        more = (tmp_path / str(who), f"--config.data.num_workers={who}")
+        jobs[who] = start(images, *more, epochs=2)
+        wait_for(lambda: saved.steps(tmp_path / str(who)), jobs[who])  # noqa: B023
+        jobs[who][who].kill()
+    for who, processes in jobs.items():
+        ends = small_runs.ends(processes, timeout_s=60)
+        assert ends[who][0] == -signal.SIGKILL
+        status, _, errors = ends[1 - who]
+        assert status not in (0, 130)
+        last = [line for line in lines(errors) if line.startswith("error: ")][-1]
+        assert "nother process of" in last
+        assert "goes on from the last checkpoint" in last
+        assert "Traceback" not in errors
+        more = (tmp_path / str(who), f"--config.data.num_workers={who}")
+        ends = small_runs.ends(start(images, *more, epochs=2))
+        assert [status for status, *_ in ends] == [0, 0], ends
+        assert_close(tmp_path / str(who), alone)
 
 
 def test_what_the_first_process_refuses_ends_the_others(images, tmp_path):

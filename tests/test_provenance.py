@@ -48,7 +48,7 @@ def test_the_commit_of_the_code_and_of_no_other(tmp_path):
 
 
 @pytest.mark.parametrize("before", [None, [], ["0000000"]])
-def test_a_result_names_the_commits_that_trained_it(folder, trained, tmp_path, before):
+def test_a_result_names_the_commits_that_trained_it(folder, trained, tmp_path, run_main, before):
     """Each once, over resumptions; the first checkpoints had none."""
     workdir = shutil.copytree(trained, tmp_path / "run")
     (workdir / "result.json").unlink()
@@ -57,10 +57,7 @@ def test_a_result_names_the_commits_that_trained_it(folder, trained, tmp_path, b
     ours = [git_commit.commit()] if git_commit.commit() else []
     assert run.pop("commits") == ours
     path.write_text(json.dumps(run if before is None else run | {"commits": before}))
-    done = small_runs.run_process(
-        *small_runs.one_epoch(folder, workdir, "--config.eval.method=none")
-    )
-    assert done.returncode == 0, done.stderr
+    run_main(*small_runs.one_epoch(folder, workdir, "--config.eval.method=none"))
     result = json.loads((workdir / "result.json").read_text())
     assert result["commits"] == [*(before or []), *ours]
     assert result["train_fingerprint"] == run["train_fingerprint"]

@@ -15,6 +15,8 @@ import pytest
 import saved
 import small_runs
 
+pytestmark = pytest.mark.runs
+
 STEPS_PER_EPOCH, NUM_EPOCHS = 11, 7
 
 
@@ -262,26 +264,34 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
     assert_same(tmp_path, whole)
 
 
-def kill_after_a_checkpoint(folder, workdir, count=1):
+@pytest.fixture(scope="session")
+def killed_after_two_checkpoints(folder, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("killed") / "run"
     process = start(folder, workdir)
-    assert wait_until(lambda: len(saved.steps(workdir)) >= count, process)
+    assert wait_until(lambda: len(saved.steps(workdir)) >= 2, process)
     end(process, signal.SIGKILL)
-    return saved.steps(workdir)
+    return workdir
 
 
-def test_a_disk_that_fills_up_loses_nothing(folder, whole, tmp_path):
-    kept = kill_after_a_checkpoint(folder, tmp_path)
+@pytest.fixture
+def killed(killed_after_two_checkpoints, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(killed_after_two_checkpoints, tmp_path / "run")
+
+
+def test_a_disk_that_fills_up_loses_nothing(folder, whole, killed):
+    kept = saved.steps(killed)
 
     # No file may exceed 60 KB: the system refuses to write on, as on a full disk.
-    process = start(folder, tmp_path, prefix=["bash", "-c", 'ulimit -f 60; exec "$@"', "-"])
+    process = start(folder, killed, prefix=["bash", "-c", 'ulimit -f 60; exec "$@"', "-"])
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 2
     assert "error: A checkpoint could not be written" in errors
-    assert f"The last good one is {tmp_path}/checkpoints/{kept[-1]}." in errors
-    assert saved.steps(tmp_path) == kept
-    assert not (tmp_path / "result.json").exists()
-    finish(folder, tmp_path)
-    assert_same(tmp_path, whole)
+    assert f"The last good one is {killed}/checkpoints/{kept[-1]}." in errors
+    assert saved.steps(killed) == kept
+    assert not (killed / "result.json").exists()
+    finish(folder, killed)
+    assert_same(killed, whole)
 
 
 def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path):
@@ -301,35 +311,33 @@ def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path
     assert "Traceback" not in errors
 
 
-def test_a_checkpoint_cut_short_is_named_and_the_one_before_goes_on(folder, whole, tmp_path):
-    kept = kill_after_a_checkpoint(folder, tmp_path, count=2)
-    damaged = tmp_path / "checkpoints" / str(kept[-1])
+def test_a_checkpoint_cut_short_is_named_and_the_one_before_goes_on(folder, whole, killed):
+    kept = saved.steps(killed)
+    damaged = killed / "checkpoints" / str(kept[-1])
     files = [path for path in (damaged / "params").rglob("*") if path.is_file()]
     largest = max(files, key=lambda path: path.stat().st_size)
     os.truncate(largest, largest.stat().st_size // 2)
-    process = start(folder, tmp_path)
+    process = start(folder, killed)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 2
     assert f"error: The checkpoint {damaged} can't be read" in errors
     assert f"goes on from step {kept[-2]}" in errors
     shutil.rmtree(damaged)
-    assert f"goes on at step {kept[-2]}" in finish(folder, tmp_path)
-    assert_same(tmp_path, whole)
+    assert f"goes on at step {kept[-2]}" in finish(folder, killed)
+    assert_same(killed, whole)
 
 
-def test_data_that_changed_is_refused_and_brought_back_goes_on(folder, whole, tmp_path):
+def test_data_that_changed_is_refused_and_brought_back_goes_on(folder, whole, killed, tmp_path):
     images = shutil.copytree(folder, tmp_path / "images")
-    workdir = tmp_path / "run"
-    kill_after_a_checkpoint(images, workdir)
     changed = next((images / "train" / "a").iterdir())
     shutil.move(changed, tmp_path)
-    process = start(images, workdir)
+    process = start(images, killed)
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 2
     assert "training images are not those that this run began with" in errors
     shutil.move(tmp_path / changed.name, changed)
-    finish(images, workdir)
-    assert_same(workdir, whole)
+    finish(images, killed)
+    assert_same(killed, whole)
 
 
 def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):

@@ -24,13 +24,16 @@ from vgg_jax.storage import files
 SCRIPT = small_runs.ROOT / "tests/slurm.sh"
 
 # A whole Slurm has daemons; its commands alone talk to another machine's.
-pytestmark = pytest.mark.skipif(
-    not all(
-        shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")
-        for name in ("slurmctld", "slurmd", "munged")
+pytestmark = [
+    pytest.mark.runs,
+    pytest.mark.skipif(
+        not all(
+            shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")
+            for name in ("slurmctld", "slurmd", "munged")
+        ),
+        reason="Slurm isn't installed: apt-get install slurm-wlm munge",
     ),
-    reason="Slurm isn't installed: apt-get install slurm-wlm munge",
-)
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

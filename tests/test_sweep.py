@@ -69,6 +69,7 @@ def root(folder, tmp_path_factory):
         return root
 
 
+@pytest.mark.runs
 def test_killed_broken_mended_and_changed(folder, root):
     """In one test, since each run takes seconds."""
     a_result = (root / "mini_a_256/result.json").read_text()
@@ -119,6 +120,7 @@ def test_killed_broken_mended_and_changed(folder, root):
     assert "holds another run than this sweep's a_256:\n    momentum: 0.9 there, 0.5" in done.stderr
 
 
+@pytest.mark.runs
 def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
     process = subprocess.Popen(
         [*small(folder, tmp_path, "--runs=a_256"), "--config.num_epochs=1000"],
