@@ -22,7 +22,7 @@ _LEGEND = (
     "to 128).",
     "Too large? micro_batches divides the activations, for a second set of gradients. remat of "
     "blocks saves",
-    "little: on its way back the first block alone has three tensors of its full size.",
+    "little: in its backward pass the first block alone has three tensors of its full size.",
 )
 _DEVICE_LEGEND = (
     "Device: the smallest where JAX's share, three quarters of a GPU, has room for the step and "

@@ -58,7 +58,7 @@ def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """Takes the maximum of each 2x2 window, stride 2; an odd last row or column is left out (§2.1).
 
     Maxima of strided slices, since XLA's reduce_window and its gradient, select_and_scatter,
-    take twice the time on a CPU. For the way back it keeps which of the four values was the
+    take twice the time on a CPU. For the backward pass it keeps which of the four values was the
     largest, the first of equal ones, in a byte for each window; the gradient of jnp.maximum would
     keep one and a half times the input.
     """

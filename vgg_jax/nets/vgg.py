@@ -94,7 +94,7 @@ class VGG(nn.Module):
       dropout: Rate after FC6 and FC7 (§3.1).
       kernel_init, sigma: See `kernel_initialiser`.
       dtype: Of the arithmetic, bfloat16 or float32. Parameters and scores are float32.
-      remat: Compute each block's activations again on the way back instead of keeping them: a
+      remat: Compute each block's activations again in the backward pass, not keep them: a
         little less memory (see `vgg_jax.analysis.memory`), a third more arithmetic, the same
         values.
       pooling: Whether an odd last row or column is left out, or pooled alone as Caffe does: the

@@ -34,23 +34,26 @@ def first_params(
     Raises:
       UserError: The other run has no checkpoint, or other classes where FC8 is taken from it.
     """
-    drawn = jax.jit(init_params, static_argnums=0)(model, jax.random.key(c.seed))
     source = chain.resolve(c.init_from, workdir)
     if source is None:
-        return drawn
+        return _drawn(model, c.seed)
     with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
         their_names = checkpoints.restore_run().facts.class_names
         their_model = from_config.model(run_config.load(source), len(their_names))
         theirs = checkpoints.restore_params(zeros(their_model, mesh))
     if c.init_layers == "all_but_fc8":
-        return {**theirs, "fc8": drawn["fc8"]}
+        return {**theirs, "fc8": _drawn(model, c.seed)["fc8"]}
     if list(class_names) != list(their_names):
         raise UserError(
             f"This run starts from {source}, whose {len(their_names)} classes are not the "
             f"{len(class_names)} of this data set. Set --config.init_layers=all_but_fc8 to start "
             f"with a new FC8 (and net={their_model.net}), or start from a run on the same classes."
         )
-    return theirs if c.init_layers == "all" else preinitialise(drawn, theirs)
+    return theirs if c.init_layers == "all" else preinitialise(_drawn(model, c.seed), theirs)
+
+
+def _drawn(model: VGG, seed: int) -> Params:
+    return jax.jit(init_params, static_argnums=0)(model, jax.random.key(seed))
 
 
 def zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
