@@ -161,7 +161,8 @@ def _with_config(argv: list[str]) -> list[str]:
             match = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
             if match:
                 given[name] = following if match[1] is None else match[1]
-    if "config" in given or "--help" in argv or "--helpfull" in argv:
+    elsewhere = re.compile(r"--?(help\w*|flagfile(=.*)?)")
+    if "config" in given or any(map(elsewhere.fullmatch, argv)):
         return argv
     if "workdir" not in given:
         raise UserError(

@@ -1,0 +1,100 @@
+"""A workdir is enough to go on with its run, to evaluate it and to fuse it."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+import small_runs
+
+from vgg_jax.errors import UserError
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def refusal(run_main, *args):
+    with pytest.raises(UserError) as caught:
+        run_main(*args)
+    return str(caught.value)
+
+
+def test_without_a_config_and_a_workdir_one_is_told_what_to_give(run_main):
+    assert refusal(run_main).startswith(
+        "Give --config=configs/NAME.py to train a net, or --workdir"
+    )
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_workdir_without_a_run_needs_a_config(run_main, tmp_path, mode):
+    message = refusal(run_main, f"--mode={mode}", f"--workdir={tmp_path}")
+    assert message.startswith(f"There is no run in {tmp_path}. Give --config=configs/NAME.py")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag", ["--workdir={}", "--workdir {}", "-workdir={}"])
+def test_a_finished_run_is_shown(run_main, workdir, capsys, flag):
+    run_main(*flag.format(workdir).split(), "--config.eval.method=none")
+    result = json.loads((workdir / "result.json").read_text())
+    output = capsys.readouterr().out
+    assert output.startswith("This run is finished.\n")
+    assert f"top-1 error {result['last']['top1_error']:.2f}%" in output
+
+
+def test_an_unfinished_run_goes_on(workdir):
+    before = (workdir / "result.json").read_text()
+    (workdir / "result.json").unlink()
+    done = small_runs.run_process(f"--workdir={workdir}", "--config.eval.method=none")
+    assert done.returncode == 0, done.stderr
+    assert "goes on at step 2" in done.stdout
+    assert (workdir / "result.json").read_text() == before
+
+
+def test_it_is_evaluated_as_its_config_says_or_otherwise(run_main, workdir, capsys):
+    printed = (workdir / "output").read_text()
+    run_main("--mode=eval", f"--workdir={workdir}")
+    again = capsys.readouterr().out.splitlines()
+    assert len(again) == 3  # Both methods and their average; nothing was computed again.
+    assert all(line in printed for line in again)
+    run_main("--mode=eval", f"--workdir={workdir}", "--config.eval.scales=80")
+    assert "dense, Q = 80: 9 images" in capsys.readouterr().out
+
+
+def test_what_is_given_must_be_the_runs(run_main, workdir, folder):
+    where = f"--workdir={workdir}"
+    assert "    learning_rate: 0.01 there, 0.1 now" in refusal(
+        run_main, where, "--config.learning_rate=0.1"
+    )
+    message = refusal(run_main, "--mode=eval", where, "--config.learning_rate=0.1")
+    assert f"The run in {workdir} is not this config's:\n    learning_rate: 0.01 there" in message
+    message = refusal(run_main, "--mode=eval", where, "--config=configs/mini.py:a_256")
+    assert "width is 0.03125 there and 0.25 here" in message
+    assert "Leave out --config" in message
+    # What the run was given, given again.
+    run_main("--mode=eval", *small_runs.one_epoch(folder, workdir))
+
+
+def test_other_images_may_be_evaluated(run_main, workdir, capsys):
+    run_main("--mode=eval", f"--workdir={workdir}", "--config.data.val_split=train")
+    assert "on 17 images" in capsys.readouterr().out
+
+
+def test_the_command_that_fuse_prints_makes_what_it_lacks(run_main, workdir, tmp_path, capsys):
+    other = shutil.copytree(workdir, tmp_path / "other")
+
+    def fuse():
+        return small_runs.run_module("vgg_jax.fuse", workdir, other, "--scales=72")
+
+    lacking = fuse()
+    assert lacking.returncode == 2
+    commands = [line.strip() for line in lacking.stderr.splitlines() if line.startswith("    ")]
+    assert len(commands) == 2
+    for command in commands:
+        python, option, module, *arguments = shlex.split(command)
+        assert (python, option, module) == ("python", "-m", "vgg_jax.main")
+        run_main(*arguments)
+    done = fuse()
+    assert done.returncode == 0, done.stderr
+    assert "run + other, dense, Q = 72: top-1 error" in done.stdout
