@@ -137,7 +137,7 @@ class VGG(nn.Module):
         the image alone.
 
         Args:
-          images: Mean-subtracted RGB times the input scale (`pixels.normalise`), at least
+          images: Mean-subtracted RGB times the input scale (`pixels.Normalise`), at least
             crop_px on both sides.
           dropout_keys: One key an example to train; None to evaluate, without dropout.
           sizes: Height and width of each image, at least crop_px; None where all fill their places.
