@@ -110,6 +110,7 @@ def test_no_top_level_package_is_looked_up_but_the_dependencies():
             assert known & {_distribution(d) for d in distributions[top]}, f"{name}: {top}"
 
 
+@pytest.mark.runs
 def test_a_folder_configs_where_one_works_is_not_imported(tmp_path):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/__init__.py").write_text("raise RuntimeError('not ours')\n")
@@ -129,6 +130,7 @@ def test_a_folder_configs_where_one_works_is_not_imported(tmp_path):
     assert done.stderr.startswith("error: This run starts from runs/absent, where there is no run.")
 
 
+@pytest.mark.runs
 def test_jax_is_imported_only_once_the_config_has_passed_its_checks(tmp_path):
     def imported(*args):
         done = subprocess.run(

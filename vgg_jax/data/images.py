@@ -85,7 +85,8 @@ def _ignore_pillows_warnings() -> None:
     # Pillow warns of large images, of broken EXIF and of broken TIFF tags, and goes on or raises.
     # warnings.catch_warnings is not for threads; a filter that stays is.
     with _FILTER_LOCK:
-        if _IGNORE_PILLOW not in warnings.filters:
+        # Before all others, of which one may say "error".
+        if not warnings.filters or warnings.filters[0] != _IGNORE_PILLOW:
             warnings.filterwarnings("ignore", module=_IGNORE_PILLOW[3].pattern)
 
 

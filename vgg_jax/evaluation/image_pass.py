@@ -3,7 +3,7 @@
 import collections
 import contextlib
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -104,18 +104,14 @@ class ImagePass:
             shard=Shard(jax.process_index(), jax.process_count()),
             num_workers=self._num_workers if plan.batches else 0,
         )
-        split = sharding.split_batch(self._inference.mesh)
         waiting: collections.deque[tuple[size_buckets.PlannedBatch, jax.Array]] = (
             collections.deque()
         )
         try:
             with contextlib.closing(batches):
                 for planned in plan.batches:
-                    batch = sharding.put_batch(next(batches), split)
-                    posteriors = self._method.compute(
-                        self._inference, batch["image"], batch["size"]
-                    )
-                    waiting.append((planned, posteriors))
+                    # No name here for the batch: it would hold the workers' shared memory below.
+                    waiting.append((planned, self._posteriors(next(batches))))
                     if len(waiting) > STEPS_IN_FLIGHT:
                         yield _of_images(*waiting.popleft())
             while waiting:
@@ -126,6 +122,10 @@ class ImagePass:
             waiting.clear()
             if self._num_workers:
                 gc.collect()
+
+    def _posteriors(self, padded: Mapping[str, np.ndarray]) -> jax.Array:
+        batch = sharding.put_batch(padded, sharding.split_batch(self._inference.mesh))
+        return self._method.compute(self._inference, batch["image"], batch["size"])
 
 
 def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.ndarray, "n 2"]:

@@ -182,7 +182,9 @@ class _Run:
     ) -> Work:
         """Puts together what the loop does from step to step."""
         c, num_val = self._c, len(self._images.val.source)
-        split = sharding.split_batch(self._mesh)
+        put = functools.partial(sharding.put_batch, sharding=sharding.split_batch(self._mesh))
+        # `map` keeps no batch, which would hold the workers' shared memory beyond their end.
+        train_batches, val_batches = map(put, train_batches), map(put, val_batches)
         normalise = Normalise(self.facts.mean_rgb, net_settings.input_scale(c))
         recipe = Recipe(
             normalise,
@@ -192,7 +194,6 @@ class _Run:
             trained_layers=c.trained_layers,
         )
         val_step = parallel.val_step(self._model, self._mesh, normalise)
-        val_batches = (sharding.put_batch(batch, split) for batch in val_batches)
 
         def validate(state: TrainState) -> ValResult | None:
             self._say_if_stuck(log, int(state.step))
@@ -205,7 +206,7 @@ class _Run:
             )
 
         return Work(
-            batches=(sharding.put_batch(batch, split) for batch in train_batches),
+            batches=train_batches,
             train_step=parallel.train_step(self._model, self._optimiser, self._mesh, recipe),
             validate=validate,
             save=lambda state, progress, top1_error: checkpoints.save(
