@@ -2,7 +2,7 @@
 
     python -m launch.sweep --tables=3,4,5 --root=runs --backend=local
     python -m launch.sweep --tables=3,4,5 --root=runs --backend=slurm --sbatch=--gpus-per-node=8
-    python -m launch.sweep --tables=3,4,5,6 --root=runs/mini --mini   # 45 minutes on two cores
+    python -m launch.sweep --tables=3,4,5,6 --root=runs/mini --mini   # 43 minutes on two cores
     python -m launch.sweep --runs=e_multiscale --root=runs --dry_run  # one run and its chain
 
 What stands behind `--`, --config.KEY=VALUE, is given to every run. Run again, a sweep does what is

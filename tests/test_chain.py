@@ -17,9 +17,21 @@ def _put_run(workdir, *, finished, c=None):
         (workdir / "result.json").write_text("{}")
 
 
+def _overridden(c, overrides):
+    with c.unlocked():
+        for override in overrides:
+            key, value = override.removeprefix("--config.").split("=", 1)
+            before = c.get_ref(key).get() if "." not in key else c.data[key.partition(".")[2]]
+            value = (
+                type(before)(map(int, value.split(","))) if "," in value else type(before)(value)
+            )
+            c.update_from_flattened_dict({key: value})
+    return c
+
+
 def _message(c, workdir, *overrides):
     with pytest.raises(UserError) as caught:
-        chain.check(c, workdir, overrides)
+        chain.check(_overridden(c, overrides), workdir)
     return str(caught.value)
 
 
@@ -45,10 +57,10 @@ def test_init_from_is_none_a_name_or_a_path(init_from, expected, monkeypatch):
 
 
 def test_nothing_to_start_from_passes(tmp_path):
-    chain.check(a_256.get_config(), tmp_path / "a_256", [])
+    chain.check(a_256.get_config(), tmp_path / "a_256")
     c = e_multiscale.get_config()
     c.init_from = "none"
-    chain.check(c, tmp_path / "e_multiscale", [])
+    chain.check(c, tmp_path / "e_multiscale")
 
 
 @pytest.mark.parametrize("init_from", ["e_384", "{root}/e_384"])
@@ -56,7 +68,7 @@ def test_a_finished_run_passes(tmp_path, init_from):
     c = e_multiscale.get_config()
     c.init_from = init_from.format(root=tmp_path)
     _put_run(tmp_path / "e_384", finished=True, c=e_384.get_config())
-    chain.check(c, tmp_path / "e_multiscale", [])
+    chain.check(c, tmp_path / "e_multiscale")
 
 
 def test_the_whole_chain_is_given_in_order(tmp_path, monkeypatch):
@@ -143,7 +155,7 @@ def test_what_is_unfinished_is_run_again(tmp_path):
 
 def test_an_unfinished_source_will_do_but_is_named(tmp_path, capsys):
     _put_run(tmp_path / "e_384", finished=False, c=e_384.get_config())
-    chain.check(e_multiscale.get_config(), tmp_path / "e_multiscale", [])
+    chain.check(e_multiscale.get_config(), tmp_path / "e_multiscale")
     assert f"{tmp_path / 'e_384'} hasn't finished" in capsys.readouterr().out
 
 

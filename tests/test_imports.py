@@ -48,7 +48,9 @@ def _imported(path):
     """Whole names of what a module's import statements may mean, wherever they stand in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            for alias in node.names:  # A package's attributes would hide which module is meant.
+                assert "." in alias.name or alias.name not in ORDER, f"{path} imports {alias.name}"
+                yield alias.name
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path} imports relatively"
             yield node.module
@@ -101,9 +103,12 @@ def test_no_top_level_package_is_looked_up_but_the_dependencies():
     # jaxlib comes with jax, and Google's packages with gcsfs.
     distributions = importlib.metadata.packages_distributions()
     for name, path in _modules("vgg_jax").items():
-        # Of the names that are made while it runs, those of its own package alone.
+        # Names that are made while it runs aren't seen here: those of its own package may be.
         for made in re.findall(r"import_module\((.*)\)", path.read_text()):
             assert made.startswith('f"{__name__}.'), f"{name}: {made}"
+        assert "__import__" not in path.read_text()
+        if name != "vgg_jax.runs.config_files":  # It loads config files by their path.
+            assert "spec_from_file_location" not in path.read_text()
         for top in {imported.split(".")[0] for imported in _imported(path)}:
             if top == "vgg_jax" or top in sys.stdlib_module_names:
                 continue
@@ -131,16 +136,15 @@ def test_a_folder_configs_where_one_works_is_not_imported(tmp_path):
 
 
 @pytest.mark.runs
-def test_jax_is_imported_only_once_the_config_has_passed_its_checks(tmp_path):
-    def imported(*args):
+def test_jax_is_imported_only_once_the_config_has_passed_its_checks(folder, tmp_path):
+    def imported(*given):
         done = subprocess.run(
             [
                 *(sys.executable, "-X", "importtime", "-m", "vgg_jax.main"),
-                f"--config={ROOT}/configs/quickstart.py",
-                f"--workdir={tmp_path}/run",
-                *args,
+                *small_runs.one_epoch(folder, tmp_path / "run", *given),
             ],
-            env=small_runs.environment(PYTHONPATH=str(ROOT)),
+            cwd=ROOT,
+            env=small_runs.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -150,11 +154,11 @@ def test_jax_is_imported_only_once_the_config_has_passed_its_checks(tmp_path):
         (error,) = (line for line in lines if line.startswith("error: "))
         return error, {line.rpartition("|")[2].strip() for line in lines}
 
-    heavy = {"jax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "tensorboardX"}
-    error, modules = imported("--config.batch_size=0")
-    assert "batch_size=0" in error
-    assert not heavy & modules
-    # The same look sees it where it is imported.
-    error, modules = imported("--config.batch_size=3000", f"--config.data.cache_dir={tmp_path}/c")
+    error, modules = imported("--config.dropout=1")
+    assert "dropout=1.0" in error
+    late = {"jax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "tensorboardX"}
+    assert not late & modules
+    # The same look sees what is imported by a run that goes on to its images and devices.
+    error, modules = imported("--config.batch_size=3000")
     assert "batch_size=3000 is more than" in error
-    assert "jax" in modules
+    assert {"jax", "grain"} <= modules

@@ -31,6 +31,14 @@ from vgg_jax.runs import run_config
 
 ARCHIVE = pathlib.Path(__file__).with_name("run_of_8a2cc6b.zip")
 METHODS = ("dense", "multicrop")
+# What makes it the run that it is, besides its config file.
+GIVEN = (
+    "--config.data.name=folder",
+    "--config.width=0.015625",
+    "--config.batch_size=8",
+    "--config.num_epochs=10",
+    "--config.plateau.patience_epochs=20",
+)
 
 
 @pytest.fixture
@@ -76,6 +84,7 @@ def photos(kept):
     return [np.asarray(Image.open(path)) for path in paths]
 
 
+@pytest.mark.usefixtures("tomorrows_key")
 @pytest.mark.parametrize("method", METHODS)
 def test_its_net_gives_the_posteriors_that_it_gave(kept, method):
     net = vgg_jax.load(kept / "run")
@@ -84,8 +93,11 @@ def test_its_net_gives_the_posteriors_that_it_gave(kept, method):
     np.testing.assert_allclose(ours, values(kept, method), atol=1e-6)
 
 
+@pytest.mark.usefixtures("tomorrows_key")
 def test_it_is_evaluated_by_its_workdir_alone(kept, run_main, capsys):
     before = {method: values(kept, method) for method in METHODS}
+    for method in METHODS:
+        (kept / f"run/eval/val-{method}-73.npz").unlink()
     results = {path.name: path.read_text() for path in (kept / "run/eval").glob("*.json")}
     run_main(*here(kept, "--mode=eval"))
     assert "both, Q = 73: top-1 error 66.67%" in capsys.readouterr().out
@@ -114,6 +126,12 @@ def test_it_goes_on_with_tomorrows_keys_and_ends_as_it_did(kept, run_main):
 
 
 @pytest.mark.usefixtures("tomorrows_key")
+def test_it_is_the_run_of_its_config_file_with_tomorrows_keys(kept, run_main, capsys):
+    run_main("--config=configs/mini.py:a_256", *here(kept, "--config.eval.method=none", *GIVEN))
+    assert capsys.readouterr().out.startswith("This run is finished.\n")
+
+
+@pytest.mark.usefixtures("tomorrows_key")
 def test_another_value_of_tomorrows_key_is_another_run(kept):
     c = run_config.load(kept / "run")
     run_config.refuse_other_run(c, kept / "run")
@@ -125,9 +143,7 @@ def test_another_value_of_tomorrows_key_is_another_run(kept):
 @pytest.mark.usefixtures("tomorrows_key")
 def test_it_is_reported_with_tomorrows_keys(kept):
     (kept / "run").rename(kept / "mini_a_256")
-    settings = ("width=0.015625", "batch_size=8", "num_epochs=10", "plateau.patience_epochs=20")
-    overrides = tuple(f"--config.{setting}" for setting in settings)
-    sweep = Sweep(kept, mini=True, data=str(kept / "images"), overrides=overrides)
+    sweep = Sweep(kept, mini=True, data=str(kept / "images"), overrides=GIVEN[1:])
     found = reading.read(sweep)
     result = Result((Part("a_256", (256,)),))
     assert found.lacking.get((result, 0)) is None

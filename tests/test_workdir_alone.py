@@ -98,3 +98,40 @@ def test_the_command_that_fuse_prints_makes_what_it_lacks(run_main, workdir, tmp
     done = fuse()
     assert done.returncode == 0, done.stderr
     assert "run + other, dense, Q = 72: top-1 error" in done.stdout
+
+
+@pytest.mark.parametrize("text", ['{"name": ', "[]", '{"net": 3}', '{"eval": 3}', "\0"])
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_damaged_config_is_named(run_main, workdir, mode, text):
+    (workdir / "config.json").write_text(text)
+    message = refusal(run_main, f"--mode={mode}", f"--workdir={workdir}")
+    assert message.startswith(f"{workdir / 'config.json'} is not the config of a run (")
+
+
+def test_an_empty_workdir_is_none(run_main, tmp_path, workdir, monkeypatch):
+    """And not the folder in which the command runs."""
+    shutil.copy(workdir / "config.json", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert refusal(run_main, "--workdir=").startswith("Give --config=configs/NAME.py")
+
+
+def test_the_flags_may_come_from_a_file(run_main, workdir, tmp_path, capsys):
+    (tmp_path / "flags").write_text("--mode=eval\n")
+    assert refusal(run_main, f"--flagfile={tmp_path / 'flags'}").startswith("Give --config=")
+    run_main(f"--flagfile={tmp_path / 'flags'}", f"--workdir={workdir}")
+    assert "both, Q = 73: top-1 error" in capsys.readouterr().out
+
+
+def test_the_chain_of_a_run_that_never_began_is_its_own(run_main, workdir, tmp_path):
+    """What it shares with the run that it starts from, config.json says."""
+    config = json.loads((workdir / "config.json").read_text()) | {"init_from": "mini_b_256"}
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/config.json").write_text(json.dumps(config))
+    message = refusal(run_main, f"--workdir={tmp_path / 'begun'}")
+    commands = [line.strip() for line in message.splitlines() if line.startswith("    ")]
+    assert [shlex.split(line)[3] for line in commands] == [
+        f"--config=configs/mini.py:{name}" for name in ("a_256", "b_256")
+    ]
+    for line in commands:
+        assert f"--config.data.dir={config['data']['dir']}" in line
+        assert "--config.width=0.03125" in line

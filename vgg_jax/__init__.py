@@ -1,4 +1,9 @@
-"""VGG in JAX: the nets, the recipe and the protocol of Simonyan & Zisserman 2015."""
+"""VGG in JAX: the nets, the recipe and the protocol of Simonyan & Zisserman 2015.
+
+`vgg_jax.load` is a trained net in Python; `main`, `fuse`, `predict` and `describe` are commands.
+The packages, from the lowest: `storage`, `system`, `nets`, `data`, `runs`, `training` and
+`evaluation`, `analysis`.
+"""
 
 from typing import Any
 

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config
 from vgg_jax.errors import UserError
-from vgg_jax.runs import chain, run_config, saved_config, saved_steps
+from vgg_jax.runs import chain, config_files, run_config, saved_config, saved_steps
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import command_line, config_flag, processes
@@ -42,6 +42,11 @@ _WORKDIR = flags.DEFINE_string(
     "runs/NAME, with the config's name.",
 )
 
+_WHAT_TO_GIVE = (
+    "Give --config=configs/NAME.py to train a net, or --workdir=DIR to go on with the run there or "
+    "to evaluate it."
+)
+
 
 def main(argv: list[str]) -> None:
     """Trains and evaluates, or says what the finished run gave."""
@@ -55,7 +60,10 @@ def main(argv: list[str]) -> None:
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     if _MODE.value == "eval" and c.eval.method == "none":
-        raise UserError("eval.method=none leaves nothing to do with --mode=eval.")
+        raise UserError(
+            "eval.method=none leaves nothing to do with --mode=eval. Add "
+            "--config.eval.method=dense, or another."
+        )
     with processes.joined():
         processes.refuse_different("mode and config", [_MODE.value, run_config.shared(c)])
         if _MODE.value == "eval":
@@ -70,7 +78,7 @@ def _train(c: ConfigDict, workdir: Path) -> None:
     if result is None:
         from vgg_jax.data import opening
 
-        images = opening.training_splits(c)
+        images = opening.for_training(c)
 
         from vgg_jax.system import compilation_cache
         from vgg_jax.training.train import train
@@ -93,8 +101,8 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         print("This run is finished.")
         return json.loads(result_file.read_text())
     if not resumes:
-        overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        chain.check(c, workdir, [f"--config.{key}={value}" for key, value in overrides.items()])
+        named = config_flags.get_config_filename(flags.FLAGS["config"])
+        chain.check(c, workdir, config_files.folder_of(named))
     return None
 
 
@@ -102,7 +110,7 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
     from vgg_jax.data import opening
 
-    source = val.source if val else opening.val_source(c)
+    source = val.source if val else opening.for_evaluation(c)
 
     from vgg_jax.evaluation import evaluate
 
@@ -143,8 +151,11 @@ def parse_flags(argv: list[str]) -> list[str]:
     Raises:
       UserError: They name no config, or no key of it.
     """
+    argv = _with_config(argv)
     with config_flag.clear_config_errors():
-        rest = app.parse_flags_with_usage(_with_config(argv))
+        rest = app.parse_flags_with_usage(argv)
+        if _CONFIG.value is None:
+            raise UserError(_WHAT_TO_GIVE)
         _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
     return rest
 
@@ -153,28 +164,26 @@ def _with_config(argv: list[str]) -> list[str]:
     """Adds the --config of the run in --workdir where none is given.
 
     Raises:
-      UserError: There is none.
+      UserError: There is no run, or its config is damaged.
     """
-    given = {}
-    for name in ("config", "workdir"):
-        for argument, following in itertools.pairwise([*argv, ""]):
-            match = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
-            if match:
-                given[name] = following if match[1] is None else match[1]
-    elsewhere = re.compile(r"--?(help\w*|flagfile(=.*)?)")
-    if "config" in given or any(map(elsewhere.fullmatch, argv)):
+    workdir = _given(argv, "workdir")
+    if not workdir or _given(argv, "config") is not None:
         return argv
-    if "workdir" not in given:
+    if run_config.load(files.path(workdir)) is None:
         raise UserError(
-            "Give --config=configs/NAME.py to train a net, or --workdir=DIR to go on with the run "
-            "there or to evaluate it."
+            f"There is no run in {workdir}. Give --config=configs/NAME.py to train one there, or "
+            "the --workdir of a run."
         )
-    if not (files.path(given["workdir"]) / "config.json").exists():
-        raise UserError(
-            f"There is no run in {given['workdir']}. Give --config=configs/NAME.py to train one "
-            "there, or the --workdir of a run."
-        )
-    return [argv[0], f"--config={saved_config.__file__}:{given['workdir']}", *argv[1:]]
+    return [argv[0], f"--config={saved_config.__file__}:{workdir}", *argv[1:]]
+
+
+def _given(argv: list[str], name: str) -> str | None:
+    """Returns the value of a flag, before flags are parsed."""
+    for argument, following in itertools.pairwise([*argv, ""]):
+        match = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
+        if match:
+            return following if match[1] is None else match[1]
+    return None
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation import topk
 from vgg_jax.evaluation.methods import METHODS
+from vgg_jax.runs import saved_steps
 from vgg_jax.system import command_line
 
 _WORKDIR = flags.DEFINE_string(
@@ -43,7 +44,7 @@ _SCALES = flags.DEFINE_list(
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     None,
-    list(get_args(evaluation_settings.Checkpoint)),
+    list(get_args(saved_steps.Which)),
     "The last checkpoint, or the one with the least validation error. The default is the run's.",
 )
 _MAP = flags.DEFINE_string(

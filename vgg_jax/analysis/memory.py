@@ -16,11 +16,9 @@ JAX isn't needed.
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
-from vgg_jax.nets.architectures import Layer
+from vgg_jax.nets.architectures import DType, Layer
 
-DType = Literal["bfloat16", "float32"]
 DTYPES: dict[DType, int] = {"bfloat16": 2, "float32": 4}  # Bytes a value.
 
 

@@ -125,7 +125,7 @@ def _over(one: Collective, mesh: jax.sharding.Mesh) -> tuple[str, bool]:
 
 
 def _what(one: Collective, along_model: bool) -> str:
-    """Names what is exchanged, after the operations of `step` and `model` that it comes from."""
+    """Names what is exchanged, after the operations of `step` and `vgg` that it comes from."""
     layer = re.search(r"/(conv|fc\d)", one.op_name)
     of_fc = layer is not None and layer[1] != "conv"
     backward = "transpose(" in one.op_name

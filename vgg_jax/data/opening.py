@@ -9,7 +9,7 @@ from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.system import processes
 
 
-def training_splits(c: ConfigDict) -> TrainingSplits:
+def for_training(c: ConfigDict) -> TrainingSplits:
     """Returns what a run trains on and validates on.
 
     Raises:
@@ -25,7 +25,7 @@ def training_splits(c: ConfigDict) -> TrainingSplits:
     return decodable.training_splits(train_source, val_source, settings.scan_options(c))
 
 
-def val_source(c: ConfigDict) -> Source:
+def for_evaluation(c: ConfigDict) -> Source:
     """Returns what is evaluated, not scanned yet.
 
     Raises:

@@ -13,11 +13,11 @@ from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-import vgg_jax
+from vgg_jax import __version__
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, some_of
 from vgg_jax.evaluation import methods, posteriors, results, trained_net
 from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
@@ -44,9 +44,8 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
         differing = sorted({*names} ^ {*net.class_names}) or ["their order"]
         raise UserError(
             f"The {len(names)} classes of the images are not the {len(net.class_names)} that the "
-            f"net in {workdir} tells apart: they differ in {', '.join(differing[:5])}"
-            f"{' and more' if len(differing) > 5 else ''}. Choose the data set with "
-            "--config.data.name, .dir and .val_split, or another --workdir."
+            f"net in {workdir} tells apart: they differ in {some_of(differing)}. Choose the data "
+            "set with --config.data.name, .dir and .val_split, or another --workdir."
         )
     return net
 
@@ -220,7 +219,7 @@ class _Evaluation:
             "waste": round(plan.waste, 4),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
-            "vgg_jax": vgg_jax.__version__,
+            "vgg_jax": __version__,
             "commit": git_commit.commit(),
         }
 

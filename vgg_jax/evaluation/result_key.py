@@ -10,7 +10,9 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.nets.settings import DType, Pooling
+from vgg_jax.nets.architectures import DType
+from vgg_jax.nets.settings import Pooling
+from vgg_jax.runs import saved_steps
 from vgg_jax.storage.files import Path
 
 FOLDER = "eval"  # Below a workdir.
@@ -26,7 +28,7 @@ class Variant:
       dtype: The arithmetic's.
     """
 
-    checkpoint: evaluation_settings.Checkpoint = "last"
+    checkpoint: saved_steps.Which = "last"
     pooling: Pooling = "floor"
     dtype: DType = "float32"
 
@@ -49,7 +51,7 @@ class Variant:
         Raises:
           UserError: There is none.
         """
-        choices = map(get_args, (evaluation_settings.Checkpoint, Pooling, DType))
+        choices = map(get_args, (saved_steps.Which, Pooling, DType))
         variants = [cls(*values) for values in itertools.product(*choices)]
         for variant in variants:
             if variant.name == name:

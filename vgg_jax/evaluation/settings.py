@@ -2,15 +2,15 @@
 
 import numbers
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.evaluation.methods import METHODS
-from vgg_jax.nets.settings import DType, Pooling
-
-Checkpoint = Literal["last", "best"]
+from vgg_jax.nets.architectures import DType
+from vgg_jax.nets.settings import Pooling
+from vgg_jax.runs import saved_steps
 
 
 def check(c: ConfigDict) -> None:
@@ -20,7 +20,7 @@ def check(c: ConfigDict) -> None:
       UserError: A value is impossible; the message names the key and what to change.
     """
     require_choice("eval.method", c.eval.method, (*METHODS, "none"))
-    require_choice("eval.checkpoint", c.eval.checkpoint, get_args(Checkpoint))
+    require_choice("eval.checkpoint", c.eval.checkpoint, get_args(saved_steps.Which))
     require_choice("eval.pooling", c.eval.pooling, get_args(Pooling))
     require_choice("eval.dtype", c.eval.dtype, get_args(DType))
     for key in ("batch_px", "save_every_s"):

@@ -21,9 +21,9 @@ from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.evaluation.inference import Inference, PaddedImages
 from vgg_jax.nets import from_config, sharding, vgg
 from vgg_jax.nets import settings as net_settings
-from vgg_jax.nets.architectures import CELL_PX
+from vgg_jax.nets.architectures import CELL_PX, DType
 from vgg_jax.nets.pixels import Normalise
-from vgg_jax.nets.settings import DType, Pooling
+from vgg_jax.nets.settings import Pooling
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs import first_params, run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints
@@ -241,7 +241,7 @@ def _activations(
 def load(
     workdir: str | Path,
     *,
-    checkpoint: evaluation_settings.Checkpoint | None = None,
+    checkpoint: saved_steps.Which | None = None,
     dtype: DType | None = None,
     pooling: Pooling | None = None,
 ) -> TrainedNet:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+DType = Literal["bfloat16", "float32"]  # What a net computes in.
+
 BLOCK_WIDTHS = (64, 128, 256, 512, 512)
 FC_WIDTHS = (4096, 4096)
 

@@ -7,8 +7,8 @@ from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.nets import architectures
+from vgg_jax.nets.architectures import DType
 
-DType = Literal["bfloat16", "float32"]
 Init = Literal["normal", "glorot", "he"]
 Pooling = Literal["floor", "ceil"]
 

@@ -63,7 +63,7 @@ def of_state(state: Any, mesh: Mesh) -> Any:
     """Says where each array of a training state lies, parameters and momentum alike.
 
     Args:
-      state: A `step.TrainState`, or a part of one; arrays or shapes.
+      state: A `state.TrainState`, or a part of one; arrays or shapes.
       mesh: See `make_mesh`.
 
     Returns:

@@ -25,14 +25,21 @@ def resolve(init_from: str, workdir: Path) -> Path | None:
     return workdir.parent / init_from
 
 
-def check(c: ConfigDict, workdir: Path, overrides: Sequence[str]) -> None:
+# What the runs of a chain must agree in, besides where the paper's differ.
+_SHARED = (
+    *("data.name", "data.dir", "data.train_split", "data.val_split", "data.held_out"),
+    *("data.mean_rgb", "data.undecodable", "data.num_workers", "data.cache_dir"),
+    *("num_classes", "width", "crop_px", "seed", "init", "init_sigma", "input_scale"),
+)
+
+
+def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLDER) -> None:
     """Checks that the run which this one starts from is there and fits.
 
     Args:
       c: This run's config.
       workdir: This run's workdir.
-      overrides: The `--config.key=value` arguments given, which the printed commands repeat where
-        the runs of a chain must agree: data, width, crop, classes.
+      folder: Where the config files of the chain lie.
 
     Raises:
       UserError: It isn't there, and the message has the chain of commands that makes it; or it
@@ -46,7 +53,7 @@ def check(c: ConfigDict, workdir: Path, overrides: Sequence[str]) -> None:
         if not (source / "result.json").exists():
             print(f"{source} hasn't finished; this run starts from its last checkpoint.")
         return
-    commands = _commands(c.init_from, workdir.parent, overrides)
+    commands = _commands(c, c.init_from, workdir.parent, folder)
     made_by = (
         "These commands make it, in this order:\n" + "".join(f"    {line}\n" for line in commands)
         if commands
@@ -85,7 +92,7 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
             "Leave out --config and what differs, for the run's own, or choose another --workdir."
         )
     if c.data.held_out:
-        keys = ("data.held_out", "seed", "data.name", "data.train_split")
+        keys = ("data.held_out", "data.name", "data.train_split")
         ours, theirs = run_config.flat(c), run_config.flat(saved)
         differing = [f"{key}={theirs.get(key)}" for key in keys if theirs.get(key) != ours[key]]
         if differing:
@@ -122,16 +129,13 @@ def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
     )
 
 
-def _commands(name: str, root: Path, overrides: Sequence[str]) -> list[str]:
-    shared = (
-        *("data.", "width=", "crop_px=", "num_classes=", "seed="),
-        *("init=", "init_sigma=", "input_scale="),
-    )
-    repeated = [o for o in overrides if o.removeprefix("--config.").startswith(shared)]
-    found = config_files.of_run(name)
+def _commands(c: ConfigDict, name: str, root: Path, folder: pathlib.Path) -> list[str]:
+    """Returns the commands that make a run with what it shares with config `c`."""
+    found = config_files.of_run(name, folder)
     if found is None or (root / name / "result.json").exists():
         return []
-    spec, c = found
+    spec, plain = found
     where = [] if root == pathlib.Path("runs") else [f"--workdir={root / name}"]
-    command = shlex.join(["python", "-m", "vgg_jax.main", f"--config={spec}", *where, *repeated])
-    return [*_commands(c.init_from, root, overrides), command]
+    command = ["python", "-m", "vgg_jax.main", f"--config={spec}", *where]
+    overrides = run_config.overrides(c, plain, _SHARED)
+    return [*_commands(c, plain.init_from, root, folder), shlex.join([*command, *overrides])]

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
@@ -122,7 +122,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
                 processes.from_first(lambda: files.remove_tree(self._aside))
 
-    def step_of(self, which: Literal["last", "best"]) -> int:
+    def step_of(self, which: saved_steps.Which) -> int:
         """Returns the step of the last or the best complete checkpoint.
 
         Raises:

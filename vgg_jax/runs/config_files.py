@@ -19,6 +19,15 @@ def names(folder: pathlib.Path = FOLDER) -> list[str]:
     return sorted(path.stem for path in folder.glob("[a-z]*.py") if path.stem != "mini")
 
 
+def folder_of(named: str) -> pathlib.Path:
+    """Returns the folder of the config files that one belongs to, as --config names it.
+
+    A workdir's own config belongs to this project's.
+    """
+    folder = pathlib.Path(named.partition(":")[0]).parent
+    return FOLDER if folder.resolve() in (FOLDER, pathlib.Path(__file__).parent) else folder
+
+
 @functools.cache
 def load(path: pathlib.Path) -> types.ModuleType:
     """Runs a config file and returns its module, which no import finds.
@@ -40,16 +49,21 @@ def mini() -> types.ModuleType:
     return load(FOLDER / "mini.py")
 
 
-def of_run(name: str) -> tuple[str, ConfigDict] | None:
-    """Finds the config of a run of this project by the run's name.
+def of_run(name: str, folder: pathlib.Path = FOLDER) -> tuple[str, ConfigDict] | None:
+    """Finds the config of a run by the run's name.
+
+    Args:
+      name: The run's.
+      folder: Where to look before the files of this project.
 
     Returns:
-      What --config takes, and the config; None where no file in configs/ makes that run.
+      What --config takes, and the config; None where no file makes that run.
     """
-    known = names()
-    if name.startswith(MINI) and name.removeprefix(MINI) in known:
-        original = name.removeprefix(MINI)
-        return f"configs/mini.py:{original}", mini().get_config(original)
-    if name in known:
-        return f"configs/{name}.py", load(FOLDER / f"{name}.py").get_config()
+    original = name.removeprefix(MINI)
+    for place in dict.fromkeys((folder, FOLDER)):
+        shown, mini_file = "configs" if place == FOLDER else str(place), place / "mini.py"
+        if name in names(place):
+            return f"{shown}/{name}.py", load(place / f"{name}.py").get_config()
+        if original != name and original in names(place) and mini_file.exists():
+            return f"{shown}/mini.py:{original}", load(mini_file).get_config(original)
     return None

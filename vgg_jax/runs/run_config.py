@@ -39,13 +39,22 @@ def load(workdir: Path) -> ConfigDict | None:
 
     Keys that the run was saved without, since they came later, have today's defaults: see
     `base_config`. Values have the defaults' types, so that overrides are read as in a config file.
+
+    Raises:
+      UserError: The file is damaged.
     """
     path = workdir / "config.json"
     if not path.exists():
         return None
     c = base_config.get_config()
-    with c.unlocked():
-        _fill(c, json.loads(path.read_text()))
+    try:
+        with c.unlocked():
+            _fill(c, json.loads(path.read_text()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not the config of a run ({type(error).__name__}: {error}). Bring back what "
+            "it was, or choose another workdir."
+        ) from error
     return c
 
 
@@ -106,6 +115,17 @@ def differences(c: ConfigDict, workdir: Path, may_differ: Sequence[str] = ()) ->
 def shared(c: ConfigDict) -> dict[str, Any]:
     """Returns what must be the same on all processes of one job, by whole keys."""
     return {key: value for key, value in flat(c).items() if key not in OF_A_HOST}
+
+
+def overrides(c: ConfigDict, plain: ConfigDict, keys: Sequence[str]) -> list[str]:
+    """Returns the arguments that give a plain config the values of `c` of some keys."""
+    ours, theirs, arguments = flat(c), flat(plain), []
+    for key in keys:
+        value = ours[key]
+        if value != theirs[key]:
+            shown = (",".join(map(str, value)) or "()") if isinstance(value, list) else value
+            arguments.append(f"--config.{key}={shown}")
+    return arguments
 
 
 def flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:

@@ -1,7 +1,11 @@
 """Which checkpoints a workdir holds, by their folders' names alone: Orbax isn't needed."""
 
+from typing import Literal
+
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
+
+Which = Literal["last", "best"]  # The best has the least validation error.
 
 # Where a checkpoint waits while the one that replaces it is written.
 REPLACED = "checkpoint_before_validation"

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from absl import app, flags, logging
+from absl import app, logging
 
 from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.system import signals
@@ -21,14 +21,10 @@ def run(
     for number in signals.EXIT_STATUS:
         signal.signal(number, signals.stop_at_once)
 
-    def quiet(argv: list[str]) -> None:
-        # Orbax and TFDS log routine facts to stderr, over the progress bar.
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.FATAL)
-        main(argv)
-
+    # Orbax and TFDS log routine facts to stderr, over the progress bar. --verbosity shows them.
+    logging.set_verbosity(logging.FATAL)
     try:
-        app.run(quiet, flags_parser=parse_flags)
+        app.run(main, flags_parser=parse_flags)
     except (Exception, signals.StoppedError) as error:
         status = report(error)
         if status is None:

@@ -1,13 +1,11 @@
 """SGD as Caffe has it (§3.1)."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-TrainedLayers = Literal["all", "fc"]
+from vgg_jax.training.settings import TrainedLayers
 
 
 def is_trained(layer: str, trained_layers: TrainedLayers) -> bool:

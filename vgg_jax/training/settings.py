@@ -1,11 +1,15 @@
 """The config's keys of the recipe: their checks, alone and against the devices. Needs no JAX."""
 
 import math
+from typing import Literal, get_args
 
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.nets import architectures
+
+InitLayers = Literal["all", "all_but_fc8", "preinit"]
+TrainedLayers = Literal["all", "fc"]
 
 
 def check(c: ConfigDict) -> None:
@@ -14,8 +18,8 @@ def check(c: ConfigDict) -> None:
     Raises:
       UserError: A value is impossible; the message names the key and what to change.
     """
-    require_choice("init_layers", c.init_layers, ("all", "all_but_fc8", "preinit"))
-    require_choice("trained_layers", c.trained_layers, ("all", "fc"))
+    require_choice("init_layers", c.init_layers, get_args(InitLayers))
+    require_choice("trained_layers", c.trained_layers, get_args(TrainedLayers))
     require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
     require(bool(c.init_from), "init_from is empty: name a run, or none.")
     require(

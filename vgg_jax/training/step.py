@@ -14,7 +14,8 @@ from vgg_jax.nets import pixels
 from vgg_jax.nets.label_rank import label_rank
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs.state import TrainState
-from vgg_jax.training.optimiser import TrainedLayers, is_trained
+from vgg_jax.training.optimiser import is_trained
+from vgg_jax.training.settings import TrainedLayers
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
