@@ -39,7 +39,8 @@ def one_epoch(folder, workdir, *more):
 
 def environment(**more):
     """This process's, without its eight virtual devices."""
-    return os.environ | {"XLA_FLAGS": XLA_FLAGS} | more
+    # What is compiled of this project's modules is kept, however the session was started.
+    return os.environ | {"XLA_FLAGS": XLA_FLAGS, "PYTHONDONTWRITEBYTECODE": ""} | more
 
 
 def run_process(*args, **more):

@@ -20,6 +20,7 @@ from vgg_jax.runs import chain, config_files, run_config, saved_config, saved_st
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import command_line, config_flag, processes
+from vgg_jax.system.heavy_imports import heavy_imports
 
 if TYPE_CHECKING:
     from vgg_jax.data.decodable import SizedImages
@@ -76,13 +77,12 @@ def main(argv: list[str]) -> None:
 def _train(c: ConfigDict, workdir: Path) -> None:
     result, val = processes.from_first(lambda: _finished(c, workdir)), None
     if result is None:
-        from vgg_jax.data import opening
+        with heavy_imports():
+            from vgg_jax.data import opening
+            from vgg_jax.system import compilation_cache
+            from vgg_jax.training.train import train
 
         images = opening.for_training(c)
-
-        from vgg_jax.system import compilation_cache
-        from vgg_jax.training.train import train
-
         compilation_cache.keep(c.data.cache_dir)
         result, val = train(c, workdir, images), images.val
     processes.from_first(lambda: _print_result(c.name, workdir, result))
@@ -108,12 +108,11 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
 
 def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) -> None:
     """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
-    from vgg_jax.data import opening
+    with heavy_imports():
+        from vgg_jax.data import opening
+        from vgg_jax.evaluation import evaluate
 
     source = val.source if val else opening.for_evaluation(c)
-
-    from vgg_jax.evaluation import evaluate
-
     net = evaluate.load_net(c, workdir, source)
     for line in evaluate.evaluate(c, workdir, net, val or opening.scanned(c, source)):
         print(line)

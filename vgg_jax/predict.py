@@ -21,6 +21,7 @@ from vgg_jax.evaluation import topk
 from vgg_jax.evaluation.methods import METHODS
 from vgg_jax.runs import saved_steps
 from vgg_jax.system import command_line
+from vgg_jax.system.heavy_imports import heavy_imports
 
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -66,7 +67,8 @@ def main(argv: list[str]) -> None:
     maps = _map_files(found.paths)
     scales = evaluation_settings.parse_scales(_SCALES.value)
 
-    from vgg_jax.evaluation import trained_net
+    with heavy_imports():
+        from vgg_jax.evaluation import trained_net
 
     net = trained_net.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     map_scale = _MAP_SCALE.value or 2 * net.model.crop_px

@@ -33,7 +33,8 @@ class TrainState:
 
 def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
     """Starts training from given parameters."""
-    return TrainState(jnp.zeros((), jnp.int32), params, optimiser.init(params))
+    # As one program: JAX would compile one for each shape.
+    return TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimiser.init)(params))
 
 
 def abstract_state(

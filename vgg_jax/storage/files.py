@@ -49,8 +49,8 @@ def refuse_unwritable(folder: Path) -> None:
         existing = existing.parent
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         raise UserError(
-            f"The folder {folder} can't be made: {existing} is not one that may be written to. "
-            "Choose another."
+            f"{folder} can't be made: {existing} is not a folder that may be written to. Choose "
+            "another."
         )
 
 
