@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Net D at S = 256, as §3.1 trains it."""
     c = ConfigDict()
-    c.name = "base"  # Of the run; --workdir defaults to runs/NAME.
-    c.seed = 0  # Of initialisation, order, crops, dropout, colour shift.
+    c.name = "base"  # The run's; --workdir defaults to runs/NAME.
+    c.seed = 0  # Decides initialisation, order, crops, dropout, colour shift.
     _net(c)
     _data(c)
     _recipe(c)
@@ -33,12 +33,12 @@ def _net(c: ConfigDict) -> None:
     c.crop_px = 224  # Side of the training crop, a multiple of 32.
     c.num_classes = 1000  # 0: as many as the data set has.
     c.dropout = 0.5  # After FC6 and FC7.
-    c.dtype = "bfloat16"  # Of the arithmetic, or float32. Parameters are float32.
+    c.dtype = "bfloat16"  # The arithmetic's, or float32. Parameters are float32.
 
     # Initialisation (§3.1). init = "normal" is the paper to the letter, from which nets were seen
     # to stay at chance or to turn to NaN (README), so the default is He's on divided inputs.
     c.init = "he"  # normal, glorot, he.
-    c.init_sigma = 0.1  # Of "normal": the paper's variance is 1e-2.
+    c.init_sigma = 0.1  # The deviation of "normal": the paper's variance is 1e-2.
     # Multiplies the mean-subtracted 0-255 input; folds into conv1_1's kernel exactly.
     c.input_scale = 0.0  # 0: 1 with "normal", 1/70 with the others.
     c.init_from = "none"  # A workdir, or the name of a run beside this one; its last checkpoint.
@@ -50,7 +50,7 @@ def _data(c: ConfigDict) -> None:
     c.data = ConfigDict()
     c.data.name = "imagenet2012"  # A TFDS data set, "folder", or "shapes", the embedded set.
     c.data.dir = ""  # TFDS's data_dir, or the folder with train/CLASS/ and val/CLASS/.
-    c.data.train_split = "train"  # Of TFDS, or the folder's.
+    c.data.train_split = "train"  # A split of TFDS, or a folder's name.
     c.data.val_split = ""  # "": TFDS's "validation", a folder's val/.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
     c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
@@ -76,7 +76,7 @@ def _recipe(c: ConfigDict) -> None:
     c.plateau = ConfigDict()
     c.plateau.patience_epochs = 5  # Epochs without an improvement before a drop.
     c.plateau.min_improvement = 0.1  # Points of error.
-    c.plateau.factor = 0.1  # Of a drop.
+    c.plateau.factor = 0.1  # A drop multiplies the rate by it.
     c.plateau.last_rate = 1e-5  # A plateau at this rate ends the run.
 
     # Validation after each epoch, on the centre crop.

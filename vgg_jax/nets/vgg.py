@@ -93,7 +93,7 @@ class VGG(nn.Module):
       crop_px: Side of the training crop, a multiple of 32; sets FC6's kernel.
       dropout: Rate after FC6 and FC7 (§3.1).
       kernel_init, sigma: See `kernel_initialiser`.
-      dtype: Of the arithmetic, bfloat16 or float32. Parameters and scores are float32.
+      dtype: The arithmetic's, bfloat16 or float32. Parameters and scores are float32.
       remat: Compute each block's activations again in the backward pass, not keep them: a
         little less memory (see `vgg_jax.analysis.memory`), a third more arithmetic, the same
         values.

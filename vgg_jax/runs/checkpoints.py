@@ -45,7 +45,7 @@ class Checkpoints:
         """Opens a run's checkpoints.
 
         Args:
-          workdir: Of the run.
+          workdir: The run's.
           read_only: Another run's, which may be saving right now.
 
         Raises:
@@ -241,7 +241,8 @@ class Checkpoints:
     def _refuse_unwritten(self) -> Iterator[None]:
         try:
             yield
-        # As above; a full disk is an OSError here and a ValueError of TensorStore there.
+        # What fails in writing shows as any of a dozen exceptions too: a full disk is an OSError here
+        # and a ValueError of TensorStore there.
         except Exception as error:
             if is_lost(error):
                 raise

@@ -13,7 +13,7 @@ class RunFacts:
 
     Attributes:
       class_names: By label.
-      train_fingerprint, val_fingerprint: Of the images: see `source.Source`.
+      train_fingerprint, val_fingerprint: Hashes of the images' index: see `source.Source`.
       mean_rgb: 0-255, subtracted from the pixels.
       commits: The git commits of this code that trained it, in order.
     """

@@ -28,7 +28,7 @@ def first_params(
       c: The run's config.
       workdir: The run's, beside which `init_from` may lie.
       model: The net.
-      class_names: Of the data set.
+      class_names: The data set's.
       mesh: Where the parameters go.
 
     Raises:

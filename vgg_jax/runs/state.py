@@ -33,7 +33,7 @@ class TrainState:
 
 def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
     """Starts training from given parameters."""
-    # As one program: JAX would compile one for each shape.
+    # One program does it; eagerly JAX would compile one for each shape.
     return TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimiser.init)(params))
 
 

@@ -28,10 +28,10 @@ from vgg_jax.system.exit_notice import LastWords
 T = TypeVar("T")
 
 JOIN_S = 300  # Hosts may start minutes apart.
-# Until a silent peer counts as lost: killed peers were seen to be after nine tenths of it.
+# A peer that is silent so long counts as lost; killed ones were seen to after nine tenths of it.
 HEARTBEAT_S = 40
-LEAVE_S = 5  # For the others to learn why one ends.
-LOOK_MS = 1000  # Between looks at Ctrl-C.
+LEAVE_S = 5  # The others need time to learn why one ends.
+LOOK_MS = 1000  # A process that waits looks at Ctrl-C so often.
 _FOREVER_MS = 10 * 24 * 3600 * 1000
 
 _GO_ON = "The same command, on all of them, goes on from the last checkpoint."
@@ -53,10 +53,10 @@ class Job:
         """Meets the others.
 
         Args:
-          arguments: For `jax.distributed.initialize`, but for times.
+          arguments: What `jax.distributed.initialize` takes, without the times.
 
         Raises:
-          UserError: They can't be met, as when the port is taken.
+          UserError: They can't be met; the port may be taken.
         """
         _refuse_taken(arguments)
         who = "process {process_id} of {num_processes}" if arguments else "a TPU's host"
@@ -83,7 +83,7 @@ class Job:
         self._words.change(_LOST)
         self._client = ocp.multihost.get_jax_distributed_client()
         self._names = (f"vgg_jax/{number}" for number in itertools.count())
-        self._looks = itertools.count(1)  # Of all requests to stop: JAX wants it to rise.
+        self._looks = itertools.count(1)  # JAX wants a number that rises with each question.
         self._ending = threading.Lock()  # Held by the thread that ends this process.
         self._watch = threading.Thread(target=self._end_with_others, daemon=True)
         self._watch.start()

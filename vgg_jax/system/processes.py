@@ -46,7 +46,7 @@ def joined() -> Iterator[None]:
 
     _job = Job(arguments)
     if _job.count == 1:
-        for number in signals.EXIT_STATUS:  # JAX has taken SIGTERM.
+        for number in signals.EXIT_STATUS:  # JAX took SIGTERM for itself.
             signal.signal(number, signal.getsignal(number))
     try:
         yield

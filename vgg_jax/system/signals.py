@@ -74,4 +74,4 @@ class StopRequest:
         self._number = self._number or number
         signal.signal(signal.SIGINT, stop_at_once)
         if self._all_stop is not None:
-            os.kill(os.getpid(), signal.SIGTERM)  # JAX tells the other processes of this one alone.
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX passes on this signal alone.

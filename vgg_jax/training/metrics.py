@@ -48,7 +48,7 @@ class MetricsLog:
         """Opens the log.
 
         Args:
-          workdir: Of the run.
+          workdir: The run's.
           start_step: Steps done before.
           validation_due: The validation after start_step comes now, though it may have been
             logged before.

@@ -8,7 +8,7 @@ class PlateauState:
     """What the plateau rule remembers from epoch to epoch.
 
     Attributes:
-      learning_rate: Of the next epoch.
+      learning_rate: The next epoch's.
       best_error: Lowest top-1 validation error, in percent. It persists across drops.
       epochs_since_best: Epochs since that error, or since the last drop.
       ended: Training is over.

@@ -9,7 +9,8 @@ from vgg_jax.nets import settings as net_settings
 from vgg_jax.storage.files import Path
 from vgg_jax.training import metrics
 
-# Of ln(classes), the loss of a net that gives all classes the same probability.
+# The loss of a net that gives all classes the same probability is ln(classes); this is the part
+# of it that a loss may be off.
 MARGIN = 0.01
 
 

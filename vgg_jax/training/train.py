@@ -255,7 +255,7 @@ def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
     from vgg_jax.training import curves  # Here, since Matplotlib takes half a second.
 
     history = metrics.read(workdir, "val")
-    # Of equal errors the last is the best, as `Checkpoints` keeps it.
+    # The last of equal errors is the best, as `Checkpoints` keeps it.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
     keys = ("commits", "train_fingerprint", "val_fingerprint")
