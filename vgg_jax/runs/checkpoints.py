@@ -241,8 +241,8 @@ class Checkpoints:
     def _refuse_unwritten(self) -> Iterator[None]:
         try:
             yield
-        # What fails in writing shows as any of a dozen exceptions too: a full disk is an OSError here
-        # and a ValueError of TensorStore there.
+        # What fails in writing shows as any of a dozen exceptions too: a full disk is an OSError
+        # here and a ValueError of TensorStore there.
         except Exception as error:
             if is_lost(error):
                 raise
