@@ -14,7 +14,7 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import run_config
-from vgg_jax.training.plateau import PlateauRule
+from vgg_jax.training.schedules import PlateauRule
 
 ROOT = pathlib.Path(__file__).parents[1]
 

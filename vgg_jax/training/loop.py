@@ -13,7 +13,7 @@ import numpy as np
 from vgg_jax.runs.state import TrainState
 from vgg_jax.system.signals import StopRequest
 from vgg_jax.training import metrics
-from vgg_jax.training.plateau import PlateauRule, PlateauState
+from vgg_jax.training.schedules import PlateauRule, PlateauState
 from vgg_jax.training.step import Batch, Metrics
 from vgg_jax.training.validation import ValResult
 
@@ -45,7 +45,7 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class Timetable:
     """When the rate drops, when training ends, and what happens besides at each epoch's end.
 
     Attributes:
@@ -92,7 +92,7 @@ class Loop:
         self,
         state: TrainState,
         progress: Progress,
-        schedule: Schedule,
+        timetable: Timetable,
         work: Work,
         window: metrics.Window,
         stop: StopRequest,
@@ -102,12 +102,12 @@ class Loop:
         Args:
           state: Parameters and optimiser; donated to the first step.
           progress: How far the run has come.
-          schedule: How it goes on.
+          timetable: How it goes on.
           work: What is done.
           window: Gathers the metrics of steps, and has the log.
           stop: Becomes true when the run is to stop.
         """
-        self._state, self._schedule, self._work = state, schedule, work
+        self._state, self._timetable, self._work = state, timetable, work
         self._window, self._stop = window, stop
         self._plateau, self._validation_due = progress.plateau, progress.validation_due
         self._done = self._saved = int(state.step)
@@ -134,15 +134,18 @@ class Loop:
             rate = self._plateau.learning_rate
             self._state, values = self._work.train_step(self._state, batch, np.float32(rate))
             self._done += 1
-            self._validation_due = self._done % self._schedule.steps_per_epoch == 0
+            self._validation_due = self._done % self._timetable.steps_per_epoch == 0
             self._window.add(values, waited_s)
-            if self._validation_due or self._done % self._schedule.log_every_steps == 0:
+            if self._validation_due or self._done % self._timetable.log_every_steps == 0:
                 self._window.end(self._done, rate)
-            if self._done % self._schedule.checkpoint_every_steps == 0 and not self._validation_due:
+            if (
+                self._done % self._timetable.checkpoint_every_steps == 0
+                and not self._validation_due
+            ):
                 self._save(None)
 
     def _has_ended(self) -> bool:
-        is_last = self._plateau.ended or self._done == self._schedule.num_steps
+        is_last = self._plateau.ended or self._done == self._timetable.num_steps
         return is_last and not self._validation_due
 
     def _end_epoch(self) -> None:
@@ -156,12 +159,12 @@ class Loop:
         self._window.log.val(
             self._done,
             {
-                "epoch": self._done // self._schedule.steps_per_epoch,
+                "epoch": self._done // self._timetable.steps_per_epoch,
                 "learning_rate": self._plateau.learning_rate,
                 **dataclasses.asdict(result),
             },
         )
-        self._plateau = self._schedule.rule.after_epoch(self._plateau, result.top1_error)
+        self._plateau = self._timetable.rule.after_epoch(self._plateau, result.top1_error)
         self._validation_due = False
         self._save(result.top1_error)
 

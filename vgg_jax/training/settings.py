@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.nets import architectures
+from vgg_jax.training import schedules
 
 InitLayers = Literal["all", "all_but_fc8", "preinit"]
 TrainedLayers = Literal["all", "fc"]
@@ -38,15 +39,7 @@ def check(c: ConfigDict) -> None:
     require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
     require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
     require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
-    plateau = c.plateau
-    require(plateau.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
-    require(plateau.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
-    require(0 < plateau.factor < 1, f"plateau.factor={plateau.factor} must lie between 0 and 1.")
-    require(
-        0 < plateau.last_rate <= c.learning_rate,
-        f"plateau.last_rate={plateau.last_rate} must lie between 0 and "
-        f"learning_rate={c.learning_rate}.",
-    )
+    schedules.check(c)
 
 
 def check_divides(c: ConfigDict, num_devices: int) -> None:

@@ -26,11 +26,10 @@ from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, processes
 from vgg_jax.system.signals import StopRequest
-from vgg_jax.training import metrics, parallel, stuck_at_chance, validation
+from vgg_jax.training import metrics, parallel, schedules, stuck_at_chance, validation
 from vgg_jax.training import settings as training_settings
-from vgg_jax.training.loop import Loop, Progress, Schedule, Work
+from vgg_jax.training.loop import Loop, Progress, Timetable, Work
 from vgg_jax.training.optimiser import sgd
-from vgg_jax.training.plateau import PlateauRule
 from vgg_jax.training.step import Recipe
 from vgg_jax.training.validation import ValResult
 
@@ -69,14 +68,14 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
             workdir,
             start_step=start_step,
             validation_due=progress.validation_due,
-            total_steps=run.schedule.num_steps,
+            total_steps=run.timetable.num_steps,
             write=jax.process_index() == 0,
         )
         stack.enter_context(contextlib.closing(log))
         work = run.work(train_batches, val_batches, checkpoints, log, stop)
         window = run.window(log, progress)
         try:
-            last_step = Loop(state, progress, run.schedule, work, window, stop).run()
+            last_step = Loop(state, progress, run.timetable, work, window, stop).run()
         except metrics.NotFiniteError as error:
             checkpoints.wait()
             raise _with_remedy(error, checkpoints) from error
@@ -95,7 +94,7 @@ class _Run:
 
     Attributes:
       facts: What it is made of.
-      schedule: How it goes.
+      timetable: How it goes.
     """
 
     def __init__(self, c: ConfigDict, images: TrainingSplits) -> None:
@@ -112,8 +111,8 @@ class _Run:
             mean_rgb=tuple(c.data.mean_rgb) or images.mean_rgb,
             commits=tuple(filter(None, [processes.from_first(git_commit.commit)])),
         )
-        self.schedule = Schedule(
-            PlateauRule(**c.plateau),
+        self.timetable = Timetable(
+            schedules.from_config(c),
             num_epochs=c.num_epochs,
             steps_per_epoch=num_images // c.batch_size,
             log_every_steps=c.log_every_steps,
@@ -130,7 +129,7 @@ class _Run:
         if checkpoints.last_step is None:
             params = first_params(c, workdir, model, self.facts.class_names, mesh)
             state = sharding.put_state(init_state(params, optimiser), mesh)
-            return state, Progress(self.schedule.rule.begin(c.learning_rate))
+            return state, Progress(self.timetable.rule.begin(c.learning_rate))
         saved = checkpoints.restore_run()
         self.facts = saved.facts.continued(self.facts)
         state = checkpoints.restore(abstract_state(model, optimiser, mesh))
@@ -220,8 +219,8 @@ class _Run:
         warning = stuck_at_chance.warning(
             log.folder,
             self._c,
-            epoch=step // self.schedule.steps_per_epoch,
-            steps_per_epoch=self.schedule.steps_per_epoch,
+            epoch=step // self.timetable.steps_per_epoch,
+            steps_per_epoch=self.timetable.steps_per_epoch,
             num_classes=len(self.facts.class_names),
         )
         if warning:
@@ -232,7 +231,7 @@ class _Run:
         return metrics.Window(
             log,
             batch_size=self._c.batch_size,
-            steps_per_epoch=self.schedule.steps_per_epoch,
+            steps_per_epoch=self.timetable.steps_per_epoch,
             values=progress.window,
         )
 

@@ -1,6 +1,13 @@
-"""The plateau rule: when the learning rate drops, and when training ends (§3.1)."""
+"""Schedules: what the learning rate is, and when training ends. The paper's is a rule (§3.1).
+
+JAX isn't needed. A rule has a state before the first epoch, and takes in each epoch's error.
+"""
 
 import dataclasses
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,3 +59,25 @@ class PlateauRule:
         if rate < self.last_rate * (1 - 1e-6):
             return dataclasses.replace(state, epochs_since_best=epochs, ended=True)
         return dataclasses.replace(state, learning_rate=rate, epochs_since_best=0)
+
+
+def check(c: ConfigDict) -> None:
+    """Checks the keys of the schedule.
+
+    Raises:
+      UserError: A value is impossible; the message names the key and what to change.
+    """
+    plateau = c.plateau
+    require(plateau.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
+    require(plateau.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
+    require(0 < plateau.factor < 1, f"plateau.factor={plateau.factor} must lie between 0 and 1.")
+    require(
+        0 < plateau.last_rate <= c.learning_rate,
+        f"plateau.last_rate={plateau.last_rate} must lie between 0 and "
+        f"learning_rate={c.learning_rate}.",
+    )
+
+
+def from_config(c: ConfigDict) -> PlateauRule:
+    """Returns the schedule that a config describes."""
+    return PlateauRule(**c.plateau)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vgg_jax.training.plateau import PlateauRule, PlateauState
+from vgg_jax.training.schedules import PlateauRule, PlateauState
 
 
 def _run(errors, learning_rate, rule=None):
