@@ -9,7 +9,7 @@ from PIL import Image
 from small_runs import arguments, fill, run_process
 
 from vgg_jax.data import scan
-from vgg_jax.data.folder import FolderSource
+from vgg_jax.data.sources.folder import FolderSource
 
 pytestmark = pytest.mark.runs
 

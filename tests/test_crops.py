@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from vgg_jax.data import crops, images
-from vgg_jax.data.folder import FolderSource
 from vgg_jax.data.prefetch import Shard
+from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.errors import UserError
 
 NUM_IMAGES = 12

@@ -17,8 +17,8 @@ import small_runs
 
 from launch.plan import finished, graph, selection, workdirs
 from launch.plan.sweep_spec import Sweep
-from vgg_jax.data import shapes
-from vgg_jax.data.folder import FolderSource
+from vgg_jax.data.sources import shapes
+from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError

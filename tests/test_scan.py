@@ -16,8 +16,8 @@ from PIL import Image
 from small_runs import fill
 
 from vgg_jax.data import decodable, images, scan
-from vgg_jax.data.folder import FolderSource
 from vgg_jax.data.source import Subset
+from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UserError
 
@@ -211,7 +211,7 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
     code = (
         "from vgg_jax.data import scan\n"
         "from vgg_jax.data.specs import ScanOptions\n"
-        "from vgg_jax.data.folder import FolderSource\n"
+        "from vgg_jax.data.sources.folder import FolderSource\n"
         f"source = FolderSource({str(tmp_path)!r}, 'train')\n"
         f"scan.scan(source, 'many', ScanOptions({str(tmp_path / 'cache')!r}))\n"
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_runs import ROOT
 
-from vgg_jax.data import shapes
+from vgg_jax.data.sources import shapes
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,8 @@ def test_the_builder_yields_every_image_once_as_jpeg():
 
 def test_of_two_processes_one_renders(tmp_path):
     code = (
-        "from vgg_jax.data import shapes; shapes.SPLITS = {'train': 800, 'validation': 200}; "
+        "from vgg_jax.data.sources import shapes; "
+        "shapes.SPLITS = {'train': 800, 'validation': 200}; "
         "from vgg_jax.data.specs import DataSpec; "
         "from vgg_jax.data.splits import open_val_source; "
         f"print(len(open_val_source(DataSpec('shapes', '', 'train', '', {str(tmp_path)!r}))))"

@@ -13,9 +13,10 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax.data import shapes, splits
-from vgg_jax.data.folder import FolderSource
+from vgg_jax.data import sources
 from vgg_jax.data.source import SourceKind, Subset
+from vgg_jax.data.sources import shapes
+from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
@@ -230,7 +231,7 @@ def test_a_kind_of_source_is_found_by_its_name(many, tmp_path, monkeypatch):
     def opened(data, split):
         return FolderSource(many, {"all": "train", "some": "val"}[split])
 
-    monkeypatch.setitem(splits.KINDS, "made", SourceKind(opened, default_val_split="some"))
+    monkeypatch.setitem(sources.KINDS, "made", SourceKind(opened, default_val_split="some"))
     train, val = _open("made", "", tmp_path, train_split="all")
     assert (len(train), len(val)) == (20, 2)
 

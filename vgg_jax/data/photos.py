@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
-from vgg_jax.data import folder, images
+from vgg_jax.data import images
+from vgg_jax.data.sources import folder
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.storage import files
 

@@ -2,13 +2,10 @@
 
 import numpy as np
 
-from vgg_jax.data import embedded, folder, tfds
-from vgg_jax.data.source import Source, SourceKind, Subset
+from vgg_jax.data import sources
+from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError, some_of
-
-# What data.name names; any other name is a TFDS data set's.
-KINDS: dict[str, SourceKind] = {"folder": folder.KIND, "shapes": embedded.KIND}
 
 
 def open_sources(data: DataSpec) -> tuple[Source, Source]:
@@ -44,15 +41,11 @@ def open_val_source(data: DataSpec) -> Source:
 
 def val_split(data: DataSpec) -> str:
     """Returns the name of the split to validate on, where no images are held out."""
-    return data.val_split or _kind(data.name).default_val_split
-
-
-def _kind(name: str) -> SourceKind:
-    return KINDS.get(name, tfds.KIND)
+    return data.val_split or sources.kind(data.name).default_val_split
 
 
 def _open(data: DataSpec, split: str) -> Source:
-    return _kind(data.name).open_split(data, split)
+    return sources.kind(data.name).open_split(data, split)
 
 
 def _open_labelled(data: DataSpec, split: str) -> Source:

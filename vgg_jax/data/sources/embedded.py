@@ -6,20 +6,20 @@ import pathlib
 from typing import Any
 
 from vgg_jax.data.source import SourceKind
+from vgg_jax.data.sources.tfds import TfdsSource
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.data.tfds import TfdsSource
 from vgg_jax.storage import lock
 
 
 def _open_split(data: DataSpec, split: str) -> TfdsSource:
-    from vgg_jax.data import shapes  # Imports TFDS, which takes a second.
+    from vgg_jax.data.sources.shapes import Shapes  # It imports TFDS, which takes a second.
 
     cache_dir = pathlib.Path(data.cache_dir).expanduser()
-    builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
+    builder = Shapes(data_dir=cache_dir, file_format="array_record")
     if not builder.is_prepared():
         # Several runs that start together find one that renders, and the others wait for it.
         with lock.locked(cache_dir / ".shapes.lock"):
-            builder = shapes.Shapes(data_dir=cache_dir, file_format="array_record")
+            builder = Shapes(data_dir=cache_dir, file_format="array_record")
             if not builder.is_prepared():
                 _render(builder)
     return TfdsSource(builder, split)
