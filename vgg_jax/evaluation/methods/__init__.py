@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vgg_jax.errors import require_choice
 
 if TYPE_CHECKING:
-    from vgg_jax.evaluation.methods.method import Method
+    from vgg_jax.evaluation.method import Method
 
 # The single methods whose posteriors each averages: itself, or several.
 METHODS: Mapping[str, tuple[str, ...]] = {

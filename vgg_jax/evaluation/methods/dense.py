@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vgg_jax.evaluation.inference import Inference, PaddedImages, SizesPx
-from vgg_jax.evaluation.methods.method import Method, Probabilities
+from vgg_jax.evaluation.method import Method, Probabilities
 from vgg_jax.nets import layers
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt8
 
 from vgg_jax.evaluation.inference import Inference, PaddedImages, SizesPx
-from vgg_jax.evaluation.methods.method import Method, Probabilities
+from vgg_jax.evaluation.method import Method, Probabilities
 
 GRID = 5
 CROPS = 2 * GRID**2  # An image at one scale gives a 5x5 grid and the flips.
