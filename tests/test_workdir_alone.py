@@ -8,6 +8,7 @@ import pytest
 import small_runs
 
 from vgg_jax.errors import UserError
+from vgg_jax.runs import run_config
 
 
 @pytest.fixture
@@ -74,6 +75,16 @@ def test_what_is_given_must_be_the_runs(run_main, workdir, folder):
     assert "Leave out --config" in message
     # What the run was given, given again.
     run_main("--mode=eval", *small_runs.one_epoch(folder, workdir))
+
+
+def test_it_is_enough_in_another_folder_too(run_main, workdir, folder, tmp_path, monkeypatch):
+    """The data's folder was given from where the run was started."""
+    monkeypatch.chdir(folder.parent)
+    config = run_config.load(workdir)
+    config.data.dir = folder.name
+    run_config.save(config, workdir)
+    monkeypatch.chdir(tmp_path)
+    run_main("--mode=eval", f"--workdir={workdir}")
 
 
 def test_other_images_may_be_evaluated(run_main, workdir, capsys):

@@ -72,9 +72,12 @@ def _fill(c: ConfigDict, saved: dict[str, Any]) -> None:
 
 
 def save(c: ConfigDict, workdir: Path) -> None:
-    """Writes the config into a workdir."""
+    """Writes the config into a workdir, with the data's folder as any other folder sees it."""
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write_text(workdir / "config.json", json.dumps(c.to_dict(), indent=2) + "\n")
+    values = c.to_dict()
+    if values["data"]["dir"]:
+        values["data"]["dir"] = str(files.absolute(files.path(values["data"]["dir"])))
+    files.write_text(workdir / "config.json", json.dumps(values, indent=2) + "\n")
 
 
 def refuse_other_run(c: ConfigDict, workdir: Path) -> None:
@@ -87,7 +90,8 @@ def refuse_other_run(c: ConfigDict, workdir: Path) -> None:
     if differing:
         raise UserError(
             f"{workdir} holds another run:\n{differing}"
-            "Choose another --workdir, or remove that one."
+            f"--workdir={workdir} alone goes on with it. Otherwise choose another --workdir, or "
+            "remove that one."
         )
 
 
