@@ -12,7 +12,7 @@ from vgg_jax.nets.label_rank import label_rank
     [
         ([3.0, 2.0, 1.0], 0, 0),
         ([3.0, 2.0, 1.0], 2, 2),
-        ([1.0, 1.0, 1.0], 0, 0),  # Of equal scores the lower class ranks higher.
+        ([1.0, 1.0, 1.0], 0, 0),  # The lower class of equal scores ranks higher.
         ([1.0, 1.0, 1.0], 2, 2),
         ([np.nan, np.nan, np.nan], 0, 3),  # A net that broke is never right.
     ],

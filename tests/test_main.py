@@ -182,7 +182,9 @@ def test_a_batch_that_does_not_divide_names_one_that_does(folder, tmp_path, run_
 def test_a_batch_beyond_the_data_is_refused_and_may_then_be_mended(folder, tmp_path, run_main):
     with pytest.raises(UserError, match="batch_size=24 is more than the 17 training images"):
         run_main(*arguments(folder, tmp_path, "a_256", "--config.batch_size=24"))
-    run_config.save(e_256.get_config(), tmp_path)  # As of a run that ended without a checkpoint.
+    run_config.save(
+        e_256.get_config(), tmp_path
+    )  # A run that ended without a checkpoint leaves that.
     run_main(*arguments(folder, tmp_path, "a_256"))
     assert run_config.load(tmp_path).net == "A"
 

@@ -11,6 +11,7 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.runs import config_files
+from vgg_jax.storage.files import Path
 
 
 def train(sweep: Sweep, run: str, seed: int) -> Task:
@@ -72,12 +73,7 @@ def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
     out = sweep.folder(seed) / "fused"
     c = train_config(sweep, runs[0], seed)
     variant = Variant.from_config(c)
-    keys = {
-        sweep.workdir(part.run, seed): ResultKey(
-            split or data_settings.evaluated_split(c), result.method, sweep.scales(part), variant
-        )
-        for part in result.parts
-    }
+    keys = result_keys(sweep, result, seed, split or data_settings.evaluated_split(c), variant)
     flags = [f"--method={result.method}", f"--out={out}"]
     flags += [f"--split={split}"] if split else []
     flags += [f"--variant={variant.name}"] if variant.name else []
@@ -95,6 +91,16 @@ def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
         log=sweep.log(name),
         workdir=out,
     )
+
+
+def result_keys(
+    sweep: Sweep, result: Result, seed: int, split: str, variant: Variant
+) -> dict[Path, ResultKey]:
+    """Returns what a result takes of each of its runs, by workdir in the order of its parts."""
+    return {
+        sweep.workdir(part.run, seed): ResultKey(split, result.method, sweep.scales(part), variant)
+        for part in result.parts
+    }
 
 
 def train_config(sweep: Sweep, run: str, seed: int) -> ConfigDict:

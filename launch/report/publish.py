@@ -15,6 +15,5 @@ def write(sweep: Sweep) -> tuple[Path, Path]:
     made = content.make(sweep)
     written = sweep.root / "tables.md", sweep.root / "tables.html"
     for path, text in zip(written, (markdown.write(made), html_page.write(made)), strict=True):
-        with files.written_aside(path) as aside:
-            aside.write_text(text, encoding="utf-8")
+        files.write_text(path, text)
     return written

@@ -107,14 +107,9 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
     variant = Variant.from_config(commands.data_config(sweep))
     of_seeds, predictions, lacking = [], [], []
     for seed in range(sweep.seeds):
-        keys = {
-            sweep.workdir(part.run, seed): ResultKey(
-                sweep.test_split, result.method, sweep.scales(part), variant
-            )
-            for part in result.parts
-        }
+        keys = commands.result_keys(sweep, result, seed, sweep.test_split, variant)
         out = sweep.folder(seed) / "fused"
-        lacks = _lacking(sweep, result, seed, sweep.test_split, variant)
+        lacks = _lacking(sweep, result, seed, keys)
         if not lacks:
             try:
                 # The sweep has fused several nets already, but no net's own two methods.
@@ -134,28 +129,25 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
 
 
 def _lacking(
-    sweep: Sweep, result: Result, seed: int, split: str, variant: Variant
+    sweep: Sweep, result: Result, seed: int, keys: Mapping[files.Path, ResultKey]
 ) -> tuple[str, ...]:
     lines = []
-    for part in result.parts:
-        workdir = sweep.workdir(part.run, seed)
+    for part, (workdir, key) in zip(result.parts, keys.items(), strict=True):
         name = _name(sweep, workdir)
         if run_config.load(workdir) is None:
             lines.append(f"{name}: not trained")
             continue
         differing = run_config.differences(commands.train_config(sweep, part.run, seed), workdir)
         if differing:
-            keys = "; ".join(line.strip() for line in differing.splitlines())
-            lines.append(f"{name}: trained otherwise than this sweep's ({keys})")
+            otherwise = "; ".join(line.strip() for line in differing.splitlines())
+            lines.append(f"{name}: trained otherwise than this sweep's ({otherwise})")
             continue
         try:
-            lacks = fusion.missing(
-                workdir, ResultKey(split, result.method, sweep.scales(part), variant)
-            )
+            lacks = fusion.missing(workdir, key)
         except UserError as error:  # A damaged file ends no report.
             lines.append(f"{name}: {error}")
             continue
-        lines += [f"{name}: {split!r}, {lack}" for lack in lacks]
+        lines += [f"{name}: {key.split!r}, {lack}" for lack in lacks]
     return tuple(lines)
 
 
@@ -182,11 +174,10 @@ class _Reader:
 
     def read(self, result: Result, seed: int) -> None:
         """Notes what one seed has of a result, or what it lacks."""
-        lacking = _lacking(self._sweep, result, seed, self.split, self._variant)
+        keys = commands.result_keys(self._sweep, result, seed, self.split, self._variant)
+        lacking = _lacking(self._sweep, result, seed, keys)
         parts: dict[str, Posteriors] = {}
-        for part in () if lacking else result.parts:
-            workdir, scales = self._sweep.workdir(part.run, seed), self._sweep.scales(part)
-            key = ResultKey(self.split, result.method, scales, self._variant)
+        for workdir, key in () if lacking else keys.items():
             try:
                 loaded = fusion.read_run(workdir, key)
             except UserError as error:  # Files of two trainings don't end it either.

@@ -159,25 +159,17 @@ def evaluation_command(workdir: Path, key: ResultKey) -> str:
     Raises:
       UserError: There is no run in the workdir.
     """
-    c = _config(workdir)
+    c, wanted = _config(workdir), _config(workdir)
     configured = ResultKey.from_config(c)
-    overrides: dict[str, object] = {}
     if key.split != configured.split:
-        overrides["data.val_split"] = key.split
-        if c.data.held_out:
-            overrides["data.held_out"] = 0
-    usual = dataclasses.asdict(configured.variant)
-    for name, value in dataclasses.asdict(key.variant).items():
-        if value != usual[name]:
-            overrides[f"eval.{name}"] = value
-    if key.method != configured.method:
-        overrides["eval.method"] = key.method
+        wanted.data.val_split, wanted.data.held_out = key.split, 0
+    wanted.eval.update(dataclasses.asdict(key.variant), method=key.method)
     if key.scales != configured.scales:
-        overrides["eval.scales"] = ",".join(map(str, key.scales))
+        wanted.eval.scales = key.scales
+    changed = ("data.val_split", "data.held_out", "eval.checkpoint", "eval.pooling", "eval.dtype")
+    overrides = run_config.overrides(wanted, c, (*changed, "eval.method", "eval.scales"))
     command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
-    return shlex.join(
-        [*command, *(f"--config.{name}={value}" for name, value in overrides.items())]
-    )
+    return shlex.join([*command, *overrides])
 
 
 def _config(workdir: Path) -> ConfigDict:
