@@ -1,0 +1,54 @@
+"""Objects that a config names."""
+
+import pytest
+
+from vgg_jax.errors import UserError
+from vgg_jax.system import by_name
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("VALUE = 3\n")
+    (tmp_path / "broken.py").write_text("import absent_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_an_object_of_ones_own_is_found(own_module):
+    assert by_name.load("key", "mine:VALUE") == 3
+
+
+@pytest.mark.parametrize("name", ["absent:VALUE", "absent.within:VALUE"])
+def test_a_module_that_is_not_there_is_refused(name):
+    with pytest.raises(UserError, match=rf"^data.name={name}: there is no module absent\."):
+        by_name.load("data.name", name)
+
+
+def test_an_attribute_that_is_not_there_is_refused(own_module):
+    with pytest.raises(UserError, match=r"^key=mine:ABSENT: .*mine\.py has no ABSENT\.$"):
+        by_name.load("key", "mine:ABSENT")
+
+
+def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
+    with pytest.raises(ModuleNotFoundError, match="absent_package"):
+        by_name.load("key", "broken:VALUE")
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("mine:Class", True),
+        ("a.b_c:NAME", True),
+        ("folder", False),
+        ("cifar10:3.0.2", False),  # A TFDS data set and its version.
+        ("imagenet_v2/matched-frequency:3.*.*", False),
+    ],
+)
+def test_an_own_object_is_told_from_the_names_of_tfds(name, own):
+    assert by_name.is_own(name) == own
+
+
+def test_the_names_of_a_package_are_its_files():
+    names = by_name.names("vgg_jax.storage")
+    assert "lock" in names
+    assert names == tuple(sorted(names))
