@@ -132,9 +132,23 @@ def grid_of_crops(pixels: np.ndarray, crop_px: int) -> np.ndarray:
 
 def multicrop(net: Net, pixels: np.ndarray) -> np.ndarray:
     """The posteriors of 25 crops and of their flips, averaged."""
-    crops = grid_of_crops(pixels, net.crop_px)
+    return _crop_average(net, grid_of_crops(pixels, net.crop_px))
+
+
+def tencrop(net: Net, pixels: np.ndarray) -> np.ndarray:
+    """The posteriors of the corners, the centre and their flips, averaged."""
+    side = net.crop_px
+    top, left = (round((n - side) / 2) for n in pixels.shape[:2])
+    crops = [
+        *(pixels[:side, :side], pixels[:side, -side:], pixels[-side:, :side]),
+        *(pixels[-side:, -side:], pixels[top : top + side, left : left + side]),
+    ]
+    return _crop_average(net, np.stack(crops))
+
+
+def _crop_average(net: Net, crops: np.ndarray) -> np.ndarray:
     scores = net.score_maps(np.concatenate([crops, crops[:, :, ::-1]]))
-    assert scores.shape[:3] == (50, 1, 1)
+    assert scores.shape[:3] == (2 * len(crops), 1, 1)
     return softmax(scores[:, 0, 0]).mean(axis=0)
 
 
@@ -142,7 +156,12 @@ def posteriors(
     net: Net, images: Sequence[np.ndarray], *, method: str, scales: Sequence[int]
 ) -> np.ndarray:
     """Of each image, averaged over the scales and, where it is "both", the methods."""
-    functions = {"dense": (dense,), "multicrop": (multicrop,), "both": (dense, multicrop)}[method]
+    functions = {
+        "dense": (dense,),
+        "multicrop": (multicrop,),
+        "tencrop": (tencrop,),
+        "both": (dense, multicrop),
+    }[method]
     return np.stack(
         [
             np.mean([f(net, rescale(image, scale)) for f in functions for scale in scales], axis=0)

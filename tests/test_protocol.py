@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from configs import mini
-from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation import crop_average, posteriors
 from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.evaluation.inference import Inference
-from vgg_jax.evaluation.methods import dense, multicrop
+from vgg_jax.evaluation.methods import dense
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.nets import sharding
 from vgg_jax.nets.pixels import Normalise
@@ -102,6 +102,8 @@ def _padded(images, *, seed):
         (("A",), "dense", (64,)),
         (("A",), "multicrop", (89,)),
         (("A",), "both", (64, 89)),
+        (("A",), "tencrop", (64, 89)),
+        (("A-LRN",), "tencrop", (89,)),
         (("A", 64, "ceil"), "dense", (89,)),
         (("A", 96), "dense", (107,)),
         (("A-LRN",), "both", (74,)),
@@ -152,6 +154,8 @@ def test_the_reference_tells_other_protocols_apart():
             (reference.dense(ceil, pixels), dense),
             (reference.softmax(unflipped).mean(0), multicrop),
             (dense, multicrop),
+            (reference.tencrop(net, pixels), multicrop),
+            (reference.tencrop(net, pixels), dense),
         ):
             assert _difference(other, expected) > 100 * _TOLERANCE
 
@@ -227,7 +231,7 @@ def test_an_image_of_15_to_1_has_posteriors():
     assert _difference(values, expected) < _TOLERANCE
 
 
-@pytest.mark.parametrize("method", ["dense", "multicrop"])
+@pytest.mark.parametrize("method", ["dense", "multicrop", "tencrop"])
 def test_eight_devices_compute_what_one_does(method):
     images = _IMAGES[:3]
     several, one = (
@@ -236,7 +240,7 @@ def test_eight_devices_compute_what_one_does(method):
     assert _difference(several, one) < 1e-6
 
 
-@pytest.mark.parametrize("method", ["dense", "multicrop"])
+@pytest.mark.parametrize("method", ["dense", "multicrop", "tencrop"])
 def test_a_batch_has_an_image_a_device_however_few_its_pixels(method):
     """Nine images on eight devices: the second batch has seven empty places."""
     ours, theirs = _nets("A")
@@ -281,7 +285,8 @@ def test_crops_are_a_grid_from_corner_to_corner_and_its_flips():
         300: (0, 19, 38, 57, 76),
     }
 
-    crops = np.asarray(multicrop.cut_crops(*_padded(images, seed=1), 224))
+    places = tuple((y / 4, x / 4) for y in range(5) for x in range(5))
+    crops = np.asarray(crop_average.cut_crops(*_padded(images, seed=1), 224, places))
 
     assert crops.shape == (3 * 50, 224, 224, 3)
     for image, of_image in zip(images, crops.reshape(3, 50, 224, 224, 3), strict=True):

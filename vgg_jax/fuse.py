@@ -11,15 +11,17 @@ import re
 from absl import flags
 
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import fusion
+from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation.methods import METHODS
 from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
-_METHOD = flags.DEFINE_enum(
-    "method", "dense", list(METHODS), "The method of the evaluations that are averaged."
+_METHOD = flags.DEFINE_string(
+    "method",
+    "dense",
+    "The method of the evaluations that are averaged: dense, multicrop, both, tencrop, or "
+    "MODULE:ATTRIBUTE for one of your own.",
 )
 _SCALES = flags.DEFINE_list(
     "scales",
@@ -45,6 +47,7 @@ _OUT = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Fuses the runs that are given as WORKDIR or WORKDIR:Q,Q,..."""
+    methods.check("--method", _METHOD.value)
     scales, runs = evaluation_settings.parse_scales(_SCALES.value), {}
     for argument in argv[1:]:
         workdir, own = re.fullmatch(r"(.+?)(?::([\d,]+))?", argument).groups()

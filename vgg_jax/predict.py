@@ -16,9 +16,8 @@ from tqdm import tqdm
 
 from vgg_jax.data import photos
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation import topk
-from vgg_jax.evaluation.methods import METHODS
 from vgg_jax.runs import saved_steps
 from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
@@ -30,11 +29,12 @@ _WORKDIR = flags.DEFINE_string(
     required=True,
 )
 _TOP = flags.DEFINE_integer("top", 5, "How many classes are printed for each image.", lower_bound=1)
-_METHOD = flags.DEFINE_enum(
+_METHOD = flags.DEFINE_string(
     "method",
     "dense",
-    list(METHODS),
-    "How the net is tested (§3.2): on whole images, on 50 crops of each, or the average of both.",
+    "How the net is tested (§3.2): dense applies it to whole images, multicrop to 50 crops of "
+    "each, both averages the two, and tencrop takes 10 crops. MODULE:ATTRIBUTE is a method of your "
+    "own.",
 )
 _SCALES = flags.DEFINE_list(
     "scales",
@@ -63,6 +63,7 @@ MAP_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 def main(argv: list[str]) -> None:
     """Prints the most probable classes of each image, and draws maps where they are wanted."""
+    methods.check("--method", _METHOD.value)
     found = photos.find(argv[1:])
     maps = _map_files(found.paths)
     scales = evaluation_settings.parse_scales(_SCALES.value)

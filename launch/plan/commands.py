@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from ml_collections import ConfigDict
 
-from launch.plan.paper import Method, Result
+from launch.plan.paper import Result
 from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task, config_of
 from vgg_jax.data import settings as data_settings
@@ -31,14 +31,14 @@ def train(sweep: Sweep, run: str, seed: int) -> Task:
 
 
 def evaluate(
-    sweep: Sweep, run: str, method: Method, scales: Sequence[int], seed: int, split: str
+    sweep: Sweep, run: str, method: str, scales: Sequence[int], seed: int, split: str
 ) -> Task:
     """Returns the task that evaluates a run.
 
     Args:
       sweep: How the run is made.
       run: The name of a file in configs/.
-      method: "dense" or "multicrop".
+      method: One that is no average: "dense" or "multicrop".
       scales: Q, px.
       seed: The number of the run's seed.
       split: What is evaluated; "" for the split that the run is validated on.

@@ -7,7 +7,7 @@ evaluations.
 from collections.abc import Iterable
 
 from launch.plan import commands, paper
-from launch.plan.paper import Method, Result
+from launch.plan.paper import Result
 from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task
 from vgg_jax.data import settings as data_settings
@@ -85,11 +85,9 @@ def _evaluations_and_fusions(
     return evaluations + fusions
 
 
-def _evaluated_scales(
-    sweep: Sweep, results: Iterable[Result]
-) -> dict[tuple[str, Method], set[int]]:
+def _evaluated_scales(sweep: Sweep, results: Iterable[Result]) -> dict[tuple[str, str], set[int]]:
     """Returns all Q, px, at which results need a run evaluated, by the run and the method."""
-    scales: dict[tuple[str, Method], set[int]] = {}
+    scales: dict[tuple[str, str], set[int]] = {}
     for result in results:
         for part in result.parts:
             for method in methods.singles(result.method):

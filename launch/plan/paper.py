@@ -2,15 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Literal
 
 from ml_collections import ConfigDict
 
 from vgg_jax.runs import config_files
 
-Method = Literal["dense", "multicrop", "both"]
-
-METHOD_NAMES: dict[Method, str] = {
+# What the tables call the methods of evaluation.
+METHOD_NAMES = {
     "dense": "dense",
     "multicrop": "multi-crop",
     "both": "multi-crop & dense",
@@ -54,11 +52,11 @@ class Result:
     """Errors of the average of some parts: of an evaluation if there is one, else of a fusion."""
 
     parts: tuple[Part, ...]
-    method: Method = "dense"
+    method: str = "dense"
 
     def __str__(self) -> str:
         """Writes the parts, and the method where it isn't dense."""
-        method = "" if self.method == "dense" else f" {METHOD_NAMES[self.method]}"
+        method = "" if self.method == "dense" else f" {METHOD_NAMES.get(self.method, self.method)}"
         return "; ".join(map(str, self.parts)) + method
 
 
@@ -133,7 +131,7 @@ _TABLE_4 = tuple(
 )
 
 
-def _jittered(net: str, method: Method) -> Result:
+def _jittered(net: str, method: str) -> Result:
     return Result((Part(f"{net}_multiscale", _JITTERED),), method)
 
 
@@ -162,7 +160,7 @@ _SEVEN_NETS = Result(
 )
 
 
-def _two_nets(method: Method) -> Result:
+def _two_nets(method: str) -> Result:
     return Result((Part("d_multiscale", _JITTERED), Part("e_multiscale", _JITTERED)), method)
 
 

@@ -21,7 +21,7 @@ def keys_of(
 
     Args:
       runs: The scales Q, px, by workdir; empty for what the run's config says.
-      method: One of `methods.METHODS`.
+      method: See `methods.check`.
       split: The images' split; None for what the first run was validated on.
       variant: The settings.
 

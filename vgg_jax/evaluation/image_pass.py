@@ -49,7 +49,7 @@ class ImagePass:
           inference: The net.
           load_image: From an image's index to the image; picklable where there are workers.
           sizes: Height and width of each image, px, before rescaling.
-          method: A single one of `methods.METHODS`.
+          method: One that `methods.single` takes.
           scale: Q, px.
           batch_px: Pixels of a batch on each device, flips, crops and padding included; 0 for what
             suits the kind of device. A batch has one image a device at least.

@@ -16,7 +16,6 @@ class Method:
     """How the posteriors of images that were rescaled to Q are computed (§3.2).
 
     Attributes:
-      name: What configs and files call it.
       image_px: Takes the height and width of an image and the side of the net's crop, px; returns
         how many pixels the image takes on the device, with its flips and crops.
       fills_evenly: See `size_buckets.plan`. False lets one program serve whatever doesn't depend on
@@ -26,7 +25,6 @@ class Method:
         `Inference.call` for each program.
     """
 
-    name: str
     image_px: Callable[[int, int, int], int]
     fills_evenly: bool
     compute: Callable[[Inference, jax.Array, jax.Array], jax.Array]

@@ -69,7 +69,7 @@ class ResultKey:
 
     Attributes:
       split: The images' split.
-      method: One of `methods.METHODS`.
+      method: See `methods.check`.
       scales: Q, px, whose posteriors are averaged.
       variant: The settings.
     """
@@ -96,8 +96,11 @@ class ResultKey:
 
     def stem_with(self, middle: str) -> str:
         """Returns a name with something else in the place of the scales."""
-        split = "".join(c if c.isalnum() or c in "._" else "_" for c in self.split)
-        return "-".join(filter(None, (split, self.method, middle, self.variant.name)))
+        split, method = (
+            "".join(c if c.isalnum() or c in "._" else "_" for c in name)
+            for name in (self.split, self.method)
+        )
+        return "-".join(filter(None, (split, method, middle, self.variant.name)))
 
     def path(self, workdir: Path, suffix: str = ".json") -> Path:
         """Returns where a run keeps a result, or with ".npz" the posteriors of one method and Q."""

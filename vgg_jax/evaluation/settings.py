@@ -7,7 +7,7 @@ from typing import get_args
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
-from vgg_jax.evaluation.methods import METHODS
+from vgg_jax.evaluation import methods
 from vgg_jax.nets.architectures import DType
 from vgg_jax.nets.settings import Pooling
 from vgg_jax.runs import saved_steps
@@ -19,7 +19,8 @@ def check(c: ConfigDict) -> None:
     Raises:
       UserError: A value is impossible; the message names the key and what to change.
     """
-    require_choice("eval.method", c.eval.method, (*METHODS, "none"))
+    if c.eval.method != "none":
+        methods.check("eval.method", c.eval.method, "none")
     require_choice("eval.checkpoint", c.eval.checkpoint, get_args(saved_steps.Which))
     require_choice("eval.pooling", c.eval.pooling, get_args(Pooling))
     require_choice("eval.dtype", c.eval.dtype, get_args(DType))

@@ -49,7 +49,6 @@ def posteriors(inference: Inference, images: PaddedImages, sizes: SizesPx) -> Pr
 
 
 METHOD = Method(
-    name="dense",
     image_px=lambda height, width, crop_px: 2 * height * width,
     fills_evenly=True,
     compute=lambda inference, images, sizes: inference.call(posteriors, images, sizes),
