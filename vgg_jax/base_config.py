@@ -86,9 +86,7 @@ def _recipe(c: ConfigDict) -> None:
 def _evaluation(c: ConfigDict) -> None:
     """Sets the evaluation (§3.2), after training and with --mode=eval."""
     c.eval = ConfigDict()
-    # dense, multicrop, both, tencrop, or a MODULE:ATTRIBUTE of one's own. "none" leaves out the
-    # evaluation after training.
-    c.eval.method = "dense"
+    c.eval.method = "dense"  # Or multicrop, both, tencrop, MODULE:ATTRIBUTE; none leaves it out.
     c.eval.scales = ()  # Q, px, whose posteriors are averaged; (): val_scale alone.
     c.eval.checkpoint = "last"  # Or best: of the least validation error.
     c.eval.pooling = "floor"  # Or ceil, as Caffe pools.

@@ -11,7 +11,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.nets.architectures import DType
-from vgg_jax.nets.settings import Pooling
+from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage.files import Path
 
@@ -29,7 +29,7 @@ class Variant:
     """
 
     checkpoint: saved_steps.Which = "last"
-    pooling: Pooling = "floor"
+    pooling: OddEdges = "floor"
     dtype: DType = "float32"
 
     @property
@@ -51,7 +51,7 @@ class Variant:
         Raises:
           UserError: There is none.
         """
-        choices = map(get_args, (saved_steps.Which, Pooling, DType))
+        choices = map(get_args, (saved_steps.Which, OddEdges, DType))
         variants = [cls(*values) for values in itertools.product(*choices)]
         for variant in variants:
             if variant.name == name:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.evaluation import methods
 from vgg_jax.nets.architectures import DType
-from vgg_jax.nets.settings import Pooling
+from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import saved_steps
 
 
@@ -22,7 +22,7 @@ def check(c: ConfigDict) -> None:
     if c.eval.method != "none":
         methods.check("eval.method", c.eval.method, "none")
     require_choice("eval.checkpoint", c.eval.checkpoint, get_args(saved_steps.Which))
-    require_choice("eval.pooling", c.eval.pooling, get_args(Pooling))
+    require_choice("eval.pooling", c.eval.pooling, get_args(OddEdges))
     require_choice("eval.dtype", c.eval.dtype, get_args(DType))
     for key in ("batch_px", "save_every_s"):
         require(c.eval[key] >= 0, f"eval.{key}={c.eval[key]} must be 0 or above.")

@@ -23,7 +23,7 @@ from vgg_jax.nets import from_config, sharding, vgg
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.architectures import CELL_PX, DType
 from vgg_jax.nets.pixels import Normalise
-from vgg_jax.nets.settings import Pooling
+from vgg_jax.nets.settings import OddEdges
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs import first_params, run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints
@@ -244,7 +244,7 @@ def load(
     *,
     checkpoint: saved_steps.Which | None = None,
     dtype: DType | None = None,
-    pooling: Pooling | None = None,
+    pooling: OddEdges | None = None,
 ) -> TrainedNet:
     """Loads a run's net onto all devices. What it compiles is kept: see `compilation_cache.keep`.
 

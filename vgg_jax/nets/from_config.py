@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from vgg_jax.nets.settings import ARCHITECTURE_KEYS
 from vgg_jax.nets.vgg import VGG
 
 
@@ -12,10 +13,8 @@ def model(c: ConfigDict, num_classes: int) -> VGG:
     The keys that a checkpoint must agree with are `settings.ARCHITECTURE_KEYS`.
     """
     return VGG(
-        net=c.net,
+        **{key: c[key] for key in ARCHITECTURE_KEYS},
         num_classes=num_classes,
-        width=c.width,
-        crop_px=c.crop_px,
         dropout=c.dropout,
         kernel_init=c.init,
         sigma=c.init_sigma,

@@ -10,10 +10,11 @@ from vgg_jax.nets import architectures
 from vgg_jax.nets.architectures import DType
 
 Init = Literal["normal", "glorot", "he"]
-Pooling = Literal["floor", "ceil"]
+OddEdges = Literal["floor", "ceil"]  # What pooling does with an odd last row or column.
 
-# A checkpoint fits a config where these agree, and the input scale besides: `from_config.model`
-# reads them. A new key that changes the parameters' shapes or what they compute belongs here.
+# A checkpoint fits a config where these agree, and the input scale besides. A new key that changes
+# the parameters' shapes or what they compute belongs here; `from_config.model` then gives it to the
+# field of `vgg.VGG` that has its name.
 ARCHITECTURE_KEYS = ("net", "width", "crop_px")
 
 

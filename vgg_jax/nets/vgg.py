@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from vgg_jax.nets import architectures, layers
-from vgg_jax.nets.settings import Init, Pooling
+from vgg_jax.nets.settings import Init, OddEdges
 
 Params = Mapping[str, Mapping[str, Array]]
 Initialiser = Callable[[Key[Array, ""], tuple[int, ...], Any], Array]
@@ -97,8 +97,8 @@ class VGG(nn.Module):
       remat: Compute each block's activations again in the backward pass, not keep them: a
         little less memory (see `vgg_jax.analysis.memory`), a third more arithmetic, the same
         values.
-      pooling: Whether an odd last row or column is left out, or pooled alone as Caffe does: the
-        paper leaves it open. On crops there is none.
+      pooling: "floor" leaves out an odd last row or column, "ceil" pools it alone as Caffe does.
+        The paper leaves it open, and crops have none.
       place: Told FC6's input and the dropout keys ("examples"), and FC6's and FC7's outputs
         ("features"), returns them where they lie on a mesh: see `sharding.fc_place`.
     """
@@ -112,7 +112,7 @@ class VGG(nn.Module):
     sigma: float = 0.1
     dtype: DTypeLike = jnp.float32
     remat: bool = False
-    pooling: Pooling = "floor"
+    pooling: OddEdges = "floor"
     place: Place = _anywhere
 
     @property

@@ -25,6 +25,8 @@ Metrics = dict[str, Array]
 class Recipe:
     """What a training step does besides applying the net and the optimiser (§3.1).
 
+    Every field but the first is filled from the config's key of its name.
+
     Attributes:
       normalise: Takes pixels to the net's input.
       seed: Decides dropout and colour shift.

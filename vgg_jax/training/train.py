@@ -1,6 +1,7 @@
 """Sets a run up, trains it, and writes its result."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator
@@ -185,13 +186,8 @@ class _Run:
         # `map` keeps no batch, which would hold the workers' shared memory beyond their end.
         train_batches, val_batches = map(put, train_batches), map(put, val_batches)
         normalise = Normalise(self.facts.mean_rgb, net_settings.input_scale(c))
-        recipe = Recipe(
-            normalise,
-            seed=c.seed,
-            colour_shift=c.colour_shift,
-            micro_batches=c.micro_batches,
-            trained_layers=c.trained_layers,
-        )
+        keys = [field.name for field in dataclasses.fields(Recipe) if field.name != "normalise"]
+        recipe = Recipe(normalise, **{key: c[key] for key in keys})
         val_step = parallel.val_step(self._model, self._mesh, normalise)
 
         def validate(state: TrainState) -> ValResult | None:
