@@ -77,9 +77,19 @@ def test_the_bar_and_the_validation_are_shown(open_log, capsys):
     log.train(12, TRAIN)
     log.close()
     out, err = capsys.readouterr()
-    assert "epoch   1: top-1  40.00%  top-5  10.00%  loss 1.500  rate 1e-02" in out + err
+    assert "epoch   1: top-1  40.00%  top-5  10.00%  loss 1.500  rate 0.01\n" in out + err
     assert "12/100" in err
     assert "loss 2.000, error 50.0%, 10 images/s" in err
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(1e-5, "1e-05"), (0.1, "0.1"), (0.00975528, "0.00976"), (0.0, "0")]
+)
+def test_a_rate_is_shown_with_three_digits_at_most(open_log, capsys, rate, shown):
+    log = open_log()
+    log.val(10, VAL | {"learning_rate": rate})
+    log.close()
+    assert f"  rate {shown}\n" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("half", ["", '{"kind": "train", "st', '{"kind": "train", "step": 3}'])
@@ -217,6 +227,13 @@ def test_a_drop_of_the_rate_shows(tmp_path, open_log):
     _log_run(open_log(), [0.01, 0.01, 0.01])
     with Image.open(curves.draw(tmp_path, "net A")) as image:
         np.testing.assert_array_equal(np.asarray(image), pictures[0])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rates", [[0.0, 0.01, 0.0], [0.0], [0.0, 0.01, 1e-9], [0.01]])
+def test_a_rate_of_zero_can_be_drawn(tmp_path, open_log, rates):
+    _log_run(open_log(), rates)
+    assert curves.draw(tmp_path, "net A").stat().st_size > 1000
 
 
 def test_one_epoch_can_be_drawn(tmp_path, open_log):

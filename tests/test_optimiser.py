@@ -1,4 +1,4 @@
-"""SGD against Caffe's update written out in NumPy; the plateau rule against a plain reference."""
+"""SGD against Caffe's update written out in NumPy."""
 
 import jax
 import jax.numpy as jnp

@@ -64,20 +64,33 @@ def _data(c: ConfigDict) -> None:
 
 
 def _recipe(c: ConfigDict) -> None:
-    """Sets the optimisation, the plateau rule and the validation after each epoch (§3.1)."""
+    """Sets the optimisation, the schedule and the validation after each epoch (§3.1)."""
     c.batch_size = 256  # Images a step, over all devices.
-    c.num_epochs = 74  # At most; the plateau rule may end it sooner.
-    c.learning_rate = 1e-2  # At first.
+    c.num_epochs = 74  # At most; the schedule may end it sooner.
+    c.learning_rate = 1e-2  # At first, or where a warm-up ends.
     c.momentum = 0.9  # Caffe's: see `optimiser.sgd`.
     c.l2_penalty = 5e-4  # On kernels.
     c.trained_layers = "all"  # all, or fc: FC6 to FC8 alone.
 
-    # The plateau rule, on the top-1 validation error (§3.1).
+    # The schedule of the rate: plateau, constant, cosine, or a user's own as module:Class
+    # (vgg_jax/README.md). Each reads a section of its own below, and checks it where it is in use.
+    c.schedule = "plateau"  # The paper's.
+
+    # plateau: the rate drops where the top-1 validation error stands still (§3.1).
     c.plateau = ConfigDict()
     c.plateau.patience_epochs = 5  # Epochs without an improvement before a drop.
     c.plateau.min_improvement = 0.1  # Points of error.
     c.plateau.factor = 0.1  # A drop multiplies the rate by it.
     c.plateau.last_rate = 1e-5  # A plateau at this rate ends the run.
+
+    # constant: learning_rate from the warm-up's end on.
+    c.constant = ConfigDict()
+    c.constant.warmup_epochs = 0.0  # It rises from 0 in these, by the same at each step.
+
+    # cosine: half a cosine from learning_rate at the warm-up's end to final_rate at num_epochs.
+    c.cosine = ConfigDict()
+    c.cosine.warmup_epochs = 0.0  # As constant's.
+    c.cosine.final_rate = 0.0  # What it falls to: from 0 to learning_rate.
 
     # Validation after each epoch, on the centre crop.
     c.val_scale = 256  # Q, px: S, or the mean of its range (§4.1).

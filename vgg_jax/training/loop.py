@@ -13,7 +13,7 @@ import numpy as np
 from vgg_jax.runs.state import TrainState
 from vgg_jax.system.signals import StopRequest
 from vgg_jax.training import metrics
-from vgg_jax.training.schedules import PlateauRule, PlateauState
+from vgg_jax.training.schedule import Schedule
 from vgg_jax.training.step import Batch, Metrics
 from vgg_jax.training.validation import ValResult
 
@@ -23,40 +23,47 @@ class Progress:
     """What a run needs besides its `TrainState` to go on as if it had never stopped.
 
     Attributes:
-      plateau: The plateau rule's state.
+      schedule: As it is after the epochs that were validated.
       validation_due: An epoch's steps are done, its validation is not.
       window: The metrics of steps not yet logged: see `metrics.Window.open_values`.
     """
 
-    plateau: PlateauState
+    schedule: Schedule
     validation_due: bool = False
     window: tuple[dict[str, float], ...] = ()
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "Progress":
-        """Inverts `to_json`."""
-        return cls(
-            PlateauState(**values["plateau"]), values["validation_due"], tuple(values["window"])
-        )
+    def from_json(cls, values: Mapping[str, Any], schedule: Schedule) -> "Progress":
+        """Inverts `to_json`.
+
+        Args:
+          values: What it gave.
+          schedule: The run's, before the first step.
+        """
+        # Checkpoints that were saved when the plateau rule was the only schedule have its name.
+        state = values["schedule"] if "schedule" in values else values["plateau"]
+        return cls(schedule.restored(state), values["validation_due"], tuple(values["window"]))
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
-        return dataclasses.asdict(self)
+        return {
+            "schedule": self.schedule.state,
+            "validation_due": self.validation_due,
+            "window": list(self.window),
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class Timetable:
-    """When the rate drops, when training ends, and what happens besides at each epoch's end.
+    """After how many steps training ends at the latest, and what is done how often until then.
 
     Attributes:
-      rule: Decides after each epoch's validation.
       num_epochs: At most.
       steps_per_epoch: Batches of an epoch.
       log_every_steps: Steps between lines of metrics.
       checkpoint_every_steps: Steps between checkpoints.
     """
 
-    rule: PlateauRule
     num_epochs: int
     steps_per_epoch: int
     log_every_steps: int
@@ -109,7 +116,7 @@ class Loop:
         """
         self._state, self._timetable, self._work = state, timetable, work
         self._window, self._stop = window, stop
-        self._plateau, self._validation_due = progress.plateau, progress.validation_due
+        self._schedule, self._validation_due = progress.schedule, progress.validation_due
         self._done = self._saved = int(state.step)
 
     def run(self) -> int:
@@ -131,7 +138,7 @@ class Loop:
             before_s = time.perf_counter()
             batch = next(self._work.batches)
             waited_s = time.perf_counter() - before_s
-            rate = self._plateau.learning_rate
+            rate = self._rate(self._done)
             self._state, values = self._work.train_step(self._state, batch, np.float32(rate))
             self._done += 1
             self._validation_due = self._done % self._timetable.steps_per_epoch == 0
@@ -144,8 +151,15 @@ class Loop:
             ):
                 self._save(None)
 
+    def _rate(self, step: int) -> float:
+        # A user's schedule may compute with NumPy or Optax, whose float32 is not JSON's.
+        return float(self._schedule.rate(step / self._timetable.steps_per_epoch))
+
+    def _rate_of_last_step(self) -> float:
+        return self._rate(self._done - 1)
+
     def _has_ended(self) -> bool:
-        is_last = self._plateau.ended or self._done == self._timetable.num_steps
+        is_last = self._schedule.ended or self._done == self._timetable.num_steps
         return is_last and not self._validation_due
 
     def _end_epoch(self) -> None:
@@ -160,11 +174,11 @@ class Loop:
             self._done,
             {
                 "epoch": self._done // self._timetable.steps_per_epoch,
-                "learning_rate": self._plateau.learning_rate,
+                "learning_rate": self._rate_of_last_step(),
                 **dataclasses.asdict(result),
             },
         )
-        self._plateau = self._timetable.rule.after_epoch(self._plateau, result.top1_error)
+        self._schedule = self._schedule.after_epoch(result.top1_error)
         self._validation_due = False
         self._save(result.top1_error)
 
@@ -174,7 +188,7 @@ class Loop:
         # In this order: a checkpoint without the metrics before it could not be resumed whole.
         self._window.log.sync()
         open_values = tuple(self._window.open_values())
-        progress = Progress(self._plateau, self._validation_due, open_values)
+        progress = Progress(self._schedule, self._validation_due, open_values)
         self._work.save(self._state, progress, top1_error)
         self._saved = self._done
         self._window.restart_clock()
@@ -184,7 +198,7 @@ class Loop:
             raise metrics.NotFiniteError(f"A parameter is not finite{self._when()}")
 
     def _when(self) -> str:
-        return f" after step {self._done}, at learning rate {self._plateau.learning_rate:g}."
+        return f" after step {self._done}, at learning rate {self._rate_of_last_step():g}."
 
 
 @jax.jit

@@ -94,7 +94,7 @@ class MetricsLog:
             self._bar.write(
                 f"epoch {values['epoch']:3.0f}: top-1 {values['top1_error']:6.2f}%  "
                 f"top-5 {values['top5_error']:6.2f}%  loss {values['loss']:.3f}  "
-                f"rate {values['learning_rate']:.0e}"
+                f"rate {values['learning_rate']:.3g}"
             )
 
     def note(self, text: str) -> None:

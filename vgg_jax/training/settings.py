@@ -39,7 +39,7 @@ def check(c: ConfigDict) -> None:
     require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
     require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
     require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
-    schedules.check(c)
+    schedules.from_config(c)  # It checks its own keys.
 
 
 def check_divides(c: ConfigDict, num_devices: int) -> None:

@@ -36,7 +36,7 @@ from vgg_jax.training.validation import ValResult
 
 
 def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any]:
-    """Trains to the end of the plateau rule or of the epochs, from wherever the workdir is.
+    """Trains until the schedule ends training or the epochs are done, from wherever the workdir is.
 
     Args:
       c: A config that `config.validate` has passed.
@@ -113,7 +113,6 @@ class _Run:
             commits=tuple(filter(None, [processes.from_first(git_commit.commit)])),
         )
         self.timetable = Timetable(
-            schedules.from_config(c),
             num_epochs=c.num_epochs,
             steps_per_epoch=num_images // c.batch_size,
             log_every_steps=c.log_every_steps,
@@ -127,14 +126,15 @@ class _Run:
     def open(self, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
         """Restores what the workdir has of this run, or begins it; the facts are then its own."""
         c, model, optimiser, mesh = self._c, self._model, self._optimiser, self._mesh
+        schedule = schedules.from_config(c)
         if checkpoints.last_step is None:
             params = first_params(c, workdir, model, self.facts.class_names, mesh)
             state = sharding.put_state(init_state(params, optimiser), mesh)
-            return state, Progress(self.timetable.rule.begin(c.learning_rate))
+            return state, Progress(schedule)
         saved = checkpoints.restore_run()
         self.facts = saved.facts.continued(self.facts)
         state = checkpoints.restore(abstract_state(model, optimiser, mesh))
-        return state, Progress.from_json(saved.progress)
+        return state, Progress.from_json(saved.progress, schedule)
 
     def headline(self, state: TrainState) -> str:
         """Says what is trained, on what, from where."""

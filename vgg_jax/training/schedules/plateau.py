@@ -1,0 +1,90 @@
+"""The paper's schedule: the rate drops where the validation error stands still (§3.1)."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import require
+from vgg_jax.training.schedule import Schedule
+
+_REMEMBERED = ("learning_rate", "best_error", "epochs_since_best", "ended")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plateau(Schedule):
+    """When the learning rate drops and when training ends (§3.1).
+
+    Attributes:
+      learning_rate: The next epoch's.
+      patience_epochs: Epochs without an improvement after which the rate drops.
+      min_improvement: In points (percent) of top-1 error, below the best error seen.
+      factor: What a drop multiplies the rate by.
+      last_rate: The lowest rate. A plateau at it ends training.
+      best_error: Lowest top-1 validation error, in percent. It persists across drops.
+      epochs_since_best: Epochs since that error, or since the last drop.
+      ended: Training is over.
+    """
+
+    learning_rate: float
+    patience_epochs: int
+    min_improvement: float
+    factor: float
+    last_rate: float
+    best_error: float = 100.0
+    epochs_since_best: int = 0
+    ended: bool = False
+
+    @classmethod
+    def from_config(cls, c: ConfigDict) -> "Plateau":
+        """Returns the rule before the first epoch, and checks its keys."""
+        plateau = cls(
+            learning_rate=c.learning_rate,
+            patience_epochs=c.plateau.patience_epochs,
+            min_improvement=c.plateau.min_improvement,
+            factor=c.plateau.factor,
+            last_rate=c.plateau.last_rate,
+        )
+        plateau._check()
+        return plateau
+
+    def _check(self) -> None:
+        require(self.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
+        require(self.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
+        require(0 < self.factor < 1, f"plateau.factor={self.factor} must lie between 0 and 1.")
+        require(
+            0 < self.last_rate <= self.learning_rate,
+            f"plateau.last_rate={self.last_rate} must lie between 0 and "
+            f"learning_rate={self.learning_rate}.",
+        )
+
+    def rate(self, epochs: float) -> float:
+        """Returns the rate, which stays the same within an epoch."""
+        del epochs
+        return self.learning_rate
+
+    def after_epoch(self, top1_error: float) -> "Plateau":
+        """Takes in an epoch's top-1 validation error (percent) and decides the next one's rate."""
+        # The tolerance keeps an improvement of exactly 0.1 points one in floating point.
+        if top1_error <= self.best_error - self.min_improvement + 1e-9:
+            return dataclasses.replace(self, best_error=top1_error, epochs_since_best=0)
+        epochs = self.epochs_since_best + 1
+        if epochs < self.patience_epochs:
+            return dataclasses.replace(self, epochs_since_best=epochs)
+        rate = self.learning_rate * self.factor
+        if rate < self.last_rate * (1 - 1e-6):
+            return dataclasses.replace(self, epochs_since_best=epochs, ended=True)
+        return dataclasses.replace(self, learning_rate=rate, epochs_since_best=0)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Rate, best error, epochs since it, and whether training is over."""
+        return {name: getattr(self, name) for name in _REMEMBERED}
+
+    def restored(self, state: Mapping[str, Any]) -> "Plateau":
+        """Returns the rule with these."""
+        return dataclasses.replace(self, **state)
+
+
+SCHEDULE = Plateau
