@@ -1,4 +1,4 @@
-"""A line that outlives the process that it is of."""
+"""The last line about a process, which is printed after the process has ended."""
 
 import subprocess
 import sys

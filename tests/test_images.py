@@ -1,4 +1,4 @@
-"""Host geometry against Pillow's resize of the whole image."""
+"""Decoding, and rescaled crops against Pillow's resize of the whole image."""
 
 import concurrent.futures
 import io
@@ -18,7 +18,7 @@ def _noise(width, height, seed=0):
 
 
 def _coordinates(width, height):
-    """An image whose red is x and whose green is y."""
+    """Returns an image whose red is x and whose green is y."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8))
 
@@ -76,7 +76,7 @@ def test_a_crop_is_cut_out_of_the_rescaled_image(size, scale):
 
 
 def test_a_crop_with_ties_differs_by_their_rounding_alone():
-    """Two thirds of a pixel a step: each second value lies half-way between two grey levels.
+    """At two thirds of a pixel per step, many values lie half-way between two grey levels.
 
     A tie may round either way in each of Pillow's two passes, which is two levels in all.
     """
@@ -120,7 +120,7 @@ def test_random_crops_reach_every_place_and_flip_half():
 
 
 def test_random_crops_scales_are_uniform_with_both_ends():
-    # Red rises by 256 / S a pixel.
+    # Red rises by 256 / S per pixel.
     image, rng, scales = _coordinates(256, 256), np.random.default_rng(0), []
     for _ in range(500):
         crop = images.random_crop(image, (32, 36), 32, rng).astype(int)

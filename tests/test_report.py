@@ -1,4 +1,4 @@
-"""What the report of a sweep says: its numbers by independent arithmetic, and what is missing."""
+"""The report of a sweep: its numbers, by independent arithmetic, and what is missing."""
 
 import html
 import json
@@ -107,11 +107,11 @@ def test_findings_count_signs_and_clear_signs():
         return Line("", pair, pair)
 
     lines = [
-        line(-0.5, -1.0, -2.0, -0.1),  # As the paper, and clear.
+        line(-0.5, -1.0, -2.0, -0.1),  # The paper's sign, clearly.
         line(-0.5, -1.0, -2.0, 0.1),
-        line(0.5, -1.0, -2.0, -0.1),  # Clearly the other sign.
+        line(0.5, -1.0, -2.0, -0.1),  # The other sign, clearly.
         line(0.5, 0.0, -1.0, 1.0),
-        line(0.0, 1.0, 0.5, 1.5),  # The paper has none.
+        line(0.0, 1.0, 0.5, 1.5),  # The paper has no sign.
         Line("", Pair(0.5, None), Pair(None, None)),
     ]
     assert content._findings(lines) == (
