@@ -1,4 +1,4 @@
-"""Settings of all tests: 8 virtual CPU devices, checked shapes, strict promotion."""
+"""Settings of all tests: 8 virtual CPU devices, checked shapes and strict rank promotion."""
 
 import gc
 import os
@@ -11,9 +11,9 @@ import small_runs
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {small_runs.XLA_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-# All processes of a session share what they compile; xdist's workers are started by this one.
+# All processes of a session share compiled programs; this process starts xdist's workers.
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # One that is given serves the next session too.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # A given folder is kept for later sessions.
     COMPILED = tempfile.TemporaryDirectory(prefix="compiled")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 
@@ -26,19 +26,19 @@ from PIL import Image
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Before any test imports the package: every annotated shape is checked where it is passed.
+# This comes before any test imports the package. It checks every annotated shape at each call.
 install_import_hook("vgg_jax", "beartype.beartype")
 
 
-# Whose tests wait longest for what processes do.
+# These tests wait longest for other processes.
 FIRST = ("test_slurm.py", "test_gcs.py", "test_resume.py")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks what runs by its fixtures, and puts the longest first.
+    """Marks the tests whose fixtures start runs, and puts the longest tests first.
 
-    What takes a minute and begins last would leave the other worker without work.
+    A test of a minute that began last would leave the other worker without work.
     """
 
     def rank(item):
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """What was imported lives on: the collector need not look through it again and again."""
+    """Freezes imported objects, so that the garbage collector doesn't visit them each time."""
     gc.freeze()
 
 
@@ -64,7 +64,7 @@ def _sees_eight_devices():
 
 @pytest.fixture(autouse=True)
 def _what_runs_is_marked(request, monkeypatch):
-    """So that the selection without the marker stays quick."""
+    """Fails a test that starts a run unmarked: the tests without the marker must stay quick."""
     if request.node.get_closest_marker("runs"):
         return
     start = subprocess.Popen.__init__
@@ -78,7 +78,7 @@ def _what_runs_is_marked(request, monkeypatch):
 
 @pytest.fixture(scope="module")
 def parsed_flags():
-    """Grain's worker processes want absl's flags parsed, as `main` has them."""
+    """Marks absl's flags as parsed, which Grain's worker processes need and `main` does."""
     was_parsed = flags.FLAGS.is_parsed()
     flags.FLAGS.mark_as_parsed()
     yield
@@ -88,7 +88,7 @@ def parsed_flags():
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """17 training and 9 validation images of 3 classes: numbers that no batch divides."""
+    """17 training and 9 validation images of 3 classes; batches divide neither number."""
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 17), ("val", 9)):
@@ -103,7 +103,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(folder, tmp_path_factory):
-    """A run that ended with the evaluation of both methods, in a process of its own."""
+    """A finished run that evaluated both methods at its end, in a process of its own."""
     workdir = tmp_path_factory.mktemp("trained") / "run"
     done = small_runs.run_process(
         *small_runs.one_epoch(folder, workdir, "--config.eval.method=both")
@@ -115,7 +115,7 @@ def trained(folder, tmp_path_factory):
 
 @pytest.fixture
 def run_main(monkeypatch):
-    """Calls `main` with flags, as `python -m vgg_jax.main` does but in this process."""
+    """Calls `main` with flags, as `python -m vgg_jax.main` does, but in this process."""
     from vgg_jax import main
 
     monkeypatch.chdir(small_runs.ROOT)
@@ -124,7 +124,7 @@ def run_main(monkeypatch):
         argv = ["main", *map(str, args)]
         monkeypatch.setattr(sys, "argv", argv)
         for name in [name for name in flags.FLAGS if name.startswith("config.")]:
-            delattr(flags.FLAGS, name)  # Defined anew for each override.
+            delattr(flags.FLAGS, name)  # They are defined again for each override.
         flags.FLAGS.unparse_flags()
         main.main(main.parse_flags(argv))
 

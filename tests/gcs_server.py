@@ -9,16 +9,16 @@ import threading
 import time
 import urllib.parse
 
-PAGE = 7  # Objects a page at most: listings come in parts, as large ones do.
+PAGE = 7  # The most objects per page, so few that listings come in parts.
 
 
 class Server(http.server.ThreadingHTTPServer):
     """Serves one bucket.
 
     Attributes:
-      objects: By name: content, generation, and when it was written.
-      requests: "METHOD path?query" of what was asked.
-      refuse_with: The status of all answers, where it isn't None.
+      objects: {name: (content, generation, time of writing in s)}.
+      requests: "METHOD path?query" of each request.
+      refuse_with: The HTTP status that answers all requests; None means no refusal.
     """
 
     daemon_threads = True
@@ -36,13 +36,13 @@ class Server(http.server.ThreadingHTTPServer):
 
     @property
     def environment(self):
-        """What points gcsfs, google-cloud-storage, TensorStore and ArrayRecord here."""
+        """Variables that point gcsfs, google-cloud-storage, TensorStore and ArrayRecord here."""
         return {
             "STORAGE_EMULATOR_HOST": self.url,
             "TENSORSTORE_GCS_HTTP_URL": self.url,
             "CLOUD_STORAGE_EMULATOR_ENDPOINT": self.url,
             "GOOGLE_AUTH_TOKEN_FOR_TESTING": "anonymous",
-            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # It asks over gRPC.
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",  # It would ask over gRPC.
         }
 
     def names(self, prefix=""):
@@ -98,7 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def handle(self):
-        with contextlib.suppress(ConnectionError):  # A client that was killed.
+        with contextlib.suppress(ConnectionError):  # The client was killed.
             super().handle()
 
     def _serve(self):
@@ -113,7 +113,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(url.path, query, body)
             except _Error as error:
                 (status,) = error.args
-                if status == 304:  # It has no body: clients would take one for the next answer.
+                if status == 304:  # Clients would take a body for the next answer.
                     self._send(b"", status)
                 else:
                     self._json({"error": {"code": status, "message": "refused"}}, status)
@@ -186,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _list(self, query):
         prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-        entries = {}  # In the order of their names, folders among them.
+        entries = {}  # Objects and folders, in the order of their names.
         for name in self.server.names(prefix):
             rest = name[len(prefix) :]
             if delimiter and delimiter in rest:

@@ -1,4 +1,4 @@
-"""Roots of sweeps whose runs and posteriors were made up: what a report is read from."""
+"""Makes up sweeps, with runs and posteriors that a report can read."""
 
 import json
 
@@ -54,7 +54,7 @@ def train(sweep, run, seed, **result):
 
 
 def sweep_of(root, *, runs=None, **options):
-    """Everything that Tables 3 to 7 need on the validation split, or of some runs."""
+    """Makes all that Tables 3 to 7 need on the validation split, or the part of some runs."""
     sweep = Sweep(root, **options)
     sweep.save()
     for seed in range(sweep.seeds):
@@ -69,7 +69,7 @@ def sweep_of(root, *, runs=None, **options):
 
 
 def wrong(result, k, seed):
-    """Whether each image is wrong: the average, sorted."""
+    """Returns whether each image is wrong at top k, by sorting the averaged posteriors."""
     means = [
         np.mean(
             [
@@ -85,9 +85,9 @@ def wrong(result, k, seed):
 
 
 def cells_of(text):
-    """The rows of all tables of a Markdown text by their first cell, their cells by the header.
+    """Returns {first cell of a row: {header: cell}} of all tables of a Markdown text.
 
-    A header such as "top-1: paper" names the error of those behind it too: "ours" is "top-1: ours".
+    A header such as "top-1: paper" also applies to those after it: "ours" becomes "top-1: ours".
     """
     rows, lines = {}, [line for line in text.splitlines() if line.startswith("|")]
     split = [[cell.strip() for cell in line[2:-2].split(" | ")] for line in lines]

@@ -1,7 +1,7 @@
-"""The paper's test protocol (§3.2) a second time: NumPy and Pillow, float64, image by image.
+"""A second implementation of the paper's test protocol (§3.2), in NumPy and Pillow.
 
-It shares no code with the package. An image is uint8 RGB of (h, w, 3), and one that is rescaled to
-Q is called pixels.
+It computes in float64, image by image, and shares no code with the package. An image is uint8 RGB
+of shape (h, w, 3). An image that is rescaled to Q is called pixels.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-# Columns of Table 1, without the three FC layers that they all end in.
+# These are columns of Table 1, without the three FC layers at the end of each.
 TABLE_1 = {
     "A": """conv3-64 maxpool conv3-128 maxpool conv3-256 conv3-256 maxpool
             conv3-512 conv3-512 maxpool conv3-512 conv3-512 maxpool""",
@@ -19,7 +19,7 @@ TABLE_1 = {
     "C": """conv3-64 conv3-64 maxpool conv3-128 conv3-128 maxpool
             conv3-256 conv3-256 conv1-256 maxpool conv3-512 conv3-512 conv1-512 maxpool
             conv3-512 conv3-512 conv1-512 maxpool""",
-    # §2.3: each pair of B's 3x3 layers is one of 5x5.
+    # §2.3: one 5x5 layer replaces each pair of B's 3x3 layers.
     "B-5x5": """conv5-64 maxpool conv5-128 maxpool conv5-256 maxpool conv5-512 maxpool
                 conv5-512 maxpool""",
 }
@@ -30,13 +30,13 @@ class Net:
     """A net that is applied to whole images.
 
     Attributes:
-      name: Of the column of Table 1.
+      name: The name of its column of Table 1.
       params: {layer: {"kernel": HWIO, "bias": O}}.
-      crop_px: Side of the crops it was trained on.
-      mean_rgb: 0-255, to subtract.
-      input_scale: Of what is left.
+      crop_px: The side of the training crops, in px.
+      mean_rgb: The mean to subtract, 0-255.
+      input_scale: The factor for the values after the subtraction.
       pooling: Whether an odd last row or column is left out ("floor") or pooled alone ("ceil").
-      width: Multiplies the channels of Table 1.
+      width: The factor for the channels of Table 1.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Net:
     width: float = 1.0
 
     def score_maps(self, pixels: np.ndarray) -> np.ndarray:
-        """Class scores (n, rows, columns, classes) of images (n, h, w, 3) of one size."""
+        """Returns class scores (n, rows, columns, classes) of images (n, h, w, 3) of one size."""
         x = (pixels.astype(np.float64) - np.asarray(self.mean_rgb)) * self.input_scale
         block, index, unused = 1, 1, set(self.params)
         for row in TABLE_1[self.name].split():
@@ -67,7 +67,7 @@ class Net:
                 x = np.maximum(_convolution(x, layer), 0)
                 unused.remove(f"conv{block}_{index}")
                 index += 1
-        # The first FC layer covers what is left of a training crop, the others one cell of it.
+        # The first FC layer covers the whole map of a training crop, the others one cell.
         for name, side in (("fc6", self.crop_px // 32), ("fc7", 1), ("fc8", 1)):
             assert self.params[name]["kernel"].shape[:2] == (side, side)
             x = _convolution(x, self.params[name])
@@ -94,14 +94,14 @@ def _max_pool(x: np.ndarray, pooling: str) -> np.ndarray:
 
 
 def _local_response_norm(x: np.ndarray) -> np.ndarray:
-    """Krizhevsky's, with k = 2, n = 5, alpha = 1e-4 (of the sum, not the mean), beta = 0.75."""
+    """Applies Krizhevsky's LRN: k = 2, n = 5, alpha = 1e-4 (times the sum), beta = 0.75."""
     squares = np.pad(x**2, ((0, 0), (0, 0), (0, 0), (2, 2)))
     near = sum(squares[..., i : i + x.shape[-1]] for i in range(5))
     return x / (2 + 1e-4 * near) ** 0.75
 
 
 def rescale(image: np.ndarray, scale: int) -> np.ndarray:
-    """Makes the shorter side `scale` px; bilinear, over as many pixels as become one."""
+    """Rescales the shorter side to `scale` px with Pillow's bilinear filter, which antialiases."""
     height, width = image.shape[:2]
     short = min(height, width)
     size = (round(width * scale / short), round(height * scale / short))
@@ -109,34 +109,34 @@ def rescale(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis."""
+    """Returns the softmax over the last axis."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def one_way(net: Net, pixels: np.ndarray) -> np.ndarray:
-    """Dense evaluation without the flip: softmax of the spatial mean of the class score map."""
+    """Evaluates densely without the flip: softmax of the spatial mean of the class score map."""
     return softmax(net.score_maps(pixels[None])[0].mean(axis=(0, 1)))
 
 
 def dense(net: Net, pixels: np.ndarray) -> np.ndarray:
-    """The posteriors of the image and of its flip, averaged."""
+    """Returns the average of the posteriors of the image and of its flip."""
     return (one_way(net, pixels) + one_way(net, pixels[:, ::-1])) / 2
 
 
 def grid_of_crops(pixels: np.ndarray, crop_px: int) -> np.ndarray:
-    """5x5 crops, evenly from corner to corner, row by row."""
+    """Returns 5x5 crops, evenly spaced from corner to corner, row by row."""
     tops, lefts = ([round(i * (n - crop_px) / 4) for i in range(5)] for n in pixels.shape[:2])
     return np.stack([pixels[y : y + crop_px, x : x + crop_px] for y in tops for x in lefts])
 
 
 def multicrop(net: Net, pixels: np.ndarray) -> np.ndarray:
-    """The posteriors of 25 crops and of their flips, averaged."""
+    """Returns the average of the posteriors of 25 crops and of their flips."""
     return _crop_average(net, grid_of_crops(pixels, net.crop_px))
 
 
 def tencrop(net: Net, pixels: np.ndarray) -> np.ndarray:
-    """The posteriors of the corners, the centre and their flips, averaged."""
+    """Returns the average of the posteriors of the corners, the centre and their flips."""
     side = net.crop_px
     top, left = (round((n - side) / 2) for n in pixels.shape[:2])
     crops = [
@@ -155,7 +155,7 @@ def _crop_average(net: Net, crops: np.ndarray) -> np.ndarray:
 def posteriors(
     net: Net, images: Sequence[np.ndarray], *, method: str, scales: Sequence[int]
 ) -> np.ndarray:
-    """Of each image, averaged over the scales and, where it is "both", the methods."""
+    """Returns each image's posteriors, averaged over the scales and, for "both", the methods."""
     functions = {
         "dense": (dense,),
         "multicrop": (multicrop,),
@@ -171,5 +171,5 @@ def posteriors(
 
 
 def fusion(of_nets: Sequence[np.ndarray]) -> np.ndarray:
-    """The posteriors of several nets, averaged."""
+    """Returns the average of the posteriors of several nets."""
     return np.mean(of_nets, axis=0)

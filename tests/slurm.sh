@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# A Slurm of two nodes on this machine, for tests; needs slurm-wlm and munge, but no root, systemd,
-# cgroups or database.
+# Runs a Slurm cluster of two nodes on this machine, for tests. It needs slurm-wlm and munge, but no
+# root, systemd, cgroups or database.
 #
 #     eval "$(tests/slurm.sh start DIR)"    # Returns when both nodes are idle; sets SLURM_CONF.
 #     tests/slurm.sh stop DIR               # Kills its daemons and jobs.
 #
-# Everything lies under DIR, which must be short: Slurm and munge put sockets there. Several DIRs
-# may be up at once; `start` in a DIR whose cluster is up, or crashed, begins anew.
+# Everything lies under DIR, whose path must be short: Slurm and munge put sockets there. Clusters
+# in several DIRs may be up at once. `start` replaces a cluster in DIR that is up or has crashed.
 set -euo pipefail
 
-# The names are addresses since JAX asks its peers' names to resolve, as on a cluster they do.
+# The names are addresses, because JAX resolves its peers' names, as it can on a real cluster.
 readonly CLUSTER=vgg NODES=(127.0.0.1 127.0.0.2)
 
 main() {
@@ -20,7 +20,7 @@ main() {
         command -v $name > /dev/null || fail "There is no $name: install slurm-wlm and munge."
     done
     dir=$(realpath --canonicalize-missing "$2")
-    [[ $dir =~ ^[A-Za-z0-9/._-]{1,70}$ ]] || fail "DIR $dir: at most 70 plain characters."
+    [[ $dir =~ ^[A-Za-z0-9/._-]{1,70}$ ]] || fail "DIR $dir must have at most 70 plain characters."
     export SLURM_CONF=$dir/slurm.conf
     "$1"
 }
@@ -28,13 +28,14 @@ main() {
 start() {
     stop
     mkdir -p "$dir"
-    [[ -e $SLURM_CONF || -z $(ls -A "$dir") ]] || fail "$dir isn't empty and no cluster's."
+    [[ -e $SLURM_CONF || -z $(ls -A "$dir") ]] || fail "$dir isn't empty, and it holds no cluster."
     write_conf
     rm -rf "$dir"/{state,log,munge.*}
     mkdir -p "$dir"/{state/ctld,log}
     trap 'tail -n 20 "$dir"/log/* >&2; stop' EXIT
 
-    # --force: munge mistrusts a path below folders that are private or writable by others.
+    # munge needs --force, because it mistrusts paths below folders that are private or writable by
+    # others.
     mungekey --create --keyfile="$dir/munge.key"
     daemon munged munged --foreground --force --key-file="$dir/munge.key" \
         --socket="$dir/munge.socket" --pid-file="$dir/munge.pid" --seed-file="$dir/munge.seed" \
@@ -52,8 +53,8 @@ start() {
     printf 'export SLURM_CONF=%q\n' "$SLURM_CONF"
 }
 
-# Of another cluster's jobs and ports these must keep clear: JAX derives its coordinator's port from
-# the job's number modulo 4096, so that two clusters that both began at 1 would meet.
+# Ports and job numbers must not meet another cluster's. JAX derives its coordinator's port from the
+# job's number modulo 4096, so that the jobs of two clusters that both began at 1 would meet.
 write_conf() {
     local cpus memory_mb ports first_job
     cpus=$(nproc)
@@ -69,7 +70,7 @@ SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
 CredType=cred/munge
-# A requeued job waits as long as its credential lives, and a second more; 120 s by default.
+# A requeued job waits until its credential has expired (120 s by default), and a second more.
 AuthInfo=socket=$dir/munge.socket,cred_expire=5
 FirstJobId=$first_job
 
@@ -100,7 +101,7 @@ END
     } > "$SLURM_CONF"
 }
 
-# Below the range from which systems take the ports of outgoing connections.
+# Prints free ports below the range from which systems take the ports of outgoing connections.
 free_ports() {
     local port left=$1
     while ((left)); do
@@ -127,7 +128,7 @@ until_true() {
     shift
     until "$@" > /dev/null 2>&1; do
         if ((SECONDS > deadline)); then
-            echo "In 30 s it didn't come true that $what." >&2
+            echo "After 30 s it still wasn't true that $what." >&2
             return 1
         fi
         sleep 0.1
@@ -144,8 +145,8 @@ kill_all() {
     ((${#numbers[@]} == 0)) || { kill -KILL "${numbers[@]}"; false; }
 }
 
-# The daemons and Slurm's supervisors of jobs, which work in DIR/state, and the jobs' processes.
-# Not by numbers kept in files, which may be another's by now.
+# Prints the numbers of the daemons and of Slurm's supervisors of jobs, which work in DIR/state, and
+# of the jobs' processes. Numbers in files could be those of other processes by now.
 ours() {
     local process
     for process in /proc/[0-9]*; do

@@ -1,4 +1,4 @@
-"""What tests share that start real runs of miniatures on small folders."""
+"""Helpers for tests that start real runs of miniatures on small folders of images."""
 
 import os
 import pathlib
@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Tests compile more than they compute: without optimisation they take two thirds of the time.
+# Tests compile more than they compute: without optimisation they need two thirds of the time.
 XLA_FLAGS = "--xla_backend_optimization_level=0"
 COMMAND = (sys.executable, "-m", "vgg_jax.main")
-# Where Python's encoding is ASCII, as under a bare cron or container.
+# In this environment Python's encoding is ASCII, as under a bare cron or container.
 ASCII_ALONE = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 def arguments(folder, workdir, name, *more):
-    """Flags of a narrow miniature of configs/NAME.py on a folder of images."""
+    """Returns the flags of a narrow miniature of configs/NAME.py on a folder of images."""
     return [
         f"--config=configs/mini.py:{name}",
         f"--workdir={workdir}",
@@ -32,24 +32,24 @@ def arguments(folder, workdir, name, *more):
 
 
 def one_epoch(folder, workdir, *more):
-    """Flags of net A, trained for an epoch of two steps on `folder` of conftest.py."""
+    """Returns the flags that train net A for one epoch of two steps on conftest.py's `folder`."""
     small = ("--config.batch_size=8", "--config.eval.batch_size=8", "--config.num_epochs=1")
     return arguments(folder, workdir, "a_256", *small, *more)
 
 
 def environment(**more):
-    """This process's, without its eight virtual devices."""
-    # What is compiled of this project's modules is kept, however the session was started.
+    """Returns this process's environment, without its eight virtual devices, and with `more`."""
+    # Bytecode of this project's modules is kept, however the session was started.
     return os.environ | {"XLA_FLAGS": XLA_FLAGS, "PYTHONDONTWRITEBYTECODE": ""} | more
 
 
 def run_process(*args, **more):
-    """Runs the command to its end; `more` joins its environment."""
+    """Runs `vgg_jax.main` to its end; `more` joins its environment."""
     return run_module("vgg_jax.main", *args, **more)
 
 
 def run_module(module, *args, **more):
-    """Runs a command of this project; `more` joins its environment."""
+    """Runs a module of this project to its end; `more` joins its environment."""
     return subprocess.run(
         [sys.executable, "-m", module, *map(str, args)],
         cwd=ROOT,
@@ -61,10 +61,10 @@ def run_module(module, *args, **more):
 
 
 def start_processes(count, devices, *args, command=COMMAND, **more):
-    """Starts several processes that are one job, each with so many devices.
+    """Starts `count` processes of one job, with `devices` devices each.
 
-    An argument that is a function of the process's number gives each its own; `more` joins their
-    environment.
+    An argument may be a function of the process's number, to give each process a value of its
+    own. `more` joins their environment.
     """
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -89,15 +89,15 @@ def start_processes(count, devices, *args, command=COMMAND, **more):
 
 
 def ends(processes, timeout_s=240):
-    """Waits for processes; returns the status, output and errors of each."""
+    """Waits for processes and returns (exit status, stdout, stderr) of each."""
     texts = [process.communicate(timeout=timeout_s) for process in processes]
     return [(p.returncode, *text) for p, text in zip(processes, texts, strict=True)]
 
 
 def spoke(output):
-    """Whether a process printed more than Gloo's numbered words for processes that it connects.
+    """Returns whether a process printed more than Gloo's messages about connected processes.
 
-    Several of its threads print those, and were seen to mix them.
+    Several threads print these messages, and their words were seen to mix.
     """
     words = r"\[Gloo\] Rank|is connected to|peer ranks\.|Expected number of connected peer ranks is"
     return re.fullmatch(rf"({words}|[\d\s:])*", output) is None
@@ -113,7 +113,7 @@ def fill(root, files):
 
 
 def small_images(root, **counts):
-    """Writes so many images of three classes, which brightness tells apart, for each split."""
+    """Writes {split: number} images of three classes, which brightness tells apart."""
     rng = np.random.default_rng(0)
     for split, count in counts.items():
         for index in range(count):

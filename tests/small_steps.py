@@ -1,4 +1,4 @@
-"""What tests share that take training steps of a narrow net on a mesh."""
+"""Helpers for tests that take training steps of a narrow net on a mesh."""
 
 import jax
 import numpy as np

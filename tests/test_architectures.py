@@ -1,4 +1,4 @@
-"""Table 1 and its arithmetic against the figures that the paper states."""
+"""Table 1 and its arithmetic, against the figures that the paper states."""
 
 import itertools
 
@@ -17,7 +17,7 @@ NUM_PARAMETERS = {
 }
 NUM_WEIGHT_LAYERS = {"A": 11, "A-LRN": 11, "B": 13, "B-5x5": 8, "C": 16, "D": 16, "E": 19}
 
-# Output values to two significant figures, and weights, as the paper counts them.
+# These are the output values, to two significant figures, and weights, as the paper counts them.
 ACCOUNTING_OF_D = [
     ("conv1_1", 3.2e6, 1_728),
     ("conv1_2", 3.2e6, 36_864),
@@ -102,7 +102,7 @@ def test_accounting_of_d():
 
 
 def test_multiply_adds_of_d():
-    # Weights as the paper counts them, by the side of the map that they are applied to.
+    # Each weight, as the paper counts them, is used once per cell of its layer's output map.
     weights = {name: weights for name, _, weights in ACCOUNTING_OF_D if weights}
     side = {"conv1": 224, "conv2": 112, "conv3": 56, "conv4": 28, "conv5": 14}
     expected = {name: side.get(name[:5], 1) ** 2 * weights[name] for name in weights}
@@ -127,7 +127,7 @@ def test_stacked_3x3_see_what_one_large_kernel_sees():
 
 def test_receptive_field_grows_twice_as_fast_after_a_pooling():
     pool = Layer("pool", "pool", 2, 1, 1)
-    # One output value needs 3 poolings, so 6 cells, so 8 px.
+    # One output value needs 3 pooled values along a side, so 6 cells, so 8 px.
     assert field_px([*stack(3), pool, *stack(3)]) == 8
 
 
@@ -173,7 +173,7 @@ def test_every_layer_takes_what_the_one_before_it_gives():
 
 
 @pytest.mark.parametrize("net", ["A-LRN", "B", "C", "D", "E"])
-def test_layers_preinitialised_from_a_have_as_shapes(net):
+def test_layers_preinitialised_from_net_a_have_its_shapes(net):
     of_a = {layer.name: layer for layer in architectures.layers("A")}
     ours = {layer.name: layer for layer in architectures.layers(net)}
     for name in architectures.PREINITIALISED:

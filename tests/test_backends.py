@@ -72,7 +72,7 @@ def test_slurm(tmp_path):
     for _, _, script in (train, evaluate):
         assert is_bash(script)
 
-    # Another folder's jobs have other names.
+    # Jobs of another root have other names.
     other = preview("--runs=b_256", f"--root={tmp_path}", "--mini", "--backend=slurm")
     assert "--job-name=a_256." in other
     assert name not in other
@@ -119,7 +119,7 @@ def test_a_tpu_pod():
         """exit(not files.path('"'"'gs://bucket/vgg/a_256/result.json'"'"').exists())'\n""",
     }
     assert is_bash(first["run"])
-    assert len({*names}) == len(names) == 10 + 9  # Runs without A-LRN and B; evaluations.
+    assert len({*names}) == len(names) == 10 + 9  # Runs (without A-LRN and B) and evaluations.
     by_hand = text.partition("\n# The same on one TPU pod")[2]
     assert is_bash("#" + by_hand)
     lines = by_hand.rstrip().splitlines()
@@ -145,7 +145,7 @@ def test_machines_with_gpus():
     assert job["resources"]["accelerators"] == "A100:8"
     assert job["num_nodes"] == 2
     assert "[cuda,gcs]" in job["setup"]
-    # The names that `vgg_jax.main` reads, from those that SkyPilot gives.
+    # The script sets the variables that `vgg_jax.main` reads, from SkyPilot's variables.
     environment = {
         "SKYPILOT_NODE_IPS": "10.0.0.1\n10.0.0.2",
         "SKYPILOT_NUM_NODES": "2",

@@ -1,4 +1,4 @@
-"""Every kind of bad file through the real entry point: refused by name, or left out and counted."""
+"""Bad files through the real entry point: they are refused by name, or left out and counted."""
 
 import io
 import json
@@ -56,7 +56,7 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two classes, each file once in each split; the bad ones in both."""
+    """Two classes, with each file once in each split, and bad files in both classes."""
     root = tmp_path_factory.mktemp("images")
     files = GOOD | {name: data for name, (data, _) in BAD.items()}
     for split in ("train", "val"):
@@ -86,7 +86,7 @@ def test_what_cannot_be_decoded_is_named_before_a_device_is_touched(folder, tmp_
 
 
 def test_what_cannot_be_decoded_is_left_out_and_the_rest_trains(folder, tmp_path):
-    """In a process of a worker; two classes have no top-5 error."""
+    """A worker process decodes the images. With two classes the top-5 error is 0."""
     more = ("--config.data.undecodable=leave_out", "--config.data.num_workers=1")
     done = _main(folder, tmp_path / "run", *more)
     assert done.returncode == 0, done.stderr

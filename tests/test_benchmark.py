@@ -1,4 +1,4 @@
-"""The benchmark, on a small run: its numbers are those of the evaluation."""
+"""The benchmark on a small run: its errors are those of the evaluation."""
 
 import json
 import re

@@ -40,7 +40,7 @@ def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
         ("mine:Class", True),
         ("a.b_c:NAME", True),
         ("folder", False),
-        ("cifar10:3.0.2", False),  # A TFDS data set and its version.
+        ("cifar10:3.0.2", False),  # This is a TFDS data set and its version.
         ("imagenet_v2/matched-frequency:3.*.*", False),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a run starts from, and the commands that make what is missing."""
+"""The run that another run starts from, and the commands that train missing runs."""
 
 import pathlib
 import shlex

@@ -101,7 +101,7 @@ def test_a_state_moves_to_another_mesh(tmp_path, saved_on, restored_on):
         jax.tree.leaves(restored.params), jax.tree.leaves(state.params), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
-    # But for the step, which one device can't send to several hosts: a jitted step places it.
+    # The step isn't compared: one device can't send it to several hosts; a jitted step places it.
     arrays, places = ((s.params, s.opt_state) for s in (restored, like))
     for ours, theirs in zip(jax.tree.leaves(arrays), jax.tree.leaves(places), strict=True):
         assert ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim)
@@ -115,7 +115,7 @@ def test_params_of_no_checkpoint(tmp_path):
         checkpoints.restore_params(PARAMS)
 
 
-# Orbax leaves a coroutine behind that failed, unawaited.
+# Orbax leaves behind a failed coroutine that nothing awaits.
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <coroutine object _read_array:"
     "pytest.PytestUnraisableExceptionWarning"
@@ -160,11 +160,11 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
         read()
     shutil.rmtree(damaged)
     assert int(read().step) == 3
-    gc.collect()  # Here, not in some later test, that coroutine raises what it read once more.
+    gc.collect()  # The coroutine's error is raised again here, not in a later test.
 
 
 def test_another_runs_unfinished_checkpoint_is_left_alone(tmp_path, state):
-    """A run may start from one that is saving right now."""
+    """A run may start from a run that is saving at that moment."""
     save(tmp_path, state, (1, 50.0))
     unfinished = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
     unfinished.mkdir()

@@ -1,4 +1,4 @@
-"""What a batch holds depends on (source, seed, step) alone: not on workers, shards or resuming."""
+"""A batch depends on (source, seed, step) alone, not on workers, shards or resuming."""
 
 import contextlib
 import itertools
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Each image is a class of its own and of its own brightness, with noise that tells places."""
+    """Each image has its own class and brightness, with noise that tells positions apart."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
     for label in range(NUM_IMAGES):
@@ -59,7 +59,7 @@ def _assert_equal(batches, expected):
 
 
 def _joined(shards):
-    """Block i of a batch is shard i's, as the devices put the global batch together."""
+    """Joins shards into batches: block i is shard i's, as in the devices' global batch."""
     return [
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*shards, strict=True)
@@ -175,7 +175,7 @@ def test_validation_has_every_image_once(source, batch_size):
 
 @pytest.mark.parametrize(("count", "batch_size"), [(2, 8), (4, 8), (8, 8)])
 def test_validation_shards_have_equally_many_batches(source, count, batch_size):
-    # The last batch holds four images: whole shards of it are padding.
+    # The second batch holds four images, so that some of its shards are all padding.
     whole = _val(source, 4, batch_size=batch_size)
     shards = [_val(source, 4, batch_size=batch_size, shard=Shard(i, count)) for i in range(count)]
     _assert_equal(_joined(shards), whole)
@@ -189,7 +189,7 @@ def test_validation_passes_are_the_same(source):
 
 
 def test_validation_does_not_depend_on_workers(source):
-    # Three batches a pass on two workers: passes begin on either.
+    # With three batches per pass on two workers, a pass may begin on either worker.
     _assert_equal(_val(source, 7, num_workers=2), _val(source, 7))
     assert not multiprocessing.active_children()
 

@@ -1,4 +1,4 @@
-"""Decoding, over sizes, modes, formats, orientations and damage; and the crops of what decodes."""
+"""Properties of decoding over sizes, modes, formats, orientations and damage, and of crops."""
 
 import io
 import struct
@@ -32,7 +32,7 @@ LOSSY = [
     ("CMYK", "JPEG2000"),
 ]
 SAVE_OPTIONS = {
-    "WEBP": {"lossless": True, "exact": True},  # Exact: RGB below alpha 0 too.
+    "WEBP": {"lossless": True, "exact": True},  # "exact" keeps RGB where alpha is 0.
     "PNG": {"compress_level": 1},
 }
 
@@ -52,7 +52,7 @@ def _encoded(image, file_format, **options):
 
 
 def _noise(mode, size, seed):
-    """An image of random values and the RGB that they stand for."""
+    """Returns an image of random values, and the RGB values that they stand for."""
     (width, height), rng = size, np.random.default_rng(seed)
 
     def draw(*shape):
@@ -86,7 +86,7 @@ def _noise(mode, size, seed):
 
 
 def _gradient(mode, size):
-    """A smooth image and its RGB, or what is left of it in that mode."""
+    """Returns a smooth image in a mode, and its RGB values as far as the mode holds them."""
     width, height = size
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     red, green = 60 + 120 * x, 60 + 120 * y
@@ -112,7 +112,7 @@ def test_what_is_stored_exactly_is_decoded_exactly(mode, file_format, size, seed
 
 @pytest.mark.parametrize(("mode", "file_format"), LOSSY)
 @settings(properties, max_examples=8)
-@given(size=st.tuples(st.integers(8, 300), st.integers(8, 300)))  # Below, lossy WebP is far off.
+@given(size=st.tuples(st.integers(8, 300), st.integers(8, 300)))  # Smaller lossy WebP is far off.
 def test_what_is_stored_roughly_is_decoded_roughly(mode, file_format, size):
     image, expected = _gradient(mode, size)
     decoded = images.decode(_encoded(image, file_format, quality=95))
@@ -137,7 +137,7 @@ def test_any_image_gives_crops(size, crop_px, more, seed):
 
 @pytest.mark.parametrize("size", [(1, 1), (10_000, 10), (10, 10_000), (65_500, 1)])
 def test_the_papers_crops_of_extreme_images(size):
-    """At S = 512 the second would be 512,000 px long; only the crop is ever made."""
+    """At S = 512 the second image would be 512,000 px long, but only the crop is ever made."""
     image = Image.new("RGB", size, (9, 99, 199))
     rng = np.random.default_rng(0)
     for crop in (
@@ -147,7 +147,7 @@ def test_the_papers_crops_of_extreme_images(size):
         np.testing.assert_array_equal(crop, np.full((224, 224, 3), (9, 99, 199)))
 
 
-# Animations, 16 bits a channel, 32 bits.
+# Animations, 16 bits per channel, 32 bits.
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -201,7 +201,7 @@ UPRIGHT = {
     3: lambda stored: stored[::-1, ::-1],
     4: lambda stored: stored[::-1],
     5: lambda stored: stored.swapaxes(0, 1),
-    6: lambda stored: np.rot90(stored, -1),  # Stored lying on its left side.
+    6: lambda stored: np.rot90(stored, -1),  # It is stored lying on its left side.
     7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
     8: lambda stored: np.rot90(stored),
 }
@@ -261,7 +261,7 @@ def test_garbage_in_exif_does_no_harm(garbage, cut):
 
 
 def _decodes_or_raises(data):
-    """Anything but an image or this one error fails the test, a warning included."""
+    """Returns whether data decodes. Any other error and any warning fail the test."""
     try:
         image = images.decode(data)
     except UndecodableError:

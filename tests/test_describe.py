@@ -1,4 +1,4 @@
-"""The printed facts, and the command."""
+"""`vgg_jax.describe`: the tables that it prints, and the command itself."""
 
 import pathlib
 import subprocess
@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def row(text, name):
-    """The cells of the one line that starts with name."""
+    """Returns the cells of the one line that starts with `name`."""
     (line,) = [line for line in text.splitlines() if line.split("  ")[0] == name]
     return [cell.strip() for cell in line.split("  ") if cell.strip()]
 
@@ -208,7 +208,7 @@ def test_memory_of_all_nets():
 
 
 def test_command_prints_what_devices_exchange():
-    """As README quotes it: the gradients of all 138 million parameters, and loss and error."""
+    """README quotes the sum: gradients of all 138 million parameters, the loss and the error."""
     result = run("-m", "vgg_jax.describe", "--net=D", "--mesh=8,1")
     assert (result.returncode, result.stderr) == (0, "")
     *_, arrays, total, sent = row(result.stdout, "sum")

@@ -1,4 +1,4 @@
-"""The devices of this machine, and their shares."""
+"""The devices of this machine, and how many a run gets."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Means over seeds and what stands beside them, by independent resampling."""
+"""Means over seeds and their uncertainties, against independent resampling."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def _seen(names, wrong):
 
 
 def _bootstrap(clusters, resamples=4000):
-    """Plain resampling of images, each a list of (difference, how many seeds saw it)."""
+    """Returns the interval by plain resampling of images: (difference, number of seeds) each."""
     rng = np.random.default_rng(1)
     values = np.array(clusters)
     drawn = values[rng.integers(0, len(values), (resamples, len(values)))].sum(axis=1)
@@ -21,7 +21,7 @@ def _bootstrap(clusters, resamples=4000):
 
 def test_images_are_drawn_with_what_all_seeds_made_of_them():
     rng = np.random.default_rng(0)
-    hard = rng.random(400) < 0.3  # What seeds agree on widens the interval.
+    hard = rng.random(400) < 0.3  # Agreement between seeds widens the interval.
     pairs = [
         (
             _seen(range(400), hard & (rng.random(400) < 0.9)),

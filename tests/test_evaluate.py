@@ -1,4 +1,4 @@
-"""The real entry point with --mode=eval: posteriors kept, each image once, stopped and gone on."""
+"""The real entry point with --mode=eval: kept posteriors, settings, refusals and interruptions."""
 
 import csv
 import dataclasses
@@ -23,7 +23,7 @@ SCALES = "--config.eval.scales=64,73,96"
 
 @pytest.fixture
 def workdir(trained, tmp_path):
-    """A copy of it, not evaluated."""
+    """A copy of the trained run, without its evaluations."""
     shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/eval")
     return tmp_path / "run"
@@ -69,7 +69,7 @@ def test_a_finished_run_says_its_result_again(folder, workdir, run_main, capsys)
 
 
 def test_saved_whole_but_not_yet_a_file(folder, workdir, run_main):
-    """Killed after the last part, before the file."""
+    """This is what a kill leaves between the save of the last part and that of the file."""
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
     path = workdir / "eval/val-dense-73.npz"
     before = posteriors.read(path)
@@ -88,7 +88,7 @@ def test_images_that_changed_are_evaluated_again(folder, workdir, tmp_path, run_
     here = ("--mode=eval", f"--config.data.dir={tmp_path / 'data'}")
     image = tmp_path / "data/val/a/0.bmp"
     (tmp_path / "data/val/a/0.jpg").unlink()
-    for seed in (0, 1):  # Of one name and size.
+    for seed in (0, 1):  # Both have one name and size.
         pixels = np.random.default_rng(seed).integers(0, 256, (80, 80, 3), np.uint8)
         Image.fromarray(pixels).save(image)
         run_main(*small_runs.one_epoch(folder, workdir, *here))
@@ -112,7 +112,7 @@ def test_images_that_were_trained_on_are_not_held_out(folder, workdir, run_main)
     assert "data.held_out=0" in message
 
 
-def test_a_file_says_of_what_it_is(trained, folder):
+def test_a_result_says_what_it_was_made_of(trained, folder):
     found = posteriors.read(trained / "eval/val-dense-73.npz")
     names = [f"{'abc'[i % 3]}/{i}.jpg" for i in range(9)]
     assert list(found.names) == sorted(names)
@@ -163,7 +163,7 @@ def test_settings_have_files_of_their_own(folder, workdir, run_main):
     )
     assert np.abs(ceil - standard).max() > 1e-6
     assert 0 < np.abs(bfloat16 - standard).max() < 0.02
-    np.testing.assert_array_equal(best, standard)  # After one epoch it is the last.
+    np.testing.assert_array_equal(best, standard)  # After one epoch the best is the last.
     assert result(workdir, "val-dense-73-best")["checkpoint"] == "best"
 
 
@@ -276,7 +276,7 @@ def test_bad_flags_touch_no_device(folder, workdir):
 
 @pytest.fixture(scope="session")
 def many(tmp_path_factory):
-    """120 images of the classes of `folder`, of three sizes: many batches of one."""
+    """120 images of the classes of `folder`, of three sizes, for many batches of one image."""
     root = tmp_path_factory.mktemp("many")
     rng = np.random.default_rng(1)
     for index in range(120):
@@ -309,7 +309,7 @@ def start_many(many, workdir):
 
 @pytest.fixture(scope="session")
 def uninterrupted(many, trained, tmp_path_factory):
-    """Its output, and the posteriors."""
+    """The output and the posteriors of an evaluation that nothing interrupts."""
     workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
     shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
     process = start_many(many, workdir)
@@ -353,7 +353,7 @@ def run_processes(count, devices, *args):
 
 
 def test_two_processes_equal_one(folder, workdir, tmp_path):
-    """9 images on 2 processes of 2 devices: the shares are uneven, the steps equally many."""
+    """9 images on 2 processes of 2 devices: their shares differ, but not their numbers of steps."""
     shutil.copytree(workdir, tmp_path / "two")
     more = ("--mode=eval", "--config.eval.method=both", "--config.eval.scales=64,73")
     alone = small_runs.run_process(*small_runs.one_epoch(folder, workdir, *more))

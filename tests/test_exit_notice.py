@@ -1,4 +1,4 @@
-"""A line that outlives the process that it is of."""
+"""The last line about a process, which is printed after the process has ended."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ os._exit(0)
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGABRT", "exit", "dismissed"])
-def test_said_unless_dismissed(how):
+def test_the_last_words_are_printed_unless_they_are_dismissed(how):
     done = subprocess.run(
         [sys.executable, "-c", ENDS, how], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Runs fused: the average of what their evaluations left."""
+"""Fusions of runs: the average of the posteriors that their evaluations saved."""
 
 import csv
 import json
@@ -108,7 +108,7 @@ def test_the_errors_are_of_the_average(runs, tmp_path):
     result = json.loads((tmp_path / "d+e-validation-dense-73.json").read_text())
     means = _mean(*(_values(run, "dense", 73) for run in ("d", "e")))
     wrong = means.argmax(axis=1) != LABELS
-    assert 0 < wrong.sum() < 5  # Else it would tell little.
+    assert 0 < wrong.sum() < 5  # Otherwise the errors would show little.
     assert result["top1_error"] == pytest.approx(100 * wrong.mean())
     assert result["top5_error"] == 0
 

@@ -33,12 +33,12 @@ def test_the_commit_of_the_code_and_of_no_other(tmp_path):
     (package / "system").mkdir(parents=True)
     for name in ("__init__.py", "system/__init__.py", "system/git_commit.py"):
         shutil.copy(pathlib.Path(vgg_jax.__file__).parent / name, package / name)
-    assert commit(tmp_path) == ""  # No git.
+    assert commit(tmp_path) == ""  # There is no git repository.
     git(tmp_path, "init", "--quiet")
     (tmp_path / "other").touch()
     git(tmp_path, "add", "other")
     git(tmp_path, "commit", "--quiet", "--message=other")
-    assert commit(tmp_path) == ""  # Installed below a checkout of something else.
+    assert commit(tmp_path) == ""  # It is installed in another project's checkout.
     git(tmp_path, "add", "vgg_jax")
     git(tmp_path, "commit", "--quiet", "--message=ours")
     head = git(tmp_path, "rev-parse", "--short=7", "HEAD")
@@ -49,7 +49,7 @@ def test_the_commit_of_the_code_and_of_no_other(tmp_path):
 
 @pytest.mark.parametrize("before", [None, [], ["0000000"]])
 def test_a_result_names_the_commits_that_trained_it(folder, trained, tmp_path, run_main, before):
-    """Each once, over resumptions; the first checkpoints had none."""
+    """Each commit is named once, over resumptions. Early checkpoints name none."""
     workdir = shutil.copytree(trained, tmp_path / "run")
     (workdir / "result.json").unlink()
     path = workdir / "checkpoints/2/run/metadata"

@@ -1,4 +1,4 @@
-"""The graph of the paper's runs, and the tables that it is made of."""
+"""The graph of the paper's runs, and the tables that it is made from."""
 
 import importlib
 import pathlib
@@ -15,7 +15,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.runs import config_files
 
 ROOT = pathlib.Path("runs")
-# §3.1: A first; the deeper nets at S = 256 from A; S = 384 from 256; [256; 512] from 384.
+# §3.1: A comes first. Deeper nets at S = 256 start from A, S = 384 from 256, [256; 512] from 384.
 CHAIN = {
     "a_256": (),
     "a_lrn_256": (),
@@ -87,7 +87,7 @@ def test_every_task_is_a_valid_command_behind_what_it_waits_for(how):
         assert task.workdir.name == c.name
         assert str(task.workdir) == flag(task, "workdir")
         if task.kind == "train":
-            assert c.eval.method == "none"  # Its final evaluation is left to the graph.
+            assert c.eval.method == "none"  # The graph evaluates it.
             sources = [] if c.init_from == "none" else [task.workdir.parent / c.init_from]
             assert [workdirs[name] for name in task.waits_for] == sources
 
@@ -115,7 +115,7 @@ def test_seeds_lie_beside_one_another():
     assert again.waits_for == ("seed_1/a_256",)
     assert again.workdir == ROOT / "seed_1/b_256"
     assert flag(again, "config.seed") == "1"
-    assert tasks[:24] == tasks_of(3)  # What one seed made stays what it is.
+    assert tasks[:24] == tasks_of(3)  # The first seed's tasks stay as they are.
 
 
 def test_other_images():
@@ -201,7 +201,7 @@ def test_the_tables_runs_are_all_the_runs():
 
 @pytest.mark.parametrize("row", [r for r in paper.rows([4]) if r.result], ids=lambda r: r.label)
 def test_table_4s_scales(row):
-    """§4.2: Q of S - 32, S and S + 32; with jitter the smallest, the mean and the largest S."""
+    """§4.2: Q is S - 32, S and S + 32, or with jitter the smallest, the mean and the largest S."""
     ((part,),) = (row.result.parts,)
     low, high = config_of([f"--config=configs/{part.run}.py"]).train_scale
     spread = (low - 32, low, low + 32) if low == high else (low, (low + high) // 2, high)

@@ -1,4 +1,4 @@
-"""Host geometry against Pillow's resize of the whole image."""
+"""Decoding, and rescaled crops against Pillow's resize of the whole image."""
 
 import concurrent.futures
 import io
@@ -18,7 +18,7 @@ def _noise(width, height, seed=0):
 
 
 def _coordinates(width, height):
-    """An image whose red is x and whose green is y."""
+    """Returns an image whose red is x and whose green is y."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8))
 
@@ -76,7 +76,7 @@ def test_a_crop_is_cut_out_of_the_rescaled_image(size, scale):
 
 
 def test_a_crop_with_ties_differs_by_their_rounding_alone():
-    """Two thirds of a pixel a step: each second value lies half-way between two grey levels.
+    """At two thirds of a pixel per step, many values lie half-way between two grey levels.
 
     A tie may round either way in each of Pillow's two passes, which is two levels in all.
     """
@@ -120,7 +120,7 @@ def test_random_crops_reach_every_place_and_flip_half():
 
 
 def test_random_crops_scales_are_uniform_with_both_ends():
-    # Red rises by 256 / S a pixel.
+    # Red rises by 256 / S per pixel.
     image, rng, scales = _coordinates(256, 256), np.random.default_rng(0), []
     for _ in range(500):
         crop = images.random_crop(image, (32, 36), 32, rng).astype(int)
@@ -131,7 +131,7 @@ def test_random_crops_scales_are_uniform_with_both_ends():
     assert np.all(np.abs(counts - 100) < 4 * np.sqrt(500 * 0.2 * 0.8))
 
 
-def test_random_crop_is_its_generators():
+def test_a_random_crop_depends_on_its_generator_alone():
     image = _noise(300, 200)
     draw = [
         [images.random_crop(image, (64, 128), 64, rng) for _ in range(4)]
@@ -229,5 +229,5 @@ def test_a_real_bomb_is_refused_before_it_unfolds():
 
 def test_warnings_that_are_not_pillows_stay():
     images.decode(_encoded(Image.new("L", (2, 2)), "PNG"))
-    with pytest.warns(UserWarning, match="ours"):
+    with pytest.raises(UserWarning, match="ours"):  # Pytest makes errors of warnings.
         warnings.warn("ours", stacklevel=1)

@@ -14,8 +14,7 @@ import small_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
 
-# Each imports what stands before it, and its own modules; what stands in one line does not know
-# each other.
+# Each part imports only its own modules and parts of earlier lines, not other parts of its line.
 ORDER = {
     "vgg_jax": (
         ("errors", "base_config"),
@@ -38,17 +37,17 @@ ORDER = {
 
 
 def _modules(top):
-    """Every module of a package, by its whole name."""
+    """Returns {full name: path} of every module of a package."""
     paths = sorted((ROOT / top).rglob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
     return dict(zip((name.removesuffix(".__init__") for name in names), paths, strict=True))
 
 
 def _imported(path):
-    """Whole names of what a module's import statements may mean, wherever they stand in it."""
+    """Yields the full names that a module's import statements, at any place in it, may mean."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            for alias in node.names:  # A package's attributes would hide which module is meant.
+            for alias in node.names:  # A package's attributes would hide the module.
                 assert "." in alias.name or alias.name not in ORDER, f"{path} imports {alias.name}"
                 yield alias.name
         elif isinstance(node, ast.ImportFrom):
@@ -65,7 +64,7 @@ def _part(name):
 def test_each_package_imports_what_stands_below_it_alone(top):
     floors = {part: floor for floor, parts in enumerate(ORDER[top]) for part in parts}
     parts = {_part(name) for name in _modules(top)}
-    assert parts - {""} == {*floors}, "ORDER names every package and module"
+    assert parts - {""} == {*floors}, "ORDER must name every package and module"
     upwards = [
         f"{name} imports {imported}"
         for name, path in _modules(top).items()
@@ -100,10 +99,9 @@ def test_no_top_level_package_is_looked_up_but_the_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["gcs"]]
     known = {_distribution(re.match(r"[\w.-]+", line)[0]) for line in required}
-    # jaxlib comes with jax, and Google's packages with gcsfs.
     distributions = importlib.metadata.packages_distributions()
     for name, path in _modules("vgg_jax").items():
-        # Names that are made while it runs aren't seen here: those of its own package may be.
+        # Imports of computed names aren't seen here. A package may compute its own modules' names.
         for made in re.findall(r"import_module\((.*)\)", path.read_text()):
             is_users = name == "vgg_jax.system.by_name"  # It loads what a user's config names.
             assert is_users or made.startswith('f"{__name__}.'), f"{name}: {made}"
@@ -159,7 +157,7 @@ def test_jax_is_imported_only_once_the_config_has_passed_its_checks(folder, tmp_
     assert "dropout=1.0" in error
     late = {"jax", "grain", "orbax", "tensorflow_datasets", "matplotlib", "tensorboardX"}
     assert not late & modules
-    # The same look sees what is imported by a run that goes on to its images and devices.
+    # The same check sees the imports of a run that goes on to its images and devices.
     error, modules = imported("--config.batch_size=3000")
     assert "batch_size=3000 is more than" in error
     assert {"jax", "grain"} <= modules

@@ -1,6 +1,6 @@
-"""A workdir that an earlier version left opens, goes on and is reported, by today's code.
+"""The workdir of an earlier version's run, which today's code opens, resumes and reports.
 
-run_of_8a2cc6b.zip holds its workdir and its images. It was made at commit 8a2cc6b, with JAX 0.10.2
+run_of_8a2cc6b.zip holds the workdir and its images. It was made at commit 8a2cc6b, with JAX 0.10.2
 on a CPU, by
 
     python -m vgg_jax.main --config=configs/mini.py:a_256 --workdir=run \
@@ -31,7 +31,7 @@ from vgg_jax.runs import run_config
 
 ARCHIVE = pathlib.Path(__file__).with_name("run_of_8a2cc6b.zip")
 METHODS = ("dense", "multicrop")
-# What makes it the run that it is, besides its config file.
+# These flags define the run, together with its config file.
 GIVEN = (
     "--config.data.name=folder",
     "--config.width=0.015625",
@@ -43,7 +43,7 @@ GIVEN = (
 
 @pytest.fixture
 def kept(tmp_path):
-    """The folder with its workdir, run/, and its images, images/."""
+    """The folder that holds the run's workdir, run/, and its images, images/."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         archive.extractall(tmp_path)
     return tmp_path
@@ -51,7 +51,7 @@ def kept(tmp_path):
 
 @pytest.fixture
 def tomorrows_key(monkeypatch):
-    """A key that the run was saved without; its default is what the code did then."""
+    """Adds keys that the run was saved without, whose defaults are what the code did then."""
     today = base_config.get_config
 
     def tomorrow():
@@ -65,7 +65,7 @@ def tomorrows_key(monkeypatch):
 
 
 def here(kept, *more):
-    """Flags that say where the workdir and its images lie now, and nothing of the run."""
+    """Returns flags that say where the workdir and its images lie now, and nothing of the run."""
     return [
         f"--workdir={kept / 'run'}",
         f"--config.data.dir={kept / 'images'}",

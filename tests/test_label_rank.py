@@ -1,4 +1,4 @@
-"""The rank of a label, the same from NumPy's arrays and JAX's."""
+"""The rank of a label, with NumPy's arrays and with JAX's."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ from vgg_jax.nets.label_rank import label_rank
         ([3.0, 2.0, 1.0], 2, 2),
         ([1.0, 1.0, 1.0], 0, 0),  # The lower class of equal scores ranks higher.
         ([1.0, 1.0, 1.0], 2, 2),
-        ([np.nan, np.nan, np.nan], 0, 3),  # A net that broke is never right.
+        ([np.nan, np.nan, np.nan], 0, 3),  # A diverged net is never right.
     ],
 )
 @pytest.mark.parametrize("xp", [np, jnp])

@@ -1,4 +1,4 @@
-"""What the environment says of the processes of a job, launcher by launcher."""
+"""What the environment says about the processes of a job, for each launcher."""
 
 import pytest
 

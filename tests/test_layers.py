@@ -1,4 +1,4 @@
-"""The operations between kernels, against loops and closed forms in NumPy."""
+"""The operations of the nets, against loops and closed forms in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ def _highest_precision():
 
 
 def _conv_by_loop(x, kernel, padding):
-    """Writes every output value out as one sum, in float64."""
+    """Computes every output value as one sum, in float64."""
     side = kernel.shape[0]
     if padding == "SAME":
         border = (side - 1) // 2
@@ -48,8 +48,8 @@ def test_matrix_product_for_one_position_equals_the_convolution(kernel_px):
 
     y = layers.conv(jnp.asarray(x), jnp.asarray(kernel), "VALID")
 
-    # A repeated last row and column of the input make a second position each, so that the
-    # general path runs; its first position sees what the matrix product saw.
+    # A repeated last row and column of the input make a second position along each side, so that
+    # the general path runs. Its first position sees what the matrix product saw.
     larger = np.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
     general = layers.conv(jnp.asarray(larger), jnp.asarray(kernel), "VALID")
     assert general.shape == (3, 2, 2, 5)
@@ -105,7 +105,7 @@ def _lrn_by_loop(x, k, n, alpha, beta):
 
 @pytest.mark.parametrize("channels", [1, 3, 12])
 def test_lrn_is_krizhevskys(channels):
-    # Values of about 100, so that alpha times the sum of squares is of the order of k.
+    # The values are about 100, so that alpha times the sum of squares is of the order of k.
     x = np.random.default_rng(0).standard_normal((2, 4, 3, channels)) * 100
     expected = _lrn_by_loop(x, k=2, n=5, alpha=1e-4, beta=0.75)
 
@@ -122,7 +122,7 @@ def test_lrn_in_bfloat16_sums_in_float32():
     expected = _lrn_by_loop(np.asarray(x, np.float64), k=2, n=5, alpha=1e-4, beta=0.75)
 
     assert y.dtype == jnp.bfloat16
-    # One rounding to 8 significant bits.
+    # The tolerance is one rounding to 8 significant bits.
     np.testing.assert_allclose(np.asarray(y, np.float64), expected, rtol=2**-8)
 
 

@@ -1,4 +1,4 @@
-"""Locks: held by one process at a time, and by those that inherit them."""
+"""Locks, which one process holds at a time, with the children that inherit them."""
 
 import contextlib
 import pathlib
@@ -30,7 +30,7 @@ def path(tmp_path):
 
 @contextlib.contextmanager
 def _other_process(path):
-    """A process that holds the lock until its stdin is closed."""
+    """Starts a process that holds the lock until its stdin is closed."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
         cwd=ROOT,

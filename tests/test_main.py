@@ -1,4 +1,4 @@
-"""The real entry point, in miniature: real files in, a checkpoint and a result out."""
+"""The real entry point, in miniature: from image files to a checkpoint and a result."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def test_every_config_trains(folder, tmp_path, run_main, capsys, name):
     run_main(*arguments(folder, workdir, name, "--config.init_from=none"))
     result = json.loads((workdir / "result.json").read_text())
     assert result["last"]["num_images"] == 9
-    assert result["last"]["step"] == 2  # 17 images in batches of 8.
+    assert result["last"]["step"] == 2  # The 17 images make 2 batches of 8.
     steps = metrics.read(workdir, "train")
     assert [record["step"] for record in steps] == [1, 2]
     assert all(np.isfinite(record["loss"]) for record in steps)
@@ -79,11 +79,11 @@ def test_every_config_trains(folder, tmp_path, run_main, capsys, name):
 
 
 def test_the_chain_starts_where_the_paper_does(folder, tmp_path, run_main):
-    """A, then D from A's seven layers, then D at S = 384 from D whole. At a rate of nearly zero
-    and without the penalty parameters stay what they started from."""
+    """A comes first, then D from seven layers of A, then D at S = 384 from all of D. At a learning
+    rate of nearly zero the parameters stay as they started."""
     still = ("--config.learning_rate=1e-30", "--config.plateau.last_rate=1e-30")
     for seed, name in enumerate(("a_256", "d_256", "d_384")):
-        more = (*still, f"--config.seed={seed}")  # Of one seed, equal shapes are drawn equal.
+        more = (*still, f"--config.seed={seed}")  # With one seed, equal shapes are drawn equal.
         run_main(*arguments(folder, tmp_path / f"mini_{name}", name, *more))
     a, d, d_384 = (last_params(tmp_path / f"mini_{name}") for name in ("a_256", "d_256", "d_384"))
     copied = {name for name in d if name in a and equal(a[name]["kernel"], d[name]["kernel"])}
@@ -101,7 +101,7 @@ def trained_d(folder, tmp_path, run_main):
 
 @pytest.fixture
 def more_classes(folder, tmp_path):
-    """The same images and a fourth class."""
+    """The images of `folder`, with a fourth class."""
     root = tmp_path / "more"
     for split in ("train", "val"):
         shutil.copytree(folder / split, root / split)
@@ -131,12 +131,12 @@ def test_a_new_fc8_on_other_classes(more_classes, trained_d, tmp_path, run_main,
     convolutions = {name for name in before if name.startswith("conv")}
     assert unchanged == (convolutions if trained_layers == "fc" else set())
     for name in before:
-        if name != "fc8":  # One epoch of two steps from there.
+        if name != "fc8":  # It took two steps from there.
             np.testing.assert_allclose(before[name]["kernel"], after[name]["kernel"], atol=0.1)
 
 
 def test_a_missing_start_prints_the_chain_and_touches_no_device(folder, tmp_path):
-    # A platform that doesn't exist: any use of a device would fail otherwise.
+    # The platform doesn't exist, so that any use of a device would fail with another error.
     process = run_process(
         *arguments(folder, tmp_path / "mini_e_384", "e_384"), JAX_PLATFORMS="nonsense"
     )
@@ -184,7 +184,7 @@ def test_a_batch_beyond_the_data_is_refused_and_may_then_be_mended(folder, tmp_p
         run_main(*arguments(folder, tmp_path, "a_256", "--config.batch_size=24"))
     run_config.save(
         e_256.get_config(), tmp_path
-    )  # A run that ended without a checkpoint leaves that.
+    )  # A run that ended without a checkpoint leaves its config.
     run_main(*arguments(folder, tmp_path, "a_256"))
     assert run_config.load(tmp_path).net == "A"
 
@@ -230,7 +230,7 @@ def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main, more):
 
 
 def test_the_deterministic_flags_reach_xla(folder, tmp_path, run_main, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")  # JAX has read its own by now.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_of_the_user=1")  # JAX has read its flags by now.
     run_main(*arguments(folder, tmp_path / "plain", "a_256"))
     assert os.environ["XLA_FLAGS"] == "--xla_of_the_user=1"
     run_main(*arguments(folder, tmp_path / "run", "a_256", "--config.deterministic=True"))
@@ -254,7 +254,7 @@ def test_workers_end_with_a_killed_run(folder, tmp_path, name):
         ],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,  # The workers hold its other end.
+        stderr=subprocess.PIPE,  # The workers hold the pipe's other end.
     )
     deadline = time.monotonic() + 180
     while not (tmp_path / "metrics.jsonl").exists() or not metrics.read(tmp_path, "train"):
@@ -264,7 +264,7 @@ def test_workers_end_with_a_killed_run(folder, tmp_path, name):
     process.send_signal(getattr(signal, name))
     process.wait()
     assert process.returncode == (0 if name == "SIGTERM" else -signal.SIGKILL)
-    reader = threading.Thread(target=process.stderr.read)  # Ends when the last worker has.
+    reader = threading.Thread(target=process.stderr.read)  # It ends after the last worker.
     reader.start()
     reader.join(timeout=30)
     assert not reader.is_alive()

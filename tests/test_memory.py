@@ -1,4 +1,4 @@
-"""The predicted memory of a training step: by hand, and against XLA's own count."""
+"""The predicted memory of a training step, against counts by hand and XLA's own count."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from vgg_jax.runs.state import init_state
 from vgg_jax.training import step
 from vgg_jax.training.optimiser import sgd
 
-# Two convolutions of 8 x 8 px, a pooling to 4 x 4, and a third.
+# It has two convolutions at 8 x 8 px, a pooling to 4 x 4 px, and a third convolution.
 TINY = (
     Layer("conv1_1", "conv", 3, 3, 2),
     Layer("conv1_2", "conv", 3, 2, 2),
@@ -30,7 +30,7 @@ def predict(net="D", batch=256, *, crop_px=224, width=1.0, **setting):
 
 
 def test_a_tiny_net_by_hand():
-    """The peak is at conv1_2: its input, its output's gradient, and its input's."""
+    """The peak is at conv1_2: its input, and the gradients of its output and of its input."""
     image, values = 8 * 8 * 3, 8 * 8 * 2
     peak = memory.training_step(TINY, 8, 10, dtype="float32")
     assert peak == memory.Memory(
@@ -50,7 +50,7 @@ def test_a_tiny_net_by_hand():
     assert parts.gradients == 4 * (38 + 76) + 4 * TINY_PARAMETERS
     assert parts.activations == 10 * image + 2 * (4 * image + 3 * 4 * values)
 
-    # Of block 1 only the image is kept, which is there anyway at its peak.
+    # Remat keeps only the image of block 1, which is there anyway at the peak.
     assert memory.training_step(TINY, 8, 10, dtype="float32", remat=True) == peak
 
 
@@ -59,7 +59,8 @@ def test_one_image_in_bfloat16_peaks_at_fc6_where_all_kernels_are_rounded():
     assert peak.layer == "fc6"
     assert peak.gradients == 4 * (4 * 4 * 2 * 1000 + 1000)
     assert peak.rounded_kernels == 2 * (54 + 36 + 4 * 4 * 2 * 1000)
-    # The image twice, conv1_2's input, pool1's bytes; fc6's input and two gradients.
+    # Kept are the image twice, conv1_2's input and pool1's bytes; fc6 adds its input and two
+    # gradients.
     kept = 3 * 64 + 2 * 3 * 64 + 2 * 128 + 32
     assert peak.activations == kept + 2 * (32 + 1000 + 32)
 
@@ -72,7 +73,7 @@ def test_remat_and_micro_batches_lower_the_prediction(net, dtype):
     assert whole.state == 8 * architectures.num_parameters(architectures.layers(net))
     assert eighth.total < half.total < whole.total
     assert again.total <= whole.total
-    if net in ("C", "D", "E"):  # In the others the first block is the peak already.
+    if net in ("C", "D", "E"):  # The others peak in block 1 anyway.
         assert again.total < whole.total
 
 
@@ -99,10 +100,10 @@ def test_errors(setting, message):
     [("A", 1, False), ("A-LRN", 1, False), ("D", 1, False), ("D", 4, False), ("D", 1, True)],
 )
 def test_xla_for_cpus_takes_about_twice_as_much(net, micro_batches, remat):
-    """XLA for CPUs keeps each convolution's input a second time, transposed, for the kernel's
-    gradient, and drops the barriers that remat needs: seen were 1.8 to 2.2 times the prediction,
-    with JAX 0.11 from 1.4 on, for D in four micro-batches. Compiled for a GPU, 23 steps of nets of
-    full width took 0.78 to 1.05 times it.
+    """XLA for CPUs keeps a transposed copy of each convolution's input for the kernel's gradient,
+    and drops the barriers that remat needs. It took 1.8 to 2.2 times the prediction; with JAX 0.11
+    the least was 1.4 times, for D in four micro-batches. Compiled for a GPU, 23 steps of full-width
+    nets took 0.78 to 1.05 times the prediction.
     """
     batch, crop_px, width = 256, 64, 1 / 16
     model = VGG(net, num_classes=1000, crop_px=crop_px, width=width, remat=remat)

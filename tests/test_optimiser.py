@@ -1,4 +1,4 @@
-"""SGD against Caffe's update written out in NumPy."""
+"""SGD against Caffe's update, written out in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 
 from vgg_jax.training.optimiser import sgd
 
-_MOMENTUM, _L2 = 0.9, 0.05  # A penalty that shows within a few steps.
+_MOMENTUM, _L2 = 0.9, 0.05  # The penalty shows within a few steps.
 _RATES = [1e-1, 1e-1, 1e-1, 1e-2, 1e-2, 1e-2, 1e-3]
 
 
@@ -57,7 +57,7 @@ def test_sgd_is_caffes_with_the_l2_penalty_on_kernels_only():
             weight, steps = start[name][part], [gradient[name][part] for gradient in gradients]
             expected = _caffe(weight, steps, l2)
             np.testing.assert_allclose(layer[part], expected, rtol=1e-5, atol=1e-5)
-            # The three things that this test is to tell apart are far apart.
+            # The three rules that this test must tell apart give very different weights.
             other_penalty = _caffe(weight, steps, _L2 - l2)
             assert np.max(np.abs(expected - other_penalty)) > 1e-3
             assert np.max(np.abs(expected - _pytorch(weight, steps, l2))) > 1e-2

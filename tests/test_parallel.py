@@ -1,4 +1,4 @@
-"""Steps on meshes of devices equal those on one."""
+"""Training and validation steps on meshes of devices equal those on one device."""
 
 import math
 
@@ -26,7 +26,7 @@ def batch():
 
 
 def assert_equal(ours, theirs, tolerance):
-    """Compares states and losses."""
+    """Checks that (state, losses) agree."""
     np.testing.assert_allclose(ours[1], theirs[1], rtol=tolerance)
     for a, b in zip(jax.tree.leaves(ours[0]), jax.tree.leaves(theirs[0]), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance)
@@ -86,7 +86,7 @@ def test_a_mesh_equals_one_device_in_other_settings(model, batch, setting):
 
 @pytest.mark.parametrize("mesh", [(8, 1), (2, 4)])
 def test_validation_agrees(model, batch, mesh):
-    """With parameters that lie as they do in training."""
+    """The parameters are sharded as in training."""
     mesh = sharding.make_mesh(jax.devices(), model_parallel=mesh[1])
     state = init_state(init_params(model, jax.random.key(0)), sgd(0.9, 0.0))
     batch = {**batch, "weight": (np.arange(BATCH) < 27).astype(np.float32)}
@@ -101,7 +101,7 @@ def test_validation_agrees(model, batch, mesh):
 
 @pytest.mark.parametrize("micro_batches", [1, 4])
 def test_micro_batches_move_no_image_between_devices(model, micro_batches):
-    """Each device's part of the batch is cut into parts where it lies."""
+    """Each device splits its own shard of the batch into micro-batches."""
     optimiser, mesh = sgd(0.9, 5e-4), sharding.make_mesh()
     images = jax.ShapeDtypeStruct((BATCH, 32, 32, 3), np.uint8)
     labels = jax.ShapeDtypeStruct((BATCH,), np.int32)

@@ -1,4 +1,4 @@
-"""Colour shift, normalisation and keys against closed forms in NumPy."""
+"""Colour shift, normalisation and keys, against closed forms in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,8 @@ import pytest
 
 from vgg_jax.nets import pixels
 
-# Krizhevsky et al. 2012's components, eigenvectors as columns; l for RGB in [0, 1] and on 0-255.
+# These are the components of Krizhevsky et al. 2012: eigenvectors as columns, and l for RGB in
+# [0, 1] and in 0-255.
 _P = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 _L_UNIT = np.array([0.2175, 0.0188, 0.0045])
 _L_255 = np.array([55.46, 4.794, 1.148])
@@ -26,7 +27,7 @@ def test_colour_shift_is_the_papers_sum_of_components(sigma):
 
     expected = np.array([_P @ (a * sigma * 255 * _L_UNIT) for a in draws])
     np.testing.assert_allclose(shifts, expected, rtol=1e-5, atol=1e-5 * sigma)
-    # The paper's l on 0-255 is rounded to four digits.
+    # Their l for 0-255 is rounded to four digits.
     rounded = np.array([_P @ (a * sigma * _L_255) for a in draws])
     np.testing.assert_allclose(shifts, rounded, rtol=0, atol=4 * sigma * 0.003)
     assert np.max(np.abs(expected)) > 50 * sigma
@@ -51,10 +52,10 @@ def test_colour_shifts_covariance_is_p_l_squared_p():
     count = 40_000
     shifts = _shifts(jax.random.split(jax.random.key(2), count)).astype(np.float64)
 
-    # In the eigenvectors' basis the components are independent, l_i * sigma each.
+    # In the eigenvectors' basis the components are independent, with deviations of l_i * sigma.
     along = np.linalg.solve(_P, shifts.T)
     covariance = np.cov(along / (0.1 * 255 * _L_UNIT)[:, None])
-    # Five standard errors: sqrt(2 / n) on the diagonal, sqrt(1 / n) beside it.
+    # The tolerance is five standard errors: sqrt(2 / n) on the diagonal, sqrt(1 / n) beside it.
     np.testing.assert_allclose(covariance, np.eye(3), rtol=0, atol=5 * np.sqrt(2 / count))
     np.testing.assert_allclose(
         (along / (0.1 * 255 * _L_UNIT)[:, None]).mean(1), 0, atol=5 / np.sqrt(count)

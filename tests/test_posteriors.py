@@ -1,4 +1,4 @@
-"""Files of posteriors: what is kept, what is averaged, and what is refused."""
+"""Files of posteriors: how they are saved, averaged, refused and resumed."""
 
 import dataclasses
 import json
@@ -236,7 +236,7 @@ def test_what_a_stopped_pass_had_saved_is_taken_up(begin, tmp_path):
     assert len(_parts(tmp_path)) == 2
     resumed = begin()
     _check_holds(resumed, 0, 3, 7, 11)
-    _add(resumed, 11, 5)  # A batch that is computed whole holds what was done.
+    _add(resumed, 11, 5)  # Image 11 was done; batches are computed whole.
     _check_holds(begin(), 0, 3, 5, 7, 11)
 
 
@@ -280,7 +280,7 @@ def test_a_damaged_part_is_computed_again(begin, tmp_path, damage):
     _check_holds(resumed, 0, *range(4, 12))
     assert not damaged.exists()
     _add(resumed, 1)
-    _add(resumed, 2, 3)  # No part takes the place of another.
+    _add(resumed, 2, 3)  # No part overwrites another.
     _check_holds(begin(), *range(12))
 
 

@@ -24,7 +24,7 @@ def predict(trained, *args, stdin=None):
 
 
 def test_files_folders_and_stdin(folder, trained, tmp_path):
-    """What a user sees agrees with what Python gives."""
+    """What a user sees agrees with what the Python API returns."""
     first = next((folder / "val/a").iterdir())
     done = predict(
         *(trained, first, folder / "val/b", "-", "--top=2", "--scales=64,80", "--method=both"),
@@ -58,7 +58,7 @@ def test_a_map_of_one_image_is_a_file(folder, trained, tmp_path):
     first = next((folder / "val/a").iterdir())
     done = predict(trained, first, f"--map={tmp_path / 'new/where.jpg'}")
     assert done.returncode == 0, done.stderr.decode()
-    assert len(done.stdout.decode().splitlines()) == 1 + 3 + 1  # There are three classes.
+    assert len(done.stdout.decode().splitlines()) == 1 + 3 + 1  # The folder has three classes.
     with Image.open(tmp_path / "new/where.jpg") as picture:
         assert picture.format == "JPEG"
 

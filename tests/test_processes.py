@@ -1,4 +1,4 @@
-"""Real jobs of several processes: equal to one process, stopped, killed and refused together."""
+"""Real jobs of several processes: compared with one process, stopped, killed and refused."""
 
 import json
 import shutil
@@ -20,12 +20,12 @@ STEPS_PER_EPOCH = 10
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """83 training images, in batches of 8 with a remainder, and 30 to validate on."""
+    """83 training images, a number that batches of 8 don't divide, and 30 validation images."""
     return small_runs.small_images(tmp_path_factory.mktemp("images"), train=83, val=30)
 
 
 def arguments(images, workdir, *more, epochs):
-    """Dropout, colour shift, jitter, checkpoints within epochs."""
+    """Returns flags with dropout, colour shift, scale jitter and checkpoints within epochs."""
     return small_runs.arguments(
         images,
         workdir,
@@ -58,7 +58,7 @@ def start(images, workdir, *more, epochs, devices=1):
 
 @pytest.fixture(scope="module")
 def alone(images, tmp_path_factory):
-    """20 steps in one process."""
+    """A run of 20 steps in one process."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
     train_alone(images, workdir, epochs=2)
     return workdir
@@ -66,7 +66,7 @@ def alone(images, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone_for_long(images, tmp_path_factory):
-    """40 steps in one process: long enough to be stopped in by others."""
+    """A run of 40 steps in one process, long enough for others to be stopped within it."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
     train_alone(images, workdir, epochs=4)
     return workdir
@@ -104,13 +104,13 @@ def wait_for(condition, processes):
 
 
 def lines(text):
-    """Without progress bars, which end their lines otherwise."""
+    """Returns a text's lines without progress bars, which contain carriage returns."""
     return [line for line in text.split("\n") if line and "\r" not in line]
 
 
 @pytest.mark.parametrize(("devices", "model_parallel"), [(1, 1), (2, 2), (2, 4)])
 def test_two_processes_equal_one(images, alone, tmp_path, devices, model_parallel):
-    """With FC kernels whole, shared within each process, and shared by both."""
+    """The FC kernels are replicated, sharded within each process, or sharded over both."""
     shared = f"--config.model_parallel={model_parallel}"
     ends = small_runs.ends(start(images, tmp_path / "run", shared, epochs=2, devices=devices))
     assert [status for status, *_ in ends] == [0, 0], ends
@@ -120,15 +120,15 @@ def test_two_processes_equal_one(images, alone, tmp_path, devices, model_paralle
     assert ours["last"]["top1_error"] == theirs["last"]["top1_error"]
     for key in ("train_fingerprint", "val_fingerprint"):
         assert ours[key] == theirs[key]
-    # One log, one voice.
+    # Only the first process prints.
     assert not small_runs.spoke(ends[1][1])
-    assert "images" not in ends[1][2]  # As progress bars have.
+    assert "images" not in ends[1][2]  # Progress bars count images.
     assert not list((tmp_path / "run").glob(".*"))
 
 
 @pytest.mark.parametrize("who", [0, 1])
 def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_path, who):
-    """Then a single process goes on, to the result of one that did it all."""
+    """A single process then goes on, to the result of one that took all steps."""
     processes = start(images, tmp_path, epochs=4)
     wait_for(lambda: len(saved.steps(tmp_path)) > 1, processes)
     processes[who].send_signal(signal.SIGTERM)
@@ -143,7 +143,7 @@ def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_pat
 
 
 def test_a_checkpoint_from_before_its_validation_is_replaced(images, alone, tmp_path):
-    """As a run leaves one that was stopped in the validation; two processes go on."""
+    """A run that is stopped in the validation leaves such a checkpoint; two processes go on."""
     workdir = shutil.copytree(alone, tmp_path / "run")
     (workdir / "result.json").unlink()
     saved = workdir / "checkpoints/20/run/metadata"
@@ -168,9 +168,9 @@ def test_ctrl_c_in_one_ends_both(images, tmp_path):
 
 
 def test_a_killed_process_ends_the_other(images, alone, tmp_path):
-    """The first, or another; the job then goes on as if nothing had happened."""
+    """The first process is killed, or another; the job then goes on as if nothing happened."""
     jobs = {}
-    for who in (1, 0):  # Both wait for a heartbeat, at once.
+    for who in (1, 0):  # Both jobs wait for a heartbeat at the same time.
         more = (tmp_path / str(who), f"--config.data.num_workers={who}")
         jobs[who] = start(images, *more, epochs=2)
         wait_for(lambda: saved.steps(tmp_path / str(who)), jobs[who])  # noqa: B023
@@ -191,7 +191,7 @@ def test_a_killed_process_ends_the_other(images, alone, tmp_path):
 
 
 def test_what_the_first_process_refuses_ends_the_others(images, tmp_path):
-    """Of the scan, which it does alone."""
+    """The first process alone scans the images, and its error ends both."""
     shutil.copytree(images, tmp_path / "images")
     (tmp_path / "images/train/a/00.png").write_bytes(b"no image")
     first, second = small_runs.ends(start(tmp_path / "images", tmp_path / "run", epochs=2))
@@ -237,7 +237,7 @@ def test_another_jobs_port(tmp_path):
     assert f"error: The port of JAX_COORDINATOR_ADDRESS=127.0.0.1:{port} can't be" in done.stderr
 
 
-def test_what_all_refuse_is_said(images, tmp_path):
+def test_an_error_of_all_processes_is_printed(images, tmp_path):
     ends = small_runs.ends(start(images, tmp_path, "--config.batch_size=7", epochs=2))
     assert [status for status, *_ in ends] == [2, 2]
     assert any("batch_size=7 doesn't divide over 2 devices" in errors for *_, errors in ends)

@@ -22,12 +22,12 @@ from vgg_jax.nets.vgg import VGG, init_params
 _CLASSES = 7
 _MEAN_RGB = (118.0, 109.5, 97.0)
 _TOLERANCE = 1e-5
-# Height and width: odd ones, shorter and longer than Q, the crop's own, and 1 to 4.
+# Heights and widths include odd ones, shorter and longer than Q, the crop's own, and 1 to 4.
 _SIZES = ((71, 93), (64, 64), (137, 67), (90, 201), (50, 200), (301, 111))
 
 
 def _image(height, width):
-    """Blobs of colour, which a net tells apart, under noise, so that each pixel counts."""
+    """Returns blobs of colour, which a net tells apart, with noise, so that each pixel counts."""
     rng = np.random.default_rng((height, width))
     blobs = Image.fromarray(rng.integers(0, 256, (3, 4, 3), np.uint8))
     blobs = np.asarray(blobs.resize((width, height), Image.Resampling.BICUBIC), np.int64)
@@ -39,13 +39,14 @@ _IMAGES = [_image(*size) for size in _SIZES]
 
 @functools.cache
 def _nets(name, crop_px=64, pooling="floor", width=1 / 32, num_devices=8):
-    """The same net twice, the package's and the reference's.
+    """Returns the same net twice, the package's and the reference's.
 
-    Its kernels are He's. Zero biases would hide what padding does, so they are not zero. FC8 puts
-    images' class scores about 1 apart: all posteriors would otherwise be nearly the same.
+    Its kernels follow He's rule. Its biases aren't zero, because that would hide what padding does.
+    FC8 gives class scores a standard deviation of 1.5 over the images: all posteriors would
+    otherwise be nearly the same.
     """
     model = VGG(net=name, num_classes=_CLASSES, width=width, crop_px=crop_px, pooling=pooling)
-    # LRN divides by a constant unless activations are in the hundreds.
+    # LRN nearly divides by a constant unless activations are in the hundreds.
     input_scale = 1.0 if name == "A-LRN" else 1 / 70
     rng = np.random.default_rng(1)
 
@@ -86,7 +87,7 @@ def _difference(values, expected):
 
 
 def _padded(images, *, seed):
-    """Images in the upper left corners of places larger than any, among noise; their sizes."""
+    """Returns a batch, with each image in the upper left of a larger place of noise, and sizes."""
     sizes = np.array([image.shape[:2] for image in images], np.int32)
     rng = np.random.default_rng(seed)
     height, width = sizes.max(axis=0)
@@ -136,7 +137,7 @@ def test_these_images_share_padded_batches():
 
 
 def test_the_reference_tells_other_protocols_apart():
-    """Posteriors would differ by far more than the tolerance."""
+    """With other protocols, posteriors differ by far more than the tolerance."""
     net, ceil = _nets("A")[1], _nets("A", 64, "ceil")[1]
     for image in _IMAGES[:3]:
         pixels = reference.rescale(image, 100)
@@ -189,7 +190,7 @@ def test_the_averages_of_scales_methods_and_nets_are_the_references():
 
 
 def _apply(net, pixels):
-    """Class score maps of images of one size, which fill their places."""
+    """Returns class score maps of images of one size, without padding."""
     normalise = net.inference.normalise
     apply = jax.jit(lambda params, pixels: net.model.apply({"params": params}, normalise(pixels)))
     return apply(net.params, jnp.asarray(pixels))
@@ -211,7 +212,7 @@ def test_dense_evaluation_of_a_crop_is_the_training_nets():
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])
 @pytest.mark.parametrize("crop_px", [64, 96, 224])
 def test_an_image_among_larger_ones_is_as_alone(crop_px, pooling):
-    """FC6 is 2x2, 3x3 and 7x7; images are odd, so that rows and columns fall off or stay alone."""
+    """FC6 is 2x2, 3x3 or 7x7. Odd sides have rows and columns that are left out or pooled alone."""
     net, _ = _nets("A", crop_px, pooling, 1 / 64)
     images = [_image(crop_px + 7, crop_px + 69), _image(crop_px + 77, crop_px + 15)]
     batch, sizes = _padded(images, seed=1)
@@ -280,7 +281,7 @@ def test_crops_are_a_grid_from_corner_to_corner_and_its_flips():
     offsets = {
         224: (0, 0, 0, 0, 0),
         225: (0, 0, 0, 1, 1),  # 0.5 is a tie and rounds to the even 0.
-        230: (0, 2, 3, 4, 6),  # 1.5 and 4.5.
+        230: (0, 2, 3, 4, 6),  # 1.5 and 4.5 are ties too.
         256: (0, 8, 16, 24, 32),
         300: (0, 19, 38, 57, 76),
     }

@@ -1,4 +1,4 @@
-"""What the report of a sweep says: its numbers by independent arithmetic, and what is missing."""
+"""The report of a sweep: its numbers, by independent arithmetic, and what is missing."""
 
 import html
 import json
@@ -107,11 +107,11 @@ def test_findings_count_signs_and_clear_signs():
         return Line("", pair, pair)
 
     lines = [
-        line(-0.5, -1.0, -2.0, -0.1),  # As the paper, and clear.
+        line(-0.5, -1.0, -2.0, -0.1),  # The paper's sign, clearly.
         line(-0.5, -1.0, -2.0, 0.1),
-        line(0.5, -1.0, -2.0, -0.1),  # Clearly the other sign.
+        line(0.5, -1.0, -2.0, -0.1),  # The other sign, clearly.
         line(0.5, 0.0, -1.0, 1.0),
-        line(0.0, 1.0, 0.5, 1.5),  # The paper has none.
+        line(0.0, 1.0, 0.5, 1.5),  # The paper has no sign.
         Line("", Pair(0.5, None), Pair(None, None)),
     ]
     assert content._findings(lines) == (
@@ -129,7 +129,7 @@ def _commands(text):
     return [shlex.split(line) for line in text.splitlines() if line.startswith("    python")]
 
 
-def test_of_an_empty_root_it_says_what_makes_each_table(tmp_path):
+def test_the_report_of_an_empty_root_says_what_makes_each_table(tmp_path):
     text, shown = made_sweeps.written(tmp_path)
     commands = _commands(text)
     sweep = ["python", "-m", "launch.sweep"]
@@ -373,7 +373,7 @@ def test_miniatures_are_read_at_their_scales_and_said_to_be_so(tmp_path):
         assert said in shown
 
 
-def test_of_as_many_images_and_classes_as_imagenet_has_no_difference_means_nothing():
+def test_on_as_many_images_and_classes_as_imagenets_no_difference_means_nothing():
     sweep = Sweep(None)
     wrong = dict.fromkeys((1, 5), np.zeros(50_000, bool))
     seen = {(paper.ROWS[0].result, 0): Seen(tuple(range(50_000)), np.zeros(50_000), wrong)}

@@ -1,4 +1,4 @@
-"""What the files of a result are called."""
+"""The names of a result's files."""
 
 import pathlib
 

@@ -43,7 +43,7 @@ def _rows(path):
 
 
 def test_errors_and_their_intervals_are_written(file):
-    # Wrong at once: the second, the fourth. Among five: the second's label is sixth.
+    # The second and the fourth are wrong at top 1. At top 5 the second is, whose label is sixth.
     line = results.write_result(
         file, _made([0, 1, 3, 4]), "dense, Q = 256", {"run": "it", "scales": [256]}
     )
@@ -142,5 +142,5 @@ def test_a_write_that_fails_leaves_no_half(file, names, about, error):
         results.write_result(file, failing, "it", about)
     assert file.read_bytes() == before
     left = {path.name for path in file.parent.iterdir()} - {file.name}
-    # The table comes first: where there is a result, there is its table.
+    # The table is written first, so that no result lacks its table.
     assert left == ({file.with_suffix(".csv").name} if error is TypeError else set())

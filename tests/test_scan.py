@@ -1,4 +1,4 @@
-"""The scan: its mean against NumPy, what it finds, its cache, and what is refused or left out."""
+"""The scan: its mean against NumPy's, what it finds, its cache, and what is refused or left out."""
 
 import io
 import json
@@ -36,7 +36,7 @@ def _noise(height, width, below=256, seed=0):
 
 @pytest.fixture
 def source(tmp_path):
-    """Images of several sizes, lossless, grey among them; brightness differs with the size."""
+    """Lossless images of several sizes, one of them grey; brightness differs with the size."""
     sizes = [(3, 5), (40, 31), (120, 90), (1, 1)]
     files = {f"train/a/{i}.png": _png(_noise(*size, 60 * (i + 1))) for i, size in enumerate(sizes)}
     files["train/a/grey.png"] = _png(_noise(20, 30)[..., 0])
@@ -45,7 +45,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def damaged(tmp_path):
-    """Good and bad images in turn, more than a message of a worker holds."""
+    """Good and bad images, more than a worker process sends in one message."""
     good, files = _png(_noise(9, 7)), {}
     bad = {"empty": b"", "text": b"<html>", "cut": good[:-40]}
     for i in range(50):
@@ -176,7 +176,7 @@ def test_a_cache_that_cannot_be_made_is_named(source, tmp_path):
 
 
 def test_what_was_undecodable_is_tried_again(damaged, tmp_path):
-    """And nothing else, until one of it decodes: a good image, changed meanwhile, shows it."""
+    """Nothing else is tried until one decodes: a changed good image isn't noticed before that."""
     source = FolderSource(damaged, "train")
     first = _scan(source, tmp_path)
     (damaged / "train/a/00.png").write_bytes(_png(_noise(4, 5, 9)))
@@ -191,7 +191,7 @@ def test_what_was_undecodable_is_tried_again(damaged, tmp_path):
     assert _scan(source, tmp_path) == repaired
 
 
-def test_the_paths_are_those_of_now(damaged, tmp_path):
+def test_a_kept_scan_names_the_paths_of_today(damaged, tmp_path):
     first = _scan(FolderSource(damaged, "train"), tmp_path)
     moved = FolderSource(damaged.rename(tmp_path / "elsewhere"), "train")
     second = _scan(moved, tmp_path)
@@ -286,7 +286,7 @@ def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
     assert (len(train), len(val)) == (50, 2)
     assert train.class_names == whole.class_names
     assert train.fingerprint != whole.fingerprint
-    np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)  # Decodes them all.
+    np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)  # This decodes them all.
     again, *_ = _check(damaged, tmp_path, "leave_out")
     assert again.fingerprint == train.fingerprint
 

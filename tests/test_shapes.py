@@ -12,7 +12,7 @@ from vgg_jax.data.sources import shapes
 
 @pytest.fixture(scope="module")
 def rendered():
-    """A part of the training split, a few seconds of rendering."""
+    """The first 500 training images, which take a few seconds to render."""
     return [shapes.render("train", number) for number in range(500)]
 
 
@@ -39,7 +39,7 @@ def test_the_classes_are_balanced(rendered):
 
 
 def test_images_have_several_hundred_sizes(rendered):
-    # 500 of the 2000 show 200 and more already.
+    # The first 500 of the 2000 images already have more than 200.
     assert len({image.shape for image, _ in rendered}) > 200
     aspects = [image.shape[1] / image.shape[0] for image, _ in rendered]
     assert min(aspects) < 0.6

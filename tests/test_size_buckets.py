@@ -1,4 +1,4 @@
-"""Plans of batches: what is placed where, and how many pixels are computed for nothing."""
+"""Plans of batches: where images are placed, and how many pixels are computed for nothing."""
 
 import itertools
 from collections import Counter
@@ -14,7 +14,7 @@ properties = settings(derandomize=True, deadline=None, max_examples=100, databas
 
 
 def _sizes(lengths, wide, scale):
-    """Height and width of images whose shorter side is `scale`."""
+    """Returns the height and width of images whose shorter side is `scale`."""
     lengths = np.asarray(lengths, np.int32)
     short = np.full_like(lengths, scale)
     tall = np.stack([lengths, short], axis=1)
@@ -22,7 +22,7 @@ def _sizes(lengths, wide, scale):
 
 
 def _of_aspects(aspects, scale):
-    """Those whose width is so many times their height."""
+    """Returns the sizes of images whose width is so many times their height."""
     return _sizes(np.rint(scale * np.maximum(aspects, 1 / aspects)), aspects > 1, scale)
 
 
@@ -31,7 +31,7 @@ def _holding(pixels):
 
 
 def _check(sizes, plan, most_places, multiple=1, even=True):
-    """Checks all that is promised of every plan; returns the pixels that it computes."""
+    """Checks all that every plan promises; returns the number of pixels that it computes."""
     indices = np.concatenate([batch.indices for batch in plan.batches])
     np.testing.assert_array_equal(np.sort(indices[indices >= 0]), np.arange(len(sizes)))
     for batch in plan.batches:
@@ -64,7 +64,7 @@ def _log_uniform(most, count=2000):
 
 
 def _caltech():
-    # Most are 300 px wide and lower, of every height; some are tall.
+    # Most images are 300 px wide, and their heights vary below that; some are tall.
     rng = np.random.default_rng(1)
     heights = np.clip(rng.normal(220, 50, 1600), 90, 300)
     wide = np.concatenate([300 / heights, np.full(400, 300 / 200)])
@@ -112,7 +112,7 @@ def test_sizes_that_differ_little_share_a_shape():
 
 def test_of_plans_with_equally_many_shapes_the_least_wasteful_is_chosen(monkeypatch):
     monkeypatch.setattr(size_buckets, "FEW_PX", 0)
-    # Two shapes waste 11.9%; a third wastes 7.7% if tall, 4.9% if wide.
+    # Two shapes waste 11.9%. Three waste 7.7% if the third is tall, 4.9% if it is wide.
     sizes = np.repeat([[100, 101], [100, 140], [101, 100], [125, 100]], 10, axis=0)
     plan = size_buckets.plan(sizes, lambda *_: 20)
     assert plan.shapes == ((10, 100, 140), (20, 125, 100), (10, 100, 101))
@@ -170,7 +170,7 @@ def test_what_is_done_is_left_out():
     assert _contents(plan.without(done)) == _contents(plan)
     first, second = plan.batches[:2]
     done[first.indices[first.indices >= 0]] = True
-    done[second.indices[:1]] = True  # A batch with one image to do stays whole.
+    done[second.indices[:1]] = True  # A batch with an image left to do stays whole.
     assert _contents(plan.without(done)) == [
         (b.shape, b.indices.tolist()) for b in plan.batches[1:]
     ]
@@ -195,7 +195,7 @@ def _pixels(group, horizontal, scale, most_places, multiple, even):
 
 
 def _least_by_count(lengths, horizontal, *how):
-    """The fewest pixels with each number of shapes, by trying every cut."""
+    """Returns {number of shapes: the fewest pixels}, by trying every cut."""
     lengths = sorted(lengths)
     ends = [i for i in range(1, len(lengths)) if lengths[i] > lengths[i - 1]]
     least = {}
@@ -208,7 +208,7 @@ def _least_by_count(lengths, horizontal, *how):
 
 
 def _best(sizes, *how):
-    """The fewest pixels with the fewest shapes that waste little enough, else with any."""
+    """Returns the fewest pixels with the fewest shapes that waste little enough, or with any."""
     wide = [w for h, w in sizes.tolist() if w > h]
     tall = [h for h, w in sizes.tolist() if w <= h]
     of_wide, of_tall = (
@@ -263,7 +263,7 @@ def test_any_sizes_have_a_plan(images, scale, pixels, multiple, even):
     _check(sizes, plan, _holding(pixels), multiple, even)
 
 
-def test_more_lengths_than_are_told_apart():
+def test_a_plan_for_more_lengths_than_it_distinguishes():
     rng = np.random.default_rng(0)
     lengths = rng.permutation(np.arange(256, 256 + 3 * size_buckets.MAX_LENGTHS))
     sizes = _sizes(lengths, rng.random(len(lengths)) < 0.5, 256)

@@ -1,4 +1,4 @@
-"""Jobs on a Slurm of two nodes, which run on this machine: requeued, stopped, failed, cancelled."""
+"""Jobs on a Slurm cluster of two nodes on this machine: requeued, stopped, failed, cancelled."""
 
 import os
 import re
@@ -23,7 +23,7 @@ from vgg_jax.storage import files
 
 SCRIPT = small_runs.ROOT / "tests/slurm.sh"
 
-# A whole Slurm has daemons; its commands alone talk to another machine's.
+# The tests need Slurm's daemons; its commands alone would talk to another machine's.
 pytestmark = [
     pytest.mark.runs,
     pytest.mark.skipif(
@@ -38,7 +38,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster():
-    folder = tempfile.mkdtemp(prefix="slurm")  # Short, as pytest's own aren't.
+    folder = tempfile.mkdtemp(prefix="slurm")  # pytest's own paths are too long.
     try:
         shown = call("bash", SCRIPT, "start", folder)
         with pytest.MonkeyPatch.context() as patch:
@@ -64,19 +64,19 @@ def call(*command, **environment):
 
 
 def queue():
-    """Returns {job: (state, reason)} of what Slurm has to do, by the names of tasks."""
+    """Returns {task: (state, reason)} of the jobs in Slurm's queue."""
     lines = call("squeue", "--noheader", "--format=%j|%T|%r").splitlines()
     fields = [line.split("|") for line in lines]
     return {name.rpartition(".")[0]: (state, reason) for name, state, reason in fields}
 
 
 def record(number):
-    """Returns what Slurm still knows of a job that has ended."""
+    """Returns the fields that Slurm still knows of a job that has ended."""
     return dict(re.findall(r"(\w+)=(\S*)", call("scontrol", "--oneliner", "show", "job", number)))
 
 
 def numbers(printed):
-    """Returns {task: job's number} of what a sweep has printed."""
+    """Returns {task: the job's number} of what a sweep has printed."""
     return dict(re.findall(r"^(?:submitted|waits|runs) +(\S+) +job (\d+)", printed, re.MULTILINE))
 
 
@@ -92,7 +92,7 @@ def wait_for(condition, seconds=180):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """17 to train on and 9 to validate on, of one size: evaluations compile one shape a scale."""
+    """17 training and 9 validation images of one size: evaluations compile one shape per scale."""
     root = tmp_path_factory.mktemp("slurm-images")
     rng = np.random.default_rng(0)
     for split, count in (("train", 17), ("val", 9)):
@@ -123,7 +123,7 @@ def sweep(root, images, *more):
 
 
 def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main):
-    """A, C from A, C at S = 384, C with jitter and its evaluation equal those of one process."""
+    """A, C from A, C at S = 384 and C with jitter equal the runs of one process."""
     root = tmp_path / "slurm"
     first = numbers(sweep(root, images))
     assert [*first] == ["a_256", "c_256", "c_384", "c_multiscale", "c_multiscale-dense"]
@@ -131,7 +131,7 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main)
     wait_for(lambda: metrics.exists() and metrics.read_text())
     call("scontrol", "requeue", first["a_256"])
 
-    # What waits goes on waiting, and is not submitted twice.
+    # Waiting jobs go on waiting, and are not submitted twice.
     wait_for(lambda: queue()["a_256"][0] == "PENDING")
     again = sweep(root, images)
     assert numbers(again) == first
@@ -211,13 +211,13 @@ def submit(folder, tasks, capsys, options="--mem=100M"):
 
 def test_what_was_stopped_is_queued_again_and_what_waits_for_it_waits(tmp_path, capsys):
     first = task(tmp_path, "first", STOPPED_ONCE)
-    # Its result is there already, but older than what it is to be made of.
+    # Its result is there already, but it is older than the first task's, which it is made from.
     second = task(tmp_path, "second", "import sys; open(sys.argv[1], 'w')", ("first",))
     second.result.touch()
     jobs = submit(tmp_path, [first, second], capsys, "--comment='two words' --mem 100M")
     wait_for((first.workdir / "started").exists)
     assert "two words" in call("squeue", "--noheader", "--format=%k")
-    # As a preemption with a grace time does, or --signal before the time limit.
+    # A preemption with a grace time does the same, and so does --signal before the time limit.
     call("scancel", "--signal=TERM", jobs["first"])
     wait_for(lambda: queue()["first"] == ("PENDING", "BeginTime"))
     assert queue()["second"] == ("PENDING", "Dependency")
@@ -254,7 +254,7 @@ def test_what_is_cancelled_stays_so(tmp_path, capsys):
 
 
 def test_what_waits_for_a_cancelled_job_is_submitted_with_it(tmp_path, capsys):
-    """At once, whether or not Slurm has cancelled what waits."""
+    """This holds at once, whether or not Slurm has cancelled the waiting job."""
     first, second = task(tmp_path, "first", ""), task(tmp_path, "second", "", ("first",))
     later = "--begin=now+1hour"
     jobs = submit(tmp_path, [first, second], capsys, later)

@@ -30,7 +30,7 @@ def test_the_fc_layers_alone_are_trained(model, batch):
             if name.startswith("fc"):
                 np.testing.assert_allclose(value, whole.params[name][kind], atol=1e-7)
                 assert np.any(value != before[name][kind])
-            else:  # To the bit: the penalty leaves them alone too.
+            else:  # These stay the same to the bit: the penalty leaves them alone too.
                 np.testing.assert_array_equal(value, before[name][kind])
 
 
@@ -61,7 +61,7 @@ def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
 
 @pytest.mark.parametrize("net", ["A-LRN", "C"])
 def test_remat_changes_neither_loss_nor_gradients(net, batch):
-    """With dropout and colour shift; what a step moves by is its gradients."""
+    """Dropout and colour shift are on. At rate 1 the first momentum is minus the gradients."""
     optimiser = sgd(0.9, 0.0)
     model = VGG(net, num_classes=7, width=1 / 16, crop_px=32)
     params = init_params(model, jax.random.key(0))
@@ -82,7 +82,7 @@ def test_remat_changes_neither_loss_nor_gradients(net, batch):
 
 
 def test_each_step_draws_anew(model, batch):
-    """At rate 0 the parameters stand still, so only dropout and colour shift differ."""
+    """At a learning rate of 0 only dropout and colour shift differ between steps."""
     optimiser = sgd(0.9, 0.0)
     recipe = step.Recipe(NORMALISE, seed=1, colour_shift=0.1)
     train_step = jax.jit(step.make_train_step(model, optimiser, recipe))
@@ -129,7 +129,7 @@ def test_bfloat16_sums_gradients_in_float32(batch):
         ours, theirs = rounded[name][part].ravel(), exact[name][part].ravel()
         return jnp.linalg.norm(ours - theirs) / jnp.linalg.norm(theirs)
 
-    for name in params:  # Summed in bfloat16, conv1_1's bias was 13 times worse than its kernel.
+    for name in params:  # Summed in bfloat16, conv1_1's bias had 13 times its kernel's error.
         assert error(name, "bias") < 1.5 * error(name, "kernel"), name
 
 

@@ -1,4 +1,4 @@
-"""When a net is said not to have begun to learn, and the remedy that is named."""
+"""The warning that a net hasn't begun to learn, and the remedy that it names."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`launch.sweep`: a chain of runs on this machine, stopped, broken and mended."""
+"""`launch.sweep`: a chain of runs on this machine that is stopped, broken and repaired."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def sweep(root, *args):
 
 
 def small(folder, root, *args):
-    """The command of a sweep of narrow miniatures on `folder` of conftest.py."""
+    """Returns the command of a sweep of narrow miniatures on conftest.py's `folder`."""
     keys = ("width=0.03125", "batch_size=8", "eval.batch_size=8", "num_epochs=1")
     overrides = [f"--config.{key}" for key in (*keys, f"data.cache_dir={folder}-cache")]
     return sweep(root, "--mini", f"--data={folder}", *args, "--", *overrides)
@@ -71,11 +71,11 @@ def root(folder, tmp_path_factory):
 
 @pytest.mark.runs
 def test_killed_broken_mended_and_changed(folder, root):
-    """In one test, since each run takes seconds."""
+    """All of this is one test, because each run takes seconds."""
     a_result = (root / "mini_a_256/result.json").read_text()
     assert not (root / "mini_b_256/result.json").exists()
 
-    # A run that can't be made fails, and with it what waits for it, and nothing else.
+    # A run that can't be made fails. It blocks the tasks that wait for it, and no others.
     lrn = root / "mini_a_lrn_256"
     shutil.rmtree(lrn, ignore_errors=True)
     lrn.touch()
@@ -93,22 +93,22 @@ def test_killed_broken_mended_and_changed(folder, root):
     evaluation = json.loads((root / "mini_b_256/eval/val-dense-64_73_82.json").read_text())
     assert evaluation["num_images"] == 9
 
-    # Mended, only what is missing is made.
+    # After the repair, only what is missing is made.
     lrn.unlink()
     done = call(small(folder, root, "--runs=b_256,a_lrn_256"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 done, 2 waits" in done.stdout
     assert "5 done" in done.stdout
-    assert starts(root, "b_256") == 2  # Killed once.
+    assert starts(root, "b_256") == 2  # It was killed once.
     assert starts(root, "b_256-dense") == 1
 
-    # An evaluation of an earlier checkpoint is none.
+    # An evaluation of an earlier checkpoint doesn't count as done.
     time.sleep(0.01)
     os.utime(root / "mini_b_256/result.json")
     shown = call(small(folder, root, "--runs=b_256", "--dry_run"))
     assert re.findall(r"(\S+) +configs/\S+ .*; is done", shown.stdout) == ["a_256", "b_256"]
 
-    # Nor is a run that started from an earlier one.
+    # A run that started from an earlier checkpoint is refused.
     time.sleep(0.01)
     os.utime(root / "mini_a_256/result.json")
     done = call(small(folder, root, "--runs=b_256"))
@@ -166,10 +166,10 @@ pathlib.Path(sys.argv[2]).touch()
 
 @pytest.mark.parametrize("early", [True, False])
 def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early):
-    """Before the run has asked for a signal, and after."""
+    """The sweep is killed before the run has asked for a signal, or after."""
     script = KILLED_AS_IT_STARTS_A_RUN.format(early=early)
     started, went_on = tmp_path / "started", tmp_path / "went_on"
-    read, write = os.pipe()  # Its end comes when the last process that holds it has ended.
+    read, write = os.pipe()  # `read` ends after the last process that holds `write`.
     process = subprocess.Popen(
         [sys.executable, "-c", script, started, went_on], cwd=small_runs.ROOT, pass_fds=[write]
     )

@@ -1,4 +1,4 @@
-"""The report's two files, and `launch.tables`, which writes them."""
+"""The report's two files, and the command `launch.tables`, which writes them."""
 
 import html
 import html.parser
@@ -25,7 +25,7 @@ def _in_the_repository(monkeypatch):
 
 
 class _Parsed(html.parser.HTMLParser):
-    """The tags and attributes of a page, of which every tag is closed."""
+    """The tags and attributes of a page. It checks that every tag is closed."""
 
     void = ("meta", "br")
 
@@ -99,7 +99,7 @@ def test_nothing_is_drawn_outside_its_axis():
         assert 1 <= len(axis.ticks) <= 5
     axis = plots.Axis.of(pairs, with_zero=True)
     assert 0 in axis.ticks
-    # The paper's, at the left end, and what is as far right as the axis goes.
+    # The ends of the axis, 0 and 70 + 4, have a margin of 5%.
     assert axis.place(axis.low) == "5.00%"
     assert axis.place(74.0) == "95.00%"
 

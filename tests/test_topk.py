@@ -1,4 +1,4 @@
-"""Top-k errors and their intervals: by hand, by published values, by plain resampling."""
+"""Top-k errors and their intervals, against values by hand, published values and resampling."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from vgg_jax.evaluation import topk
 
 RANKED = [0.30, 0.25, 0.20, 0.10, 0.08, 0.07]
-TIED = [0.10, 0.30, 0.30, 0.10, 0.10, 0.10]  # From the first: 1, 2, 0, 3, 4, 5.
+TIED = [0.10, 0.30, 0.30, 0.10, 0.10, 0.10]  # The classes rank 1, 2, 0, 3, 4, 5.
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,8 @@ def test_wrong_is_not_among_the_first_of_a_stable_sorting(k):
         (15, 148, 6.24, 16.05),
         (0, 20, 0.00, 16.11),
         (1, 29, 0.61, 17.18),
-        # By hand: z^2 / (n + z^2) = 3.8415 / 13.8415 at none; at a half z / (2 sqrt(n + z^2)).
+        # By hand: with none wrong, the high end is z^2 / (n + z^2) = 3.8415 / 13.8415; with half
+        # wrong, the ends are z / (2 sqrt(n + z^2)) from a half.
         (0, 10, 0.00, 27.75),
         (10, 10, 72.25, 100.00),
         (5, 10, 23.66, 76.34),
@@ -65,7 +66,7 @@ def test_wilsons_interval(num_wrong, num_images, low, high):
 def test_an_interval_holds_its_error_and_stays_in_0_to_100(num_images):
     for num_wrong in {0, 1, num_images // 3, num_images - 1, num_images}:
         low, high = topk.interval(num_wrong, num_images)
-        # At the ends the bound is the error itself, but for rounding.
+        # At 0 and 100 the bound is the error itself, except for rounding.
         assert 0 <= low <= 100 * num_wrong / num_images + 1e-9
         assert 100 * num_wrong / num_images - 1e-9 <= high <= 100
         other_low, other_high = topk.interval(num_images - num_wrong, num_images)
@@ -76,7 +77,7 @@ def test_an_interval_holds_its_error_and_stays_in_0_to_100(num_images):
 
 
 def _pair(n, only_a, only_b, both):
-    """What two nets get wrong of n images, shuffled."""
+    """Returns which of n images two nets get wrong, in shuffled order."""
     a, b = np.zeros((2, n), bool)
     a[: only_a + both] = True
     b[only_a : only_a + both + only_b] = True
@@ -101,7 +102,8 @@ def test_the_interval_is_that_of_resampled_images(n, only_a, only_b, both):
     differences = 100 * (a.astype(np.int8) - b)[drawn].sum(axis=1, dtype=np.int32) / n
     expected = np.percentile(differences, [2.5, 97.5])
     # The standard error of such a quantile is sqrt(0.025 * 0.975 / resamples) over the density
-    # there, 0.0584 / deviation. Four of the difference of two, and a step of the lattice.
+    # there, 0.0584 / deviation. The tolerance is four standard errors of the difference of two
+    # quantiles, and one step of the lattice.
     tolerance = 4 * np.sqrt(2 * 0.025 * 0.975 / resamples) / 0.0584 * differences.std() + 100 / n
     assert topk.difference_interval(a, b) == pytest.approx(expected, abs=tolerance)
 
@@ -133,7 +135,7 @@ def test_no_rounding_of_the_parts_stops_the_draws():
         assert -100 <= low <= high <= 100
 
 
-# Several nets in place of one.
+# Several nets instead of one.
 
 
 def test_nets_that_all_say_the_same_count_as_one():

@@ -1,4 +1,4 @@
-"""What devices exchange: in small compiled programs by hand, in training steps by closed forms."""
+"""What devices exchange, in small compiled programs and, by closed forms, in training steps."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ SPEC = NetSpec("A", num_classes=101, width=1 / 16, crop_px=64)
 
 
 def exchanged(function, *arguments, split, out, model_parallel=4):
-    """Compiles for a mesh of 8 devices; lists kind, bytes, times and groups."""
+    """Compiles a function for a mesh of 8 devices and returns its collectives."""
     mesh = sharding.make_mesh(jax.devices(), model_parallel=model_parallel)
     compiled = jax.jit(
         function,
@@ -100,7 +100,7 @@ def test_a_loop_of_unknown_length_is_refused():
 
 
 def test_operations_that_are_started_and_ended_apart():
-    """As XLA for GPUs writes them, with the arrays that go in among the results."""
+    """XLA for GPUs writes them so, with the inputs of all-gather among its results."""
     text = """HloModule step, num_partitions=4
 
 %add (x: f32[], y: f32[]) -> f32[] {
@@ -129,7 +129,7 @@ metadata={op_name="step/(fc6/dot:fc7/dot)"}
 
 
 def by_name(*mesh, **more):
-    """{(what, operation): (arrays, MB)} of a table."""
+    """Returns {(what, operation): (number of arrays, MB)} of a table."""
     lines = traffic_table.table(SPEC, StepSpec(64, **more), *mesh).splitlines()
     cells = [[cell.strip() for cell in line.split("  ") if cell] for line in lines[4:]]
     cells = cells[: next(i for i, row in enumerate(cells) if row[0].startswith("-"))]

@@ -1,4 +1,4 @@
-"""From Python: a run's net on NumPy arrays."""
+"""The Python API: a run's net on NumPy arrays."""
 
 import dataclasses
 import subprocess
@@ -26,7 +26,7 @@ CLASSES = ("cat", "dog", "emu", "fox")
 
 @pytest.fixture(scope="module")
 def net():
-    """A narrow A of random weights and biases, that tells images apart."""
+    """A narrow net A with random kernels and biases, which tells images apart."""
     c = mini.get_config("a_256")
     c.width = 1 / 32
     c.eval.scales = (64, 100)
@@ -46,7 +46,7 @@ def net():
 
 
 def changed(net, **what):
-    """The same net with another model or other parameters."""
+    """Returns the same net with another model or other parameters."""
     return dataclasses.replace(net, inference=dataclasses.replace(net.inference, **what))
 
 
@@ -128,7 +128,7 @@ def test_activations_are_the_models(net):
     ],
 )
 def test_what_is_no_rgb_image_is_named(image):
-    # Not through `posteriors`, whose annotations refuse it sooner in tests.
+    # `posteriors` isn't called, because in tests its annotations refuse the image first.
     with pytest.raises(UserError, match=r"Image 1 is .*, not uint8 RGB"):
         trained_net.to_pillow(image, 1)
 
@@ -165,7 +165,7 @@ def test_the_digest_is_of_the_parameters(net):
     assert changed(net, params=other).digest() != net.digest()
 
 
-def test_no_run_no_net(tmp_path):
+def test_a_workdir_without_a_run_gives_no_net(tmp_path):
     with pytest.raises(UserError, match="no checkpoint of a run"):
         vgg_jax.load(tmp_path)
     run_config.save(mini.get_config("a_256"), tmp_path)
@@ -185,7 +185,7 @@ def test_a_net_is_loaded_without_what_only_training_and_batches_need():
 
 
 def test_an_overlay_has_each_class_where_its_windows_are():
-    """Two windows side by side: each class is seen in its own, and in the middle both."""
+    """Windows overlap by half: each class fades out over the middle window, which has neither."""
     maps = np.zeros((1, 3, 2))
     maps[0, 0, 0] = maps[0, 2, 1] = 1
     seen = score_map_picture.spread(maps, (8, 17), 8, 4)

@@ -1,4 +1,4 @@
-"""The nets against Table 1 written out again in NumPy, and their initialisations."""
+"""The nets, against Table 1 written out again in NumPy, and their initialisations."""
 
 import functools
 
@@ -10,7 +10,7 @@ import pytest
 from vgg_jax.nets import architectures
 from vgg_jax.nets.vgg import VGG, activations, init_params, preinitialise
 
-# Table 1 once more: kernel sizes of the convolutions, "lrn" and "pool".
+# This is Table 1 again: kernel sizes of the convolutions, "lrn" and "pool".
 _TABLE_1 = {
     "A": [3, "pool", 3, "pool", 3, 3, "pool", 3, 3, "pool", 3, 3, "pool"],
     "A-LRN": [3, "lrn", "pool", 3, "pool", 3, 3, "pool", 3, 3, "pool", 3, 3, "pool"],
@@ -42,7 +42,7 @@ def _small(net, **overrides):
 
 
 def _random_params(model, seed):
-    """He's kernels, drawn by NumPy without compiling, and biases, which zero ones would hide."""
+    """Draws He's kernels and biases in NumPy, without compiling: zeros would hide the biases."""
     rng = np.random.default_rng(seed)
     shapes = jax.eval_shape(functools.partial(init_params, model), jax.random.key(0))
 
@@ -75,7 +75,7 @@ def _conv(x, layer, border):
 
 
 def _forward(net, params, images):
-    """The whole net in float64: every layer's value before ReLU, by the layer's name."""
+    """Computes the whole net in float64; returns {layer: its values before ReLU}."""
     x, block, index, values = np.asarray(images, np.float64), 1, 1, {}
     for row in _TABLE_1[net]:
         if row == "pool":
@@ -115,7 +115,7 @@ def test_the_trees_parameter_count_is_table_2s(net):
     if net in _PARAMETERS:
         assert count == _PARAMETERS[net]
     else:
-        # 5x5 from 3 to 64, 64 to 128, ... 512 to 512 channels, and the three FC layers of B.
+        # B-5x5 has 5x5 kernels from 3 to 64, 64 to 128, ... 512 to 512 channels, and B's FC layers.
         convs = 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 512) + 64 + 128 + 256 + 1024
         fcs = 7 * 7 * 512 * 4096 + 4096 * 4096 + 4096 * 1000 + 4096 + 4096 + 1000
         assert count == convs + fcs
@@ -123,7 +123,7 @@ def test_the_trees_parameter_count_is_table_2s(net):
 
 @pytest.mark.parametrize("net", _NETS)
 def test_every_layer_is_table_1s(net):
-    """Sides of no multiple of 32, so that each odd last row and column is left out in turn."""
+    """The sides aren't multiples of 32, so that odd last rows and columns are left out."""
     model, params, images = _small(net), _params(net), _images(2, 70, 101)
     expected = _forward(net, params, images)
 
@@ -221,7 +221,7 @@ def test_bfloat16_gives_float32_scores_near_float32s(net):
     scores = jax.jit(_small(net, dtype=jnp.bfloat16).apply)({"params": params}, images)
 
     assert scores.dtype == jnp.float32
-    # bfloat16 rounds by up to 2^-9, here a few times each in up to 19 layers.
+    # bfloat16 rounds by up to 2^-9, here a few times in each of up to 19 layers.
     assert 1e-4 < _relative_error(scores, expected) < 0.05
 
 
@@ -240,7 +240,7 @@ def test_dropout_acts_under_keys_alone():
 
 
 def test_dropout_keeps_half_of_fc6_and_another_half_of_fc7():
-    """Layers of ones count what is kept, each value doubled, of 256."""
+    """Layers of ones count which of 256 values are kept. Dropout doubles each of these."""
     model, params, images = _small("A"), _params("A"), _images(4, 64, 64)
     keys = jax.random.split(jax.random.key(3), 4)
     biases, kernels = (
@@ -267,14 +267,14 @@ def test_dropout_keeps_half_of_fc6_and_another_half_of_fc7():
 
 @functools.cache
 def _drawn(init, sigma):
-    # Few distinct shapes, since each is a compilation.
+    # B-5x5 has few distinct shapes, each of which needs a compilation.
     model = VGG(net="B-5x5", num_classes=10, width=1 / 4, crop_px=64, kernel_init=init, sigma=sigma)
     return init_params(model, jax.random.key(0))
 
 
 def _fans(kernel, name):
     side, _, features_in, features = kernel.shape
-    # A fully connected layer's inputs each feed every output once, however they lie in space.
+    # Each input of a fully connected layer feeds every output once, wherever it lies in space.
     return side * side * features_in, features if name.startswith("fc") else side * side * features
 
 
@@ -290,10 +290,10 @@ def test_kernels_have_their_initialisations_standard_deviation(init, sigma):
             "glorot": np.sqrt(2 / (fan_in + fan_out)),
             "he": np.sqrt(2 / fan_in),
         }[init]
-        # Five standard errors of a normal's standard deviation (a uniform's is smaller).
+        # The tolerance is five standard errors of a normal's deviation (a uniform's is smaller).
         assert abs(kernel.std() / expected - 1) < 5 / np.sqrt(2 * kernel.size), name
         assert abs(kernel.mean()) < 5 * expected / np.sqrt(kernel.size), name
-        # Glorot's is uniform; the normal ones are not truncated.
+        # Glorot's initialisation is uniform; the normal ones are not truncated.
         largest = np.abs(kernel).max() / expected
         assert largest <= np.sqrt(3) * 1.0001 if init == "glorot" else largest > 2.5, name
 
@@ -313,7 +313,7 @@ def test_an_unknown_initialisation_raises():
 
 
 @pytest.mark.parametrize("net", ["B", "C", "D", "E"])
-def test_preinitialise_copies_as_first_four_convolutions_and_its_fc_layers(net):
+def test_preinitialise_copies_the_first_four_convolutions_and_the_fc_layers_of_a(net):
     trained, fresh = _params("A"), _params(net)
     params = preinitialise(fresh, trained)
 

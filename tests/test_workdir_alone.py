@@ -1,4 +1,4 @@
-"""A workdir is enough to go on with its run, to evaluate it and to fuse it."""
+"""A workdir alone is enough to resume its run, to evaluate it and to fuse it."""
 
 import json
 import shlex
@@ -73,12 +73,12 @@ def test_what_is_given_must_be_the_runs(run_main, workdir, folder):
     message = refusal(run_main, "--mode=eval", where, "--config=configs/mini.py:a_256")
     assert "width is 0.03125 there and 0.25 here" in message
     assert "Leave out --config" in message
-    # What the run was given, given again.
+    # The run's own flags may be given again.
     run_main("--mode=eval", *small_runs.one_epoch(folder, workdir))
 
 
 def test_it_is_enough_in_another_folder_too(run_main, workdir, folder, tmp_path, monkeypatch):
-    """The data's folder was given from where the run was started."""
+    """The data's folder was given relative to the folder in which the run was started."""
     monkeypatch.chdir(folder.parent)
     config = run_config.load(workdir)
     config.data.dir = folder.name
@@ -119,8 +119,8 @@ def test_a_damaged_config_is_named(run_main, workdir, mode, text):
     assert message.startswith(f"{workdir / 'config.json'} is not the config of a run (")
 
 
-def test_an_empty_workdir_is_none(run_main, tmp_path, workdir, monkeypatch):
-    """And not the folder in which the command runs."""
+def test_an_empty_workdir_flag_is_no_workdir(run_main, tmp_path, workdir, monkeypatch):
+    """It doesn't mean the folder in which the command runs."""
     shutil.copy(workdir / "config.json", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert refusal(run_main, "--workdir=").startswith("Give --config=configs/NAME.py")
@@ -134,7 +134,7 @@ def test_the_flags_may_come_from_a_file(run_main, workdir, tmp_path, capsys):
 
 
 def test_the_chain_of_a_run_that_never_began_is_its_own(run_main, workdir, tmp_path):
-    """What it shares with the run that it starts from, config.json says."""
+    """Its config.json says what it shares with the run that it starts from."""
     config = json.loads((workdir / "config.json").read_text()) | {"init_from": "mini_b_256"}
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun/config.json").write_text(json.dumps(config))
