@@ -12,13 +12,13 @@ import time
 import gcs_server
 import jax.numpy as jnp
 import numpy as np
+import opened
 import pytest
 import small_runs
 
 from launch.plan import finished, graph, selection, workdirs
 from launch.plan.sweep_spec import Sweep
-from vgg_jax.data.sources import shapes
-from vgg_jax.data.sources.folder import FolderSource
+from vgg_jax.data import rendered_shapes
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
@@ -319,7 +319,7 @@ def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
     server.write(f"{root.name}/train/a/notes.txt", b"no image")
     server.write(f"{root.name}/train/a/below/deeper.jpg", b"not in a class folder")
     server.requests.clear()
-    here, there = FolderSource(folder, "train"), FolderSource(str(root), "train")
+    here, there = opened.folder(folder, "train"), opened.folder(root, "train")
     assert len(server.requests) == -(-19 // gcs_server.PAGE)  # A request a page, none an image.
     there = pickle.loads(pickle.dumps(there))
     assert there.class_names == here.class_names
@@ -338,18 +338,18 @@ def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
 def test_unlabelled_images_in_a_bucket(root, server):
     server.write(f"{root.name}/test/b.jpg", b"b")
     server.write(f"{root.name}/test/a.jpg", b"a")
-    source = FolderSource(str(root), "test")
+    source = opened.folder(root, "test")
     assert source.class_names == ()
     assert [source[index].image for index in range(2)] == [b"a", b"b"]
     with pytest.raises(UserError, match=f"There is no folder {root}/train"):
-        FolderSource(str(root), "train")
+        opened.folder(root, "train")
     server.write(f"{root.name}/train/a/notes.txt", b"")
     with pytest.raises(UserError, match=f"The class folder {root}/train/a holds no images"):
-        FolderSource(str(root), "train")
+        opened.folder(root, "train")
 
 
 def test_a_tfds_set_is_the_same_as_on_a_disk(root, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(shapes, "SPLITS", {"train": 12, "validation": 4})
+    monkeypatch.setattr(rendered_shapes, "SPLITS", {"train": 12, "validation": 4})
     splits = {"train_split": "train", "val_split": "validation", "cache_dir": str(tmp_path)}
     here = open_sources(DataSpec("shapes", "", **splits))
     upload(server, tmp_path, root.name)
