@@ -231,7 +231,12 @@ def test_an_image_of_another_size_or_time_is_another_one(root):
         ([*ROWS, '"v/0"x,ant,train'], 10, "this row isn't CSV"),
         ([*ROWS, "v/0.jpg,ant,train", "./v/0.jpg,ant,train"], 11, "line 10 names the image ./v/0"),
         ([*ROWS, "v/0.jpg,,train", "v/1.jpg,,train"], 10, "the label is empty"),
-        ([*ROWS[:6], "v/2.jpg,cow,val"], 4, "the label 'größe' occurs in 'train' and not in 'val'"),
+        (
+            [*ROWS[:6], "v/2.jpg,cow,val", "v/1.jpg,bee,val"],
+            4,
+            "the label 'größe' occurs in 'train' and not in 'val'; these too occur in one alone: "
+            "bee, cow. Both must have the same labels.",
+        ),
         ([*ROWS, "v/0.jpg,cow,val"], 10, "the label 'cow' occurs in 'val' and not in 'train'"),
         ([*ROWS, "images,ant,train"], 10, "there is no image "),
         ([*ROWS, "v/\0.jpg,ant,train"], 10, "there is no image "),

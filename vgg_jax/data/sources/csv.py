@@ -80,11 +80,12 @@ def _refuse_untrainable(table: Table, train_split: str, val_split: str) -> None:
     if all(labels.values()) and differing:
         row = next(r for r in table.rows if r.split in labels and r.label in differing)
         (other,) = labels.keys() - {row.split}
+        others = sorted(differing - {row.label})
+        more = f"; these too occur in one alone: {some_of(others)}" if others else ""
         raise table.error(
             row.line,
-            f"the label {row.label!r} occurs in {row.split!r} and not in {other!r}. Both must have "
-            f"the same labels, and differ in {some_of(sorted(differing))}. Correct these labels, "
-            "or remove their rows.",
+            f"the label {row.label!r} occurs in {row.split!r} and not in {other!r}{more}. Both "
+            "must have the same labels. Correct them, or remove the rows.",
         )
 
 
