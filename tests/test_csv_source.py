@@ -272,7 +272,7 @@ def test_a_file_in_another_encoding_is_told_by_its_line(root):
         ("", "data.name is 'csv' but data.dir is empty. Set --config.data.dir to a CSV file"),
         ("{root}/none.csv", "{root}/none.csv isn't there. Set --config.data.dir"),
         ("{root}/list.csv/x", "{root}/list.csv/x isn't there. Set --config.data.dir"),
-        ("{root}", "{root} is a folder; data.name=folder reads one"),
+        ("{root}", "{root} is a folder, and data.name=folder reads"),
     ],
 )
 def test_what_is_no_file_is_refused(root, name, message):

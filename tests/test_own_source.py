@@ -53,7 +53,8 @@ class Images:
 def as_module(folder, text, monkeypatch):
     (folder / "mine.py").write_text(textwrap.dedent(text))
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setitem(sys.modules, "mine", None)  # So that the end of the test forgets it.
+    del sys.modules["mine"]
 
 
 def spec(name):

@@ -96,12 +96,11 @@ def _text(file: Path) -> str:
     try:
         data = files.read(file).removeprefix(codecs.BOM_UTF8)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        if file.is_dir():
-            reason = "is a folder; data.name=folder reads one that holds train/CLASS/ and val/CLASS"
-        elif isinstance(error, PermissionError):
-            reason = "must not be read by you"
-        else:
-            reason = "isn't there"
+        reason = "isn't there"
+        if isinstance(error, PermissionError):
+            reason = "can't be read: you lack the permission"
+        elif isinstance(error, IsADirectoryError) or (files.in_bucket(file) and file.is_dir()):
+            reason = "is a folder, and data.name=folder reads those with train/CLASS/"
         raise UserError(
             f"{files.printable(file)} {reason}. Set --config.data.dir to {_WHAT_IT_HOLDS}."
         ) from error
