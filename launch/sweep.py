@@ -33,7 +33,9 @@ _ROOT = flags.DEFINE_string(
 )
 _MINI = flags.DEFINE_boolean("mini", False, "Whether each run is a miniature: configs/mini.py.")
 _DATA = flags.DEFINE_string(
-    "data", "", "The folder of images, with train/CLASS/ and val/CLASS/; else the configs' own."
+    "data",
+    "",
+    "The images: a folder with train/CLASS/ and val/CLASS/, or FILE.csv; else the configs' own.",
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many times everything is made.", 1)
 _TEST_SPLIT = flags.DEFINE_string(

@@ -6,12 +6,12 @@ import multiprocessing
 import re
 
 import numpy as np
+import opened
 import pytest
 from PIL import Image
 
 from vgg_jax.data import crops, images
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.errors import UserError
 
 NUM_IMAGES = 12
@@ -32,7 +32,7 @@ def source(tmp_path_factory):
         path = root / "train" / f"{label:02d}" / "image.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(pixels.astype(np.uint8)).save(path)
-    return FolderSource(root, "train")
+    return opened.folder(root, "train")
 
 
 def _train(source, num_batches, *, seed=0, start_step=0, **batching):
@@ -203,7 +203,7 @@ def damaged(tmp_path):
         (tmp_path / "train" / name).mkdir(parents=True)
         Image.new("RGB", (40, 50)).save(tmp_path / "train" / name / "1.png")
     (tmp_path / "train/c/1.png").write_bytes(b"no image")
-    return FolderSource(tmp_path, "train"), str(tmp_path / "train/c/1.png")
+    return opened.folder(tmp_path, "train"), str(tmp_path / "train/c/1.png")
 
 
 @pytest.mark.parametrize("read", [_train, _val])

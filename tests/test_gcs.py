@@ -12,15 +12,15 @@ import time
 import gcs_server
 import jax.numpy as jnp
 import numpy as np
+import opened
 import pytest
 import small_runs
 
 from launch.plan import finished, graph, selection, workdirs
 from launch.plan.sweep_spec import Sweep
-from vgg_jax.data.sources import shapes
-from vgg_jax.data.sources.folder import FolderSource
+from vgg_jax.data import rendered_shapes
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.data.splits import open_sources
+from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.evaluation import fusion
 from vgg_jax.evaluation import posteriors as posteriors_lib
@@ -319,7 +319,7 @@ def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
     server.write(f"{root.name}/train/a/notes.txt", b"no image")
     server.write(f"{root.name}/train/a/below/deeper.jpg", b"not in a class folder")
     server.requests.clear()
-    here, there = FolderSource(folder, "train"), FolderSource(str(root), "train")
+    here, there = opened.folder(folder, "train"), opened.folder(root, "train")
     assert len(server.requests) == -(-19 // gcs_server.PAGE)  # A request a page, none an image.
     there = pickle.loads(pickle.dumps(there))
     assert there.class_names == here.class_names
@@ -338,18 +338,66 @@ def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
 def test_unlabelled_images_in_a_bucket(root, server):
     server.write(f"{root.name}/test/b.jpg", b"b")
     server.write(f"{root.name}/test/a.jpg", b"a")
-    source = FolderSource(str(root), "test")
+    source = opened.folder(root, "test")
     assert source.class_names == ()
     assert [source[index].image for index in range(2)] == [b"a", b"b"]
     with pytest.raises(UserError, match=f"There is no folder {root}/train"):
-        FolderSource(str(root), "train")
+        opened.folder(root, "train")
     server.write(f"{root.name}/train/a/notes.txt", b"")
     with pytest.raises(UserError, match=f"The class folder {root}/train/a holds no images"):
-        FolderSource(str(root), "train")
+        opened.folder(root, "train")
+
+
+def test_a_csv_file_is_the_same_as_on_a_disk(folder, root, server, tmp_path):
+    upload(server, folder, root.name)
+    rows = [f"{path.relative_to(folder)},{path.parent.name}" for path in folder.glob("train/*/*")]
+    lists = tmp_path / "list.csv"
+    small_runs.fill(tmp_path, {"list.csv": "\n".join(["path,label", *rows]).encode()})
+    server.write(f"{root.name}/list.csv", lists.read_bytes())
+    for image in folder.glob("train/*/*"):
+        small_runs.fill(tmp_path, {str(image.relative_to(folder)): image.read_bytes()})
+    server.requests.clear()
+    here, there = (
+        open_val_source(DataSpec("csv", str(file), "train", "", ""))
+        for file in (lists, root / "list.csv")
+    )
+    pages = -(-len(server.names(root.name)) // gcs_server.PAGE)
+    assert len(server.requests) == pages + 1  # A request a page, one for the file, none an image.
+    there = pickle.loads(pickle.dumps(there))
+    assert there.fingerprint == here.fingerprint
+    for index in range(len(here)):
+        ours, theirs = here[index], there[index]
+        assert (ours.image, ours.label) == (theirs.image, theirs.label)
+        assert here.name(index) == there.name(index)
+        assert theirs.key == f"{root}/{there.name(index)}"
+
+
+@pytest.mark.parametrize("path", ["/data/1.jpg", "../1.jpg", "gs://other/1.jpg"])
+def test_a_csv_file_in_a_bucket_names_what_lies_below_it(root, server, path):
+    server.write(f"{root.name}/list.csv", f"path,label\n{path},a\n".encode())
+    with pytest.raises(UserError, match=f"{root}/list.csv:2: {path} doesn't lie below"):
+        open_val_source(DataSpec("csv", f"{root}/list.csv", "train", "", ""))
+
+
+def test_what_a_csv_file_in_a_bucket_lacks_is_named(root, server):
+    server.write(f"{root.name}/list.csv", b"path,label\nno.jpg,a\n")
+    with pytest.raises(UserError, match=f"list.csv:2: there is no image {root}/no.jpg"):
+        open_val_source(DataSpec("csv", f"{root}/list.csv", "train", "", ""))
+    with pytest.raises(UserError, match=f"{root}/none.csv isn't there"):
+        open_val_source(DataSpec("csv", f"{root}/none.csv", "train", "", ""))
+    with pytest.raises(UserError, match=f"{root} is a folder"):
+        open_val_source(DataSpec("csv", str(root), "train", "", ""))
+
+
+def test_a_csv_file_lies_in_the_bucket_itself(server):
+    server.write("top.csv", b"path,label\ntop/1.jpg,a\n")
+    server.write("top/1.jpg", b"image")
+    source = open_val_source(DataSpec("csv", "gs://bucket/top.csv", "train", "", ""))
+    assert tuple(source[0]) == (b"image", 0, "gs://bucket/top/1.jpg")
 
 
 def test_a_tfds_set_is_the_same_as_on_a_disk(root, server, tmp_path, monkeypatch):
-    monkeypatch.setattr(shapes, "SPLITS", {"train": 12, "validation": 4})
+    monkeypatch.setattr(rendered_shapes, "SPLITS", {"train": 12, "validation": 4})
     splits = {"train_split": "train", "val_split": "validation", "cache_dir": str(tmp_path)}
     here = open_sources(DataSpec("shapes", "", **splits))
     upload(server, tmp_path, root.name)

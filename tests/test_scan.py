@@ -11,6 +11,7 @@ import sys
 import threading
 
 import numpy as np
+import opened
 import pytest
 from PIL import Image
 from small_runs import fill
@@ -40,7 +41,7 @@ def source(tmp_path):
     sizes = [(3, 5), (40, 31), (120, 90), (1, 1)]
     files = {f"train/a/{i}.png": _png(_noise(*size, 60 * (i + 1))) for i, size in enumerate(sizes)}
     files["train/a/grey.png"] = _png(_noise(20, 30)[..., 0])
-    return FolderSource(fill(tmp_path / "data", files), "train")
+    return opened.folder(fill(tmp_path / "data", files), "train")
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def _scan(source, cache, **options):
 
 
 def _check(root, cache, undecodable, **options):
-    train, val = (FolderSource(root, split) for split in ("train", "val"))
+    train, val = (opened.folder(root, split) for split in ("train", "val"))
     return decodable.training_splits(
         train, val, ScanOptions(str(cache), undecodable, progress=False, **options)
     )
@@ -94,14 +95,14 @@ def test_the_channels_are_red_green_blue(tmp_path):
     (tmp_path / "train/a").mkdir(parents=True)
     Image.new("RGB", (4, 3), (200, 100, 50)).save(tmp_path / "train/a/1.png")
     Image.new("RGB", (9, 9), (100, 0, 40)).save(tmp_path / "train/a/2.png")
-    assert _scan(FolderSource(tmp_path, "train"), tmp_path).mean_rgb == (150, 50, 45)
+    assert _scan(opened.folder(tmp_path, "train"), tmp_path).mean_rgb == (150, 50, 45)
 
 
 # What is found.
 
 
 def test_what_is_undecodable_is_named_and_not_in_the_mean(damaged, tmp_path):
-    source = FolderSource(damaged, "train")
+    source = opened.folder(damaged, "train")
     found = _scan(source, tmp_path / "cache")
     names = [os.path.basename(image.key) for image in found.undecodable]
     assert names == ["cut.jpg", "empty.jpg", "text.jpg"]
@@ -115,7 +116,7 @@ def test_what_is_undecodable_is_named_and_not_in_the_mean(damaged, tmp_path):
 
 
 def test_worker_processes_find_what_threads_find(damaged, tmp_path):
-    source = FolderSource(damaged, "train")
+    source = opened.folder(damaged, "train")
     threads = _scan(source, tmp_path / "threads")
     assert _scan(source, tmp_path / "processes", num_workers=2) == threads
     file = scan.cache_path(source, "").name
@@ -151,7 +152,7 @@ def test_only_the_scan_is_left_in_the_cache(source, tmp_path):
 def test_another_index_is_scanned_anew(source, tmp_path):
     first = _scan(source, tmp_path / "cache")
     Image.new("RGB", (7, 8), "white").save(tmp_path / "data/train/a/5.png")
-    grown = FolderSource(tmp_path / "data", "train")
+    grown = opened.folder(tmp_path / "data", "train")
     second = _scan(grown, tmp_path / "cache")
     assert second.mean_rgb != first.mean_rgb
     np.testing.assert_allclose(second.mean_rgb, _by_numpy(grown), rtol=1e-12)
@@ -177,7 +178,7 @@ def test_a_cache_that_cannot_be_made_is_named(source, tmp_path):
 
 def test_what_was_undecodable_is_tried_again(damaged, tmp_path):
     """Nothing else is tried until one decodes: a changed good image isn't noticed before that."""
-    source = FolderSource(damaged, "train")
+    source = opened.folder(damaged, "train")
     first = _scan(source, tmp_path)
     (damaged / "train/a/00.png").write_bytes(_png(_noise(4, 5, 9)))
     assert _scan(source, tmp_path) == first
@@ -192,8 +193,8 @@ def test_what_was_undecodable_is_tried_again(damaged, tmp_path):
 
 
 def test_a_kept_scan_names_the_paths_of_today(damaged, tmp_path):
-    first = _scan(FolderSource(damaged, "train"), tmp_path)
-    moved = FolderSource(damaged.rename(tmp_path / "elsewhere"), "train")
+    first = _scan(opened.folder(damaged, "train"), tmp_path)
+    moved = opened.folder(damaged.rename(tmp_path / "elsewhere"), "train")
     second = _scan(moved, tmp_path)
     assert second.mean_rgb == first.mean_rgb
     saved = json.loads(scan.cache_path(moved, str(tmp_path)).read_text())
@@ -212,7 +213,8 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
         "from vgg_jax.data import scan\n"
         "from vgg_jax.data.specs import ScanOptions\n"
         "from vgg_jax.data.sources.folder import FolderSource\n"
-        f"source = FolderSource({str(tmp_path)!r}, 'train')\n"
+        "from vgg_jax.data.specs import DataSpec\n"
+        f"source = FolderSource(DataSpec('folder', {str(tmp_path)!r}, 'train', '', ''), 'train')\n"
         f"scan.scan(source, 'many', ScanOptions({str(tmp_path / 'cache')!r}))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
@@ -244,7 +246,7 @@ def test_decodable_splits_are_passed_on(damaged, tmp_path, capsys):
 def test_both_splits_are_refused_at_once(damaged, tmp_path):
     lines = _message(damaged, tmp_path / "cache", "refuse").splitlines()
     train, val = (
-        scan.cache_path(FolderSource(damaged, split), str(tmp_path / "cache"))
+        scan.cache_path(opened.folder(damaged, split), str(tmp_path / "cache"))
         for split in ("train", "val")
     )
     assert lines[0] == f"3 of the 53 training images can't be decoded (all in {train}):"
@@ -266,13 +268,13 @@ def test_of_many_five_are_named_and_the_file_has_all(damaged, tmp_path):
     assert "bad1.jpg" in message
     assert "bad2" not in message
     assert "    and 1,198 more\n" in message
-    path = scan.cache_path(FolderSource(damaged, "train"), str(tmp_path))
+    path = scan.cache_path(opened.folder(damaged, "train"), str(tmp_path))
     assert len(json.loads(path.read_text())["undecodable"]) == 1203
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
-    whole = FolderSource(damaged, "train")
+    whole = opened.folder(damaged, "train")
     train, val, mean_rgb = _check(damaged, tmp_path, "leave_out", num_workers=num_workers)
     output = capsys.readouterr().out
     names = [f"{damaged}/train/a/{name}.jpg" for name in ("cut", "empty", "text")]
@@ -316,7 +318,7 @@ def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
 
 
 def test_a_class_that_a_subset_lacks_is_not_to_blame(damaged, tmp_path):
-    train, val = (FolderSource(damaged, split) for split in ("train", "val"))
+    train, val = (opened.folder(damaged, split) for split in ("train", "val"))
     only_a = Subset(train, np.arange(28))
     assert {only_a.label(i) for i in range(28)} == {0}
     left, *_ = decodable.training_splits(
@@ -331,7 +333,7 @@ def test_other_images_of_equal_names_and_sizes_are_scanned_anew(tmp_path):
         path.parent.mkdir(parents=True)
         Image.new("RGB", (8, 8), colour).save(path)
         os.utime(path, (at, at))
-        source = FolderSource(tmp_path / name, "train")
+        source = opened.folder(tmp_path / name, "train")
         assert _scan(source, tmp_path / "cache").mean_rgb == colour
 
 

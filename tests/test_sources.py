@@ -9,17 +9,17 @@ import subprocess
 import sys
 
 import numpy as np
+import opened
 import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax.data import sources
-from vgg_jax.data.source import SourceKind, Subset
-from vgg_jax.data.sources import shapes
-from vgg_jax.data.sources.folder import FolderSource
+from vgg_jax.data import rendered_shapes, sources
+from vgg_jax.data.source import SourceClass, Subset
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.system import by_name
 
 FEW = {"train": 30, "validation": 20}
 
@@ -53,7 +53,7 @@ def _open(name, directory, cache, **options):
 
 
 def test_a_folder_is_read_in_sorted_order(folder):
-    source = FolderSource(folder, "train")
+    source = opened.folder(folder, "train")
     assert source.class_names == ("ant", "größe", "zebra")
     root = folder / "train"
     assert [tuple(source[i]) for i in range(len(source))] == [
@@ -65,7 +65,7 @@ def test_a_folder_is_read_in_sorted_order(folder):
 
 
 def test_a_folder_survives_pickling(folder):
-    source = FolderSource(folder, "train")
+    source = opened.folder(folder, "train")
     copy = pickle.loads(pickle.dumps(source))
     assert [copy[i] for i in range(len(copy))] == [source[i] for i in range(len(source))]
     assert (copy.class_names, copy.fingerprint) == (source.class_names, source.fingerprint)
@@ -73,18 +73,18 @@ def test_a_folder_survives_pickling(folder):
 
 def test_a_folder_takes_the_home_directory(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert FolderSource("~/data", "train")[0].image == b"ant"
+    assert opened.folder("~/data", "train")[0].image == b"ant"
 
 
 def test_a_name_that_is_not_utf_8_has_a_key_that_prints(folder):
     (folder / os.fsdecode(b"train/zebra/\xff.jpg")).write_bytes(b"latin")
-    source = FolderSource(folder, "train")
+    source = opened.folder(folder, "train")
     assert source[4].image == b"latin"
     assert source[4].key == str(folder / "train/zebra") + r"/\xff.jpg"
 
 
 def test_a_file_that_is_gone_is_named_and_has_a_label(folder):
-    source = FolderSource(folder, "train")
+    source = opened.folder(folder, "train")
     (folder / "train/zebra/0.PNG").unlink()
     with pytest.raises(UndecodableError) as caught:
         source[2]
@@ -96,10 +96,10 @@ def test_a_file_that_is_gone_is_named_and_has_a_label(folder):
 
 
 def test_the_fingerprint_is_not_of_the_place(folder, tmp_path):
-    before = FolderSource(folder, "train").fingerprint
+    before = opened.folder(folder, "train").fingerprint
     (folder / "train/ant/notes.txt").unlink()
     moved = shutil.move(folder, tmp_path / "elsewhere")
-    assert FolderSource(moved, "train").fingerprint == before
+    assert opened.folder(moved, "train").fingerprint == before
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_the_fingerprint_is_not_of_the_place(folder, tmp_path):
     ids=["renamed", "moved", "removed", "resized", "added", "class renamed"],
 )
 def test_the_fingerprint_is_of_the_files(folder, change):
-    before = FolderSource(folder, "train").fingerprint
+    before = opened.folder(folder, "train").fingerprint
     change(folder / "train")
-    assert FolderSource(folder, "train").fingerprint != before
+    assert opened.folder(folder, "train").fingerprint != before
 
 
 def test_a_folders_validation_split_is_called_val(folder, tmp_path):
@@ -155,7 +155,7 @@ def test_a_missing_folder_is_named(folder, tmp_path):
 def test_a_folder_without_classes_is_named(folder, tmp_path):
     fill(folder, {"flat/1.jpg": b"no class"})
     message = _message("folder", folder, tmp_path, train_split="flat")
-    assert f"'flat' of {folder} holds no class folders" in message
+    assert f"The images of 'flat' of {folder} have no labels" in message
     assert "--mode=eval" in message
 
 
@@ -171,7 +171,7 @@ def test_differing_classes_are_named(folder, tmp_path):
     fill(folder, {"val/bee/1.jpg": b"b", "train/cow/1.jpg": b"c"})
     message = _message("folder", folder, tmp_path)
     assert "train and val differ: bee, cow." in message
-    assert "same class folders" in message
+    assert "Both must have the same classes." in message
 
 
 def test_of_many_differing_classes_five_are_named(folder, tmp_path):
@@ -227,13 +227,22 @@ def test_too_many_held_out_are_refused(many, tmp_path, held_out):
 # Kinds.
 
 
-def test_a_kind_of_source_is_found_by_its_name(many, tmp_path, monkeypatch):
-    def opened(data, split):
-        return FolderSource(many, {"all": "train", "some": "val"}[split])
+def test_each_file_of_the_package_is_a_kind_of_its_name():
+    for name in by_name.names(sources.__name__):
+        kind = sources.find(name)
+        assert kind.__module__ == f"{sources.__name__}.{name}"
+        assert isinstance(kind, SourceClass)
+    assert sources.find("cifar10:3.0.2") is sources.find("tfds")
 
-    monkeypatch.setitem(sources.KINDS, "made", SourceKind(opened, default_val_split="some"))
-    train, val = _open("made", "", tmp_path, train_split="all")
-    assert (len(train), len(val)) == (20, 2)
+
+def test_kinds_are_found_without_tfds_and_jax():
+    code = (
+        "import sys; from vgg_jax.data import sources\n"
+        "[sources.find(name) for name in (*sources.names(), 'cifar10')]\n"
+        "print({'tensorflow_datasets', 'jax'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
 
 
 # TFDS.
@@ -244,7 +253,7 @@ def cache(tmp_path_factory):
     """The embedded set, cut short, prepared through its own entry point."""
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes, "SPLITS", FEW)
+        patch.setattr(rendered_shapes, "SPLITS", FEW)
         _open("shapes", "", directory)
     return directory
 
@@ -257,7 +266,7 @@ def embedded(cache):
 def test_the_embedded_set_is_what_the_renderer_draws(embedded):
     for source, (split, number_of_images) in zip(embedded, FEW.items(), strict=True):
         assert len(source) == number_of_images
-        assert source.class_names == shapes.CLASS_NAMES
+        assert source.class_names == rendered_shapes.CLASS_NAMES
         rendered = {
             hashlib.sha256(example["image"].read()).digest(): example["label"]
             for example in _generated(split)
@@ -271,8 +280,8 @@ def test_the_embedded_set_is_what_the_renderer_draws(embedded):
 
 def _generated(split):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shapes, "SPLITS", FEW)
-        return [example for _, example in shapes.Shapes._generate_examples(None, split)]
+        patch.setattr(rendered_shapes, "SPLITS", FEW)
+        return [example for _, example in rendered_shapes.Shapes._generate_examples(None, split)]
 
 
 def test_the_key_names_the_image(embedded):
@@ -286,7 +295,7 @@ def test_the_embedded_set_is_rendered_once(cache, embedded, monkeypatch):
     def refuse(*args):
         raise AssertionError("rendered again")
 
-    monkeypatch.setattr(shapes, "render", refuse)
+    monkeypatch.setattr(rendered_shapes, "render", refuse)
     again = _open("shapes", "", cache)
     assert [s.fingerprint for s in again] == [s.fingerprint for s in embedded]
     assert again[0].fingerprint != again[1].fingerprint
@@ -342,7 +351,7 @@ def test_an_unknown_tfds_name_is_refused(tmp_path):
     message = _message("no_such_set", tmp_path, tmp_path)
     assert "'no_such_set'" in message
     assert str(tmp_path) in message
-    assert "'shapes', 'folder' or the name of a TFDS data set" in message
+    assert f"data.name is {', '.join(sources.names())}, the name of a TFDS data set" in message
 
 
 def test_imagenet_comes_with_the_commands_that_prepare_it(tmp_path):
@@ -362,8 +371,8 @@ def test_another_tfds_set_comes_without_imagenets_files(tmp_path):
 
 def test_a_set_without_random_access_comes_with_the_conversion(tmp_path, monkeypatch):
     # Parquet stands for TFDS's default, tfrecord, which only TensorFlow writes.
-    monkeypatch.setattr(shapes, "SPLITS", {"train": 2, "validation": 1})
-    builder = shapes.Shapes(data_dir=tmp_path, file_format="parquet")
+    monkeypatch.setattr(rendered_shapes, "SPLITS", {"train": 2, "validation": 1})
+    builder = rendered_shapes.Shapes(data_dir=tmp_path, file_format="parquet")
     builder.download_and_prepare()
     message = _message("vgg_jax_shapes", tmp_path, tmp_path)
     assert "is stored as parquet, which has no random access" in message

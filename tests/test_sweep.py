@@ -26,14 +26,14 @@ def small(folder, root, *args):
     return sweep(root, "--mini", f"--data={folder}", *args, "--", *overrides)
 
 
-def call(command):
+def call(command, **more):
     return subprocess.run(
         command,
         cwd=small_runs.ROOT,
         capture_output=True,
         text=True,
         check=False,
-        env=small_runs.environment(),
+        env=small_runs.environment(**more),
         timeout=240,
     )
 
@@ -190,7 +190,8 @@ def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early
         (["--runs=vgg16"], "--runs names no run: vgg16. Choose from a_256, "),
         (["--tables=3", "x"], "Unknown arguments: x. Behind -- stand --config.KEY=VALUE alone."),
         (["--tables=3", "--", "--config.no_key=1"], "The config has no key"),
-        (["--tables=3", "--data=photos.zip"], "--data=photos.zip is no folder. Give the folder"),
+        (["--tables=3", "--data=photos.zip"], "--data=photos.zip is neither a folder nor"),
+        (["--tables=3", "--data=no.csv"], "--data=no.csv is neither a folder nor a file that"),
         (["--tables=3", "--", "--config.seed=1"], "seed is the sweep's own"),
         (["--tables=3", "--", "--config.crop_px=65"], "crop_px"),
     ],
@@ -221,6 +222,30 @@ def test_a_dry_run_leaves_nothing(tmp_path):
         "│  └─ d_384",
         "│     └─ d_multiscale",
     ]
+
+
+@pytest.mark.parametrize("mini", [True, False])
+def test_a_csv_file_is_every_runs_data(tmp_path, mini):
+    file = small_runs.fill(tmp_path, {"list.csv": b"path,label,split\n"}) / "list.csv"
+    flags = [f"--data={file}", "--runs=a_256", "--dry_run", *(["--mini"] if mini else [])]
+    done = call(sweep(tmp_path / "runs", *flags))
+    assert done.returncode == 0, done.stderr
+    assert f"--config.data.name=csv --config.data.dir={file}" in done.stdout
+    assert ("--config.num_classes=0" in done.stdout) == (not mini)
+
+
+def test_a_source_of_ones_own_is_every_runs_data(tmp_path):
+    small_runs.fill(tmp_path, {"mine.py": b"class Images:\n    default_val_split = 'val'\n"})
+    overrides = ["--config.data.name=mine:Images", f"--config.data.dir={tmp_path}"]
+    flags = ["--mini", "--runs=b_256", "--dry_run", "--", *overrides]
+    command = sweep(tmp_path / "runs", *flags)
+    done = call(command, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    tasks = [line for line in done.stdout.splitlines() if "python -m vgg_jax.main" in line]
+    assert len(tasks) > 1
+    assert all(" ".join(overrides) in line for line in tasks)
+    refused = call(command)
+    assert refused.stderr.startswith("error: data.name=mine:Images: there is no module mine.")
 
 
 def test_the_tail_of_a_log(tmp_path):

@@ -48,10 +48,12 @@ def _net(c: ConfigDict) -> None:
 def _data(c: ConfigDict) -> None:
     """Sets the images, and the crops that training makes of them (§3.1)."""
     c.data = ConfigDict()
-    c.data.name = "imagenet2012"  # A TFDS data set, "folder", or "shapes", the embedded set.
-    c.data.dir = ""  # TFDS's data_dir, or the folder with train/CLASS/ and val/CLASS/.
-    c.data.train_split = "train"  # A split of TFDS, or a folder's name.
-    c.data.val_split = ""  # "": TFDS's "validation", a folder's val/.
+    # Besides a TFDS data set: "folder"; "csv"; "shapes", the embedded set; or MODULE:CLASS, a class
+    # of your own (vgg_jax/README.md).
+    c.data.name = "imagenet2012"  # As TFDS calls it.
+    c.data.dir = ""  # TFDS's data_dir; the folder with train/CLASS/ and val/CLASS/; or FILE.csv.
+    c.data.train_split = "train"  # A split of TFDS, a folder's name, or what a CSV file calls it.
+    c.data.val_split = ""  # "": TFDS's "validation"; "val" of a folder or a CSV file.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
     c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
     c.data.undecodable = "refuse"  # refuse to train where images are, or leave_out these.

@@ -61,12 +61,16 @@ def check_disk(sweep: Sweep, backend: str) -> None:
     """Checks that a sweep's root and data lie on a disk.
 
     Raises:
-      UserError: The root is a bucket, or there is no such folder of data.
+      UserError: The root is a bucket, or there are no such data.
     """
     if sweep.is_in_bucket:
         raise UserError(f"--backend={backend} needs a --root on a disk, not {sweep.root}.")
-    if sweep.data and not files.path(sweep.data).is_dir():
+    if not sweep.data:
+        return
+    path = files.path(sweep.data)
+    if not (path.is_file() if sweep.has_csv_data else path.is_dir()):
         raise UserError(
-            f"--data={sweep.data} is no folder. Give the folder that holds train/CLASS/ and "
-            "val/CLASS/; unpack an archive first."
+            f"--data={sweep.data} is neither a folder nor a file that ends in .csv. Give the "
+            "folder that holds train/CLASS/ and val/CLASS/, or a CSV file of images; unpack an "
+            "archive first."
         )

@@ -59,7 +59,7 @@ class Sky(Backend):
         if sweep.data and "://" not in sweep.data:
             raise UserError(
                 f"--data={sweep.data} lies on this machine, and jobs in a cloud don't see it. Give "
-                "a bucket: --data=gs://BUCKET/FOLDER."
+                "what lies in a bucket: --data=gs://BUCKET/FOLDER, or FILE.csv."
             )
         if not self.accelerator:
             raise UserError(

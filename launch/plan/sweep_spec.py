@@ -20,7 +20,8 @@ class Sweep:
     Attributes:
       root: The folder of all workdirs; those of further seeds lie in seed_1, seed_2, ... within.
       mini: Whether each run is `configs/mini.py`'s of it.
-      data: The folder with train/CLASS/ and val/CLASS/; "" for what the configs say.
+      data: The folder with train/CLASS/ and val/CLASS/, or a CSV file of images, FILE.csv; "" for
+        what the configs say.
       seeds: How many times everything is made.
       overrides: `--config.KEY=VALUE` for all runs and evaluations.
       test_split: A split whose posteriors Tables 6 and 7 are to have too; "" for none.
@@ -72,6 +73,11 @@ class Sweep:
         return files.in_bucket(self.root)
 
     @property
+    def has_csv_data(self) -> bool:
+        """Whether the data are a CSV file, not a folder: their name ends in .csv."""
+        return self.data.lower().endswith(".csv")
+
+    @property
     def local_folder(self) -> pathlib.Path:
         """The folder on this machine for logs and scripts: the root, unless that is a bucket."""
         return pathlib.Path("runs", self.root.name) if self.is_in_bucket else self.root
@@ -100,7 +106,8 @@ class Sweep:
         """Returns the --config.KEY=VALUE that all commands of a seed share."""
         overrides = []
         if self.data:
-            overrides += ["--config.data.name=folder", f"--config.data.dir={self.data}"]
+            source = "csv" if self.has_csv_data else "folder"
+            overrides += [f"--config.data.name={source}", f"--config.data.dir={self.data}"]
             if not self.mini:
                 overrides += ["--config.num_classes=0", "--config.data.mean_rgb=()"]
         if seed:

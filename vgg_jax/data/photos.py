@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
-from vgg_jax.data import images
-from vgg_jax.data.sources import folder
+from vgg_jax.data import image_files, images
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.storage import files
 
@@ -81,7 +80,7 @@ def find(arguments: Sequence[str]) -> Photos:
         if argument == "-":
             paths.append(argument)
         elif path.is_dir():
-            below = [p for p in path.rglob("*") if folder.is_image(p.name) and p.is_file()]
+            below = [p for p in path.rglob("*") if image_files.is_image(p.name) and p.is_file()]
             if not below:
                 raise UserError(f"{path} holds no images.")
             paths += map(str, sorted(below))

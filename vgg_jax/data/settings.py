@@ -4,6 +4,7 @@ from typing import get_args
 
 from ml_collections import ConfigDict
 
+from vgg_jax.data import sources
 from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions
 from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
@@ -19,6 +20,7 @@ def check(c: ConfigDict) -> None:
         c.num_classes == 0 or c.num_classes >= 2,
         f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
     )
+    sources.find(c.data.name)
     require(
         "://" not in c.data.cache_dir,
         f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",

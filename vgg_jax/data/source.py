@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -29,9 +28,12 @@ class Example(NamedTuple):
 class Source(Protocol):
     """Random access to the examples of one split; picklable, for the worker processes.
 
+    Its class is a `SourceClass`.
+
     Attributes:
       class_names: They are in the order of the labels; none where the images are unlabelled.
-      fingerprint: Hash of the index. Runs that resume on another index are refused.
+      fingerprint: Hash of the index: names, labels, sizes. Runs that resume on another index are
+        refused.
       contents_key: Hash of the fingerprint and of when the files were last written to, which tells
         images of equal names and sizes apart. What is kept of their contents is kept under it.
     """
@@ -42,7 +44,15 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Example: ...
+    def __getitem__(self, index: int) -> Example:
+        """Reads an example; the same one for the same index, in every process.
+
+        Raises:
+          UndecodableError: This image can't be read. The scan finds it, as it does what can't be
+            decoded.
+          UserError: None can be read at present. This ends the run.
+        """
+        ...
 
     def label(self, index: int) -> int:
         """Returns the label alone, of an image that may not be readable."""
@@ -50,6 +60,30 @@ class Source(Protocol):
 
     def name(self, index: int) -> str:
         """Returns what names an image wherever the data set lies, which its key may not."""
+        ...
+
+
+@runtime_checkable
+class SourceClass(Protocol):
+    """A kind of source: the class of its objects, each of which is one split.
+
+    A job of several processes opens each split in all of them, and expects the same fingerprint.
+
+    Attributes:
+      default_val_split: The split that an empty `DataSpec.val_split` means.
+    """
+
+    default_val_split: str
+
+    def __call__(self, data: DataSpec, split: str) -> Source:
+        """Opens a split by its name.
+
+        To train, data.train_split is opened, and then the validation split, unless data.held_out
+        takes images of the first. To evaluate, only the split with the images in question is.
+
+        Raises:
+          UserError: It can't be opened; the message says what to do.
+        """
         ...
 
 
@@ -97,18 +131,6 @@ class Subset:
     def name(self, index: int) -> str:
         """See `Source`."""
         return self.source.name(int(self.indices[index]))
-
-
-class SourceKind(NamedTuple):
-    """What `splits` knows of a kind of source.
-
-    Attributes:
-      open_split: Opens a split, given by its name; raises a UserError where it can't.
-      default_val_split: The split that an empty `DataSpec.val_split` means.
-    """
-
-    open_split: Callable[[DataSpec, str], Source]
-    default_val_split: str
 
 
 def hashed(*parts: object) -> str:

@@ -11,9 +11,10 @@ class DataSpec:
     """Which images a run is trained and validated on: a config's data, as plain values.
 
     Attributes:
-      name: "folder"; "shapes", the embedded set; or the name of a TFDS data set.
-      directory: What holds a folder's train/CLASS/ and val/CLASS/; or TFDS's data_dir, where ""
-        means its default.
+      name: A kind of source, by its file in `data/sources`: "folder"; "csv"; "shapes", the embedded
+        set. A user's own class, MODULE:CLASS. Any other name is a TFDS data set's.
+      directory: The path of a folder that holds train/CLASS/ and val/CLASS/; of a CSV file; of
+        what a user's own class reads; or of TFDS's data_dir, where "" means its default.
       train_split: Name of the split to train on.
       val_split: Name of the split to validate on; "" means the one that is usual for this kind of
         source.

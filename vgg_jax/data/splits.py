@@ -22,7 +22,7 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
         differing = sorted({*train.class_names} ^ {*val.class_names})
         raise UserError(
             f"The classes of {data.train_split} and {val_split(data)} differ: "
-            f"{some_of(differing)}. Both must have the same class folders."
+            f"{some_of(differing)}. Both must have the same classes."
         )
     return train, val
 
@@ -34,26 +34,22 @@ def open_val_source(data: DataSpec) -> Source:
       UserError: The split isn't there.
     """
     if data.held_out:
-        _, val = _hold_out(_open(data, data.train_split), data.held_out, data.seed)
+        _, val = _hold_out(sources.open_split(data, data.train_split), data.held_out, data.seed)
         return val
-    return _open(data, val_split(data))
+    return sources.open_split(data, val_split(data))
 
 
 def val_split(data: DataSpec) -> str:
     """Returns the name of the split to validate on, where no images are held out."""
-    return data.val_split or sources.kind(data.name).default_val_split
-
-
-def _open(data: DataSpec, split: str) -> Source:
-    return sources.kind(data.name).open_split(data, split)
+    return data.val_split or sources.find(data.name).default_val_split
 
 
 def _open_labelled(data: DataSpec, split: str) -> Source:
-    source = _open(data, split)
+    source = sources.open_split(data, split)
     if not source.class_names:
         raise UserError(
-            f"{split!r} of {data.directory} holds no class folders: its images have no labels to "
-            "train on or validate with. Unlabelled images can be evaluated: --mode=eval."
+            f"The images of {split!r} of {data.directory or data.name} have no labels to train on "
+            "or validate with. Unlabelled images can be evaluated: --mode=eval."
         )
     return source
 

@@ -7,20 +7,11 @@ import pathlib
 import numpy as np
 from etils import epath
 
-from vgg_jax.data.source import Example, SourceKind, hashed
+from vgg_jax.data import image_files
+from vgg_jax.data.source import Example, hashed
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.errors import UserError
 from vgg_jax.storage import files, gcs
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
-    *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
-)
-
-
-def is_image(name: str) -> bool:
-    """Tells whether a file is taken for an image, by its suffix."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 class FolderSource:
@@ -29,13 +20,15 @@ class FolderSource:
     A folder of images alone, directory/split/image.jpg, is unlabelled.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], split: str) -> None:
-        if not str(directory):
+    default_val_split = "val"
+
+    def __init__(self, data: DataSpec, split: str) -> None:
+        if not data.directory:
             raise UserError(
                 "data.name is 'folder' but data.dir is empty. Set --config.data.dir to the folder "
                 f"that holds {split}/CLASS/image.jpg."
             )
-        self._root = files.path(os.fspath(directory)) / split
+        self._root = files.path(data.directory) / split
         found = _in_bucket(self._root) if files.in_bucket(self._root) else _on_disk(self._root)
         if not found:
             raise UserError(
@@ -50,7 +43,7 @@ class FolderSource:
             if not found[class_name] and class_name:
                 raise UserError(
                     f"The class folder {self._root / class_name} holds no images "
-                    f"({', '.join(IMAGE_SUFFIXES)}). Fill it or remove it from every split."
+                    f"({', '.join(image_files.SUFFIXES)}). Fill it or remove it from every split."
                 )
             for name, size, modified_ns in sorted(found[class_name]):
                 line = f"{class_name}/{name}:{size}\n"
@@ -69,17 +62,7 @@ class FolderSource:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> Example:
-        path = self._root / self._relative(index)
-        key = files.printable(path)
-        try:
-            data = files.read(path)
-        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-            raise UndecodableError(key, error.strerror or "it isn't there") from error
-        except OSError as error:  # A server doesn't answer, for instance: the image may be good.
-            raise UserError(
-                f"{key} can't be read at present: {error.strerror or error}."
-            ) from error
-        return Example(data, self.label(index), key)
+        return image_files.read(self._root / self._relative(index), self.label(index))
 
     def label(self, index: int) -> int:
         """See `Source`."""
@@ -94,13 +77,6 @@ class FolderSource:
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
 
 
-def _open_split(data: DataSpec, split: str) -> FolderSource:
-    return FolderSource(data.directory, split)
-
-
-KIND = SourceKind(_open_split, default_val_split="val")
-
-
 def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
     """Lists the images of each class folder, or those right here, under ""."""
     if not root.is_dir():
@@ -109,7 +85,9 @@ def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
     found = {}
     for class_name in class_names or [""]:
         with os.scandir(root / class_name) as entries:
-            images = [entry for entry in entries if is_image(entry.name) and entry.is_file()]
+            images = [
+                entry for entry in entries if image_files.is_image(entry.name) and entry.is_file()
+            ]
             stats = [(image.name, image.stat()) for image in images]
         found[class_name] = [
             gcs.Entry(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats
@@ -122,6 +100,9 @@ def _in_bucket(root: epath.Path) -> dict[str, list[gcs.Entry]]:
     for entry in gcs.below(root):
         class_name, _, name = entry.name.rpartition("/")
         of_class = found.setdefault(class_name.partition("/")[0], [])
-        if is_image(name) and "/" not in class_name:
+        if image_files.is_image(name) and "/" not in class_name:
             of_class.append(entry._replace(name=name))
     return found
+
+
+SOURCE = FolderSource

@@ -3,18 +3,22 @@
 import os
 from typing import Any
 
-from vgg_jax.data.source import Example, SourceKind, hashed
+from vgg_jax.data import sources
+from vgg_jax.data.source import Example, hashed
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 
 
 class TfdsSource:
-    """One split of a prepared TFDS builder, read without TensorFlow."""
+    """One split of a data set whose name is data.name, read without TensorFlow."""
 
-    def __init__(self, builder: Any, split: str) -> None:
-        import tensorflow_datasets as tfds
+    default_val_split = "validation"
 
+    def __init__(self, data: DataSpec, split: str) -> None:
+        import tensorflow_datasets as tfds  # It takes a second.
+
+        builder = self._builder(data)
         features = dict(builder.info.features.items())
         label = features.get("label")
         if not isinstance(label, tfds.features.ClassLabel) or "image" not in features:
@@ -55,15 +59,11 @@ class TfdsSource:
         file_name = self._records[index].get("file_name", b"")
         return file_name.decode() or f"{self._split}[{index}]"
 
-
-def _open_split(data: DataSpec, split: str) -> TfdsSource:
-    return TfdsSource(_prepared_builder(data.name, data.directory), split)
-
-
-KIND = SourceKind(_open_split, default_val_split="validation")
+    def _builder(self, data: DataSpec) -> Any:
+        return _found(data.name, data.directory)
 
 
-def _prepared_builder(name: str, data_dir: str) -> Any:
+def _found(name: str, data_dir: str) -> Any:
     import tensorflow_datasets as tfds
 
     where = files.path(data_dir or "~/tensorflow_datasets")
@@ -74,7 +74,8 @@ def _prepared_builder(name: str, data_dir: str) -> Any:
     except (tfds.core.DatasetNotFoundError, ImportError, AssertionError) as error:
         raise UserError(
             f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
-            "data.name is 'shapes', 'folder' or the name of a TFDS data set."
+            f"data.name is {', '.join(sources.names())}, the name of a TFDS data set, or "
+            "MODULE:CLASS, a source of your own."
         ) from error
     if not builder.is_prepared():
         raise UserError(
@@ -106,3 +107,6 @@ def _how_to_prepare(name: str, where: files.Path) -> str:
             f"from image-net.org with an account, into\n    {where}/downloads/manual/\n"
         )
     return text
+
+
+SOURCE = TfdsSource

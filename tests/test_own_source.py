@@ -1,0 +1,153 @@
+"""A source of a user's own: found as module:Class, trained on, evaluated; and refused."""
+
+import re
+import sys
+import textwrap
+import zipfile
+
+import numpy as np
+import pytest
+import small_runs
+
+from vgg_jax.data import sources
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.errors import UserError
+
+# What vgg_jax/README.md asks for, and no more.
+MINE = '''
+import zipfile
+
+from vgg_jax.data.source import Example, hashed
+
+
+class Images:
+    """The images of a ZIP file: SPLIT/CLASS/image."""
+
+    default_val_split = "val"
+
+    def __init__(self, data, split):
+        self._file = data.directory
+        with zipfile.ZipFile(self._file) as archive:
+            found = sorted((i.filename, i.CRC) for i in archive.infolist())
+        found = [(name, crc) for name, crc in found if name.startswith(f"{split}/")]
+        self._names = [name for name, _ in found]
+        self.class_names = tuple(sorted({name.split("/")[1] for name in self._names}))
+        self.fingerprint = self.contents_key = hashed(*found)
+
+    def __len__(self):
+        return len(self._names)
+
+    def __getitem__(self, index):
+        with zipfile.ZipFile(self._file) as archive:
+            image = archive.read(self._names[index])
+        return Example(image, self.label(index), self.name(index))
+
+    def label(self, index):
+        return self.class_names.index(self._names[index].split("/")[1])
+
+    def name(self, index):
+        return self._names[index]
+'''
+
+
+def as_module(folder, text, monkeypatch):
+    (folder / "mine.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setitem(sys.modules, "mine", None)  # So that the end of the test forgets it.
+    del sys.modules["mine"]
+
+
+def spec(name):
+    return DataSpec(name, "", "train", "", cache_dir="")
+
+
+@pytest.mark.runs
+def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    archive, workdir = tmp_path / "images.zip", tmp_path / "run"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*.jpg")):
+            file.write(path, path.relative_to(folder))
+    done = small_runs.run_process(
+        *small_runs.one_epoch(
+            folder,
+            workdir,
+            "--config.data.name=mine:Images",
+            f"--config.data.dir={archive}",
+            "--config.data.num_workers=2",
+        ),
+        PYTHONPATH=str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    of_a_folder, own = (np.load(of / "eval/val-dense-73.npz") for of in (trained, workdir))
+    np.testing.assert_array_equal(own["values"], of_a_folder["values"])
+    (workdir / "eval" / "val-dense-73.npz").unlink()
+    arguments = ("--mode=eval", f"--workdir={workdir}")
+    again = small_runs.run_process(*arguments, PYTHONPATH=str(tmp_path))
+    assert "on 9 images" in again.stdout, again.stderr
+    lost = small_runs.run_process(*arguments)
+    assert lost.stderr.startswith("error: data.name=mine:Images: there is no module mine.")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"data.name=mine:Images: .*mine\.py has no Images"),
+        ("Images = 3", "data.name=mine:Images is not a class but 3"),
+        ("class Images: pass", "data.name=mine:Images lacks default_val_split"),
+    ],
+)
+def test_what_is_no_class_of_sources_is_refused_before_anything_is_opened(
+    folder, tmp_path, monkeypatch, run_main, text, message
+):
+    as_module(tmp_path, text, monkeypatch)
+    arguments = small_runs.one_epoch(folder, tmp_path / "run", "--config.data.name=mine:Images")
+    with pytest.raises(UserError, match=message):
+        run_main(*arguments, "--config.init_from=absent")
+
+
+def test_what_a_source_lacks_is_named(tmp_path, monkeypatch):
+    text = """
+        class Images:
+            default_val_split = "val"
+            class_names, fingerprint = ("a", "b"), ""
+
+            def __init__(self, data, split):
+                pass
+
+            def __len__(self):
+                return 2
+
+            def label(self, index):
+                return index
+        """
+    as_module(tmp_path, text, monkeypatch)
+    message = "The sources of data.name=mine:Images lack contents_key, __getitem__, name."
+    with pytest.raises(UserError, match=re.escape(message)):
+        sources.open_split(spec("mine:Images"), "train")
+
+
+@pytest.mark.parametrize(
+    ("class_names", "length", "message"),
+    [
+        (["a", "b"], 1, "class_names of data.name=mine:Images must be a tuple, not a list"),
+        (("a", "b"), 0, "The split 'train' of data.name=mine:Images holds no images"),
+    ],
+)
+def test_what_nothing_could_be_trained_on_is_refused(
+    tmp_path, monkeypatch, class_names, length, message
+):
+    text = f"""
+        from vgg_jax.data.sources.folder import FolderSource
+
+
+        class Images(FolderSource):
+            def __init__(self, data, split):
+                self.class_names, self.fingerprint, self.contents_key = {class_names}, "", ""
+
+            def __len__(self):
+                return {length}
+        """
+    as_module(tmp_path, text, monkeypatch)
+    with pytest.raises(UserError, match=message):
+        sources.open_split(spec("mine:Images"), "train")
