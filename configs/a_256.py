@@ -12,7 +12,7 @@ from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
-    """Net A, trained at S = 256."""
+    """Returns the config of net A, trained at S = 256."""
     c = base_config.get_config()
     c.name = "a_256"
     c.net = "A"

@@ -3,7 +3,7 @@
     python -m vgg_jax.main --config=configs/c_384.py
 
 Reproduces Table 3, S = 384, Q = 384: expect a dense top-1 error of 28.1%, top-5 9.3%.
-Starts from runs/c_256 whole, at a tenth of the rate.
+Starts from all layers of runs/c_256, at a tenth of the learning rate.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
-    """Net C, trained at S = 384."""
+    """Returns the config of net C, trained at S = 384."""
     c = base_config.get_config()
     c.name = "c_384"
     c.net = "C"

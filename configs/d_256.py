@@ -12,7 +12,7 @@ from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
-    """Net D, trained at S = 256."""
+    """Returns the config of net D, trained at S = 256."""
     c = base_config.get_config()
     c.name = "d_256"
     c.net = "D"

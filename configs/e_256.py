@@ -12,7 +12,7 @@ from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
-    """Net E, trained at S = 256."""
+    """Returns the config of net E, trained at S = 256."""
     c = base_config.get_config()
     c.name = "e_256"
     c.net = "E"

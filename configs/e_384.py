@@ -3,7 +3,7 @@
     python -m vgg_jax.main --config=configs/e_384.py
 
 Reproduces Table 3, S = 384, Q = 384: expect a dense top-1 error of 26.9%, top-5 8.7%.
-Starts from runs/e_256 whole, at a tenth of the rate.
+Starts from all layers of runs/e_256, at a tenth of the learning rate.
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from vgg_jax import base_config
 
 
 def get_config() -> ConfigDict:
-    """Net E, trained at S = 384."""
+    """Returns the config of net E, trained at S = 384."""
     c = base_config.get_config()
     c.name = "e_384"
     c.net = "E"

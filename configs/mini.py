@@ -4,9 +4,9 @@ r"""Any run of the paper in miniature, by default on the embedded data set.
     python -m vgg_jax.main --config=configs/mini.py:e_multiscale --workdir=runs/mine \
         --config.data.name=folder --config.data.dir=FOLDER
 
-Shrinks configs/NAME.py by 224 / 64: the crop becomes 64 px, two of the net's 32 px cells, so that
-FC6 is 2x2; S and Q follow in proportion (256 -> 73, 384 -> 110, 512 -> 146). Starts from
-runs/mini_OTHER where the original starts from runs/OTHER. What to expect stands in the README.
+Shrinks configs/NAME.py by 224 / 64: the crop becomes 64 px, which is two of the net's 32 px cells,
+so FC6 is 2x2. S and Q shrink in proportion (256 -> 73, 384 -> 110, 512 -> 146). Starts from
+runs/mini_OTHER if the original starts from runs/OTHER. The README says what errors to expect.
 """
 
 import pathlib
@@ -21,15 +21,15 @@ CROP_PX = 64
 
 
 def shrunk_px(px: int, crop_px: int = 224) -> int:
-    """Shrinks S or Q, px, of nets with that crop, by default the paper's."""
+    """Returns S or Q, in px, of nets with that crop, shrunk in proportion to a crop of 64 px."""
     return round(px * CROP_PX / crop_px)
 
 
 def get_config(name: str = "") -> ConfigDict:
-    """Shrinks the config of that name.
+    """Returns the config of configs/NAME.py, shrunk to a crop of 64 px.
 
     Raises:
-      ImportError: There is no config of that name.
+      ImportError: configs/ has no file of that name.
     """
     names = config_files.names(_FOLDER)
     if name not in names:
@@ -52,7 +52,8 @@ def get_config(name: str = "") -> ConfigDict:
     c.data.num_workers = 0
 
     c.batch_size = 32
-    c.num_epochs = 30  # Less where another net has gone before: 15, and of a whole one 8.
+    # A run that starts from another one needs fewer epochs, from a whole net the fewest.
+    c.num_epochs = 30
     if c.init_from != "none":
         c.num_epochs = 8 if c.init_layers == "all" else 15
     c.eval.batch_size = 100

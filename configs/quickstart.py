@@ -14,7 +14,7 @@ from vgg_jax.runs import config_files
 
 
 def get_config() -> ConfigDict:
-    """Net A, shrunk as `configs/mini.py` has it, for fewer epochs."""
+    """Returns the config of net A, shrunk by `configs/mini.py`, with fewer epochs."""
     mini = config_files.load(pathlib.Path(__file__).with_name("mini.py"))
     c = mini.get_config("a_256")
     c.name = "quickstart"

@@ -1,5 +1,5 @@
-"""The paper's tables: the runs behind them, planned, started somewhere, and reported.
+"""Reproduces the paper's tables: plans the runs behind them, starts them, and reports the results.
 
 The commands are `launch.sweep`, `launch.tables` and `launch.benchmark`. Each task of a sweep is a
-command of vgg_jax, in a process of its own.
+command of vgg_jax in a separate process.
 """

@@ -1,8 +1,8 @@
 """Measures the evaluation of a trained net: `python -m launch.benchmark --workdir=runs/caltech`.
 
-Prints Markdown. The methods beside one another, as Table 5 has them, with their times; and dense
-evaluation in batches of mixed sizes beside the same net applied to one image after the other. All
-images are decoded beforehand, and all times are of this one run.
+Prints two comparisons as Markdown: of the methods in Table 5, with their times; and of dense
+evaluation in batches of mixed sizes with the same net applied to one image after another. All
+images are decoded beforehand, and all times are measured in this one process.
 """
 
 import dataclasses
@@ -28,16 +28,21 @@ from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.system import command_line
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The folder of the run whose net is measured.", required=True
+    "workdir",
+    None,
+    "The folder of the run whose net is measured, for example runs/caltech.",
+    required=True,
 )
 _SCALES = flags.DEFINE_list(
-    "scales", None, "Test scales Q, px, such as 256,384,512. The default is the run's."
+    "scales",
+    None,
+    "The test scales Q, in px, for example 256,384,512. The default is the run's own.",
 )
 _IMAGES = flags.DEFINE_integer(
-    "images", None, "How many images are drawn at random. The default is all.", 1
+    "images", None, "How many images to draw at random, for example 1000. The default is all.", 1
 )
 _REPEATS = flags.DEFINE_integer(
-    "repeats", 3, "How often dense evaluation is timed; the median counts.", 1
+    "repeats", 3, "How many times dense evaluation is timed; the median is printed.", 1
 )
 
 
@@ -73,7 +78,7 @@ def print_methods(
     labels: Int32[np.ndarray, " n"],
     scales: tuple[int, ...],
 ) -> None:
-    """Prints the errors of dense, multi-crop and both, their differences, and the times."""
+    """Prints the errors of dense, multi-crop and both, their differences, and their times."""
     posteriors, seconds = {}, {}
     for method in methods.singles("both"):
         passes = [_pass(net, photos, method, scale) for scale in scales]
@@ -106,8 +111,8 @@ def print_methods(
 
 
 def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
-    """Prints images/s of dense evaluation in batches, and of one image after the other."""
-    net.inference.programs.clear()  # So that compilation is counted.
+    """Prints the images/s of dense evaluation in batches, and of one image after another."""
+    net.inference.programs.clear()  # They are compiled again, so that compilation is timed.
     batched, single = _pass(net, photos, "dense", scale), _OneByOne(net, photos, scale)
     times = {"in batches": [], "one by one": []}
     for _ in range(_REPEATS.value):
@@ -155,10 +160,10 @@ def _timed(
 
 
 class _OneByOne:
-    """The plain way: the net on each image and its flip, unpadded, a program for each size."""
+    """The baseline: the net on each image and its flip, unpadded, with one program per size."""
 
     def __init__(self, net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
-        self._inference = dataclasses.replace(net.inference)  # It has programs of its own.
+        self._inference = dataclasses.replace(net.inference)  # The copy has programs of its own.
         self._photos, self._scale = photos, scale
 
     @property

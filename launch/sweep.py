@@ -1,13 +1,13 @@
-"""Makes the paper's tables: every run in the order of the chain, evaluations, fusions, the report.
+"""Makes the paper's tables: trains the chain of runs, evaluates and fuses them, writes the report.
 
     python -m launch.sweep --tables=3,4,5 --root=runs --backend=local
     python -m launch.sweep --tables=3,4,5 --root=runs --backend=slurm --sbatch=--gpus-per-node=8
     python -m launch.sweep --tables=3,4,5,6 --root=runs/mini --mini   # 43 minutes on two cores
     python -m launch.sweep --runs=e_multiscale --root=runs --dry_run  # one run and its chain
 
-What stands behind `--`, --config.KEY=VALUE, is given to every run. Run again, a sweep does what is
-missing; with Slurm it submits that and shows the rest. No device is touched here: each task is a
-process of its own, or a job.
+Overrides --config.KEY=VALUE after `--` are passed to every run. The same command again makes only
+what is missing; with Slurm it submits that and shows the state of the rest. This process uses no
+device: each task is a separate process or job.
 """
 
 import sys
@@ -26,32 +26,70 @@ from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
-_TABLES = flags.DEFINE_list("tables", None, "The paper's tables to make: some of 3,4,5,6,7.")
-_RUNS = flags.DEFINE_list("runs", None, "The runs to make instead of tables: names of configs/.")
-_ROOT = flags.DEFINE_string(
-    "root", "runs", "The folder of all workdirs; for clouds a bucket: gs://BUCKET/FOLDER."
+_TABLES = flags.DEFINE_list(
+    "tables", None, "The paper's tables to make, some of 3 to 7, for example 3,4,5."
 )
-_MINI = flags.DEFINE_boolean("mini", False, "Whether each run is a miniature: configs/mini.py.")
+_RUNS = flags.DEFINE_list(
+    "runs",
+    None,
+    "The runs to make instead of tables: names of files in configs/, for example d_256,e_256. "
+    "The runs that they start from are made too.",
+)
+_ROOT = flags.DEFINE_string(
+    "root",
+    "runs",
+    "The folder of all workdirs, for example runs/caltech; for --backend=sky a bucket: "
+    "gs://BUCKET/FOLDER.",
+)
+_MINI = flags.DEFINE_boolean(
+    "mini", False, "Whether each run is a miniature with a crop of 64 px, as in configs/mini.py."
+)
 _DATA = flags.DEFINE_string(
     "data",
     "",
-    "The images: a folder with train/CLASS/ and val/CLASS/, or FILE.csv; else the configs' own.",
+    "The images: a folder that holds train/CLASS/ and val/CLASS/, for example /data/imagenet, or a "
+    "CSV file of images, FILE.csv; for --backend=sky in a bucket. The default is the data that the "
+    "configs name.",
 )
-_SEEDS = flags.DEFINE_integer("seeds", 1, "How many times everything is made.", 1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 1, "How many times everything is made, each time with another seed, for example 3.", 1
+)
 _TEST_SPLIT = flags.DEFINE_string(
-    "test_split", "", "A split whose posteriors Tables 6 and 7 have too, such as test."
+    "test_split",
+    "",
+    "Another split on which the results of Tables 6 and 7 are evaluated too, for example test: "
+    "its errors, or its predictions if it has no labels. The default is none.",
 )
-_BACKEND = flags.DEFINE_enum("backend", "local", [*registry.BACKENDS], "Where the runs run.")
-_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Whether it only prints what would be done.")
+_BACKEND = flags.DEFINE_enum(
+    "backend",
+    "local",
+    [*registry.BACKENDS],
+    "Where the tasks run: on this machine, as Slurm jobs, or as SkyPilot's jobs in a cloud.",
+)
+_DRY_RUN = flags.DEFINE_boolean(
+    "dry_run", False, "Whether to print the commands and their graph without running anything."
+)
 
-# A backend reads those of which its class has fields.
-flags.DEFINE_integer("nodes", 1, "How many machines a run has, on a cluster or in a cloud.", 1)
-flags.DEFINE_string("sbatch", "", "More of sbatch's options, such as '--gpus-per-node=8'.")
-flags.DEFINE_string("accelerator", "", "What a run has in a cloud, such as A100:8 or tpu-v5e-64.")
+# Each backend reads the flags that its class has a field for.
+flags.DEFINE_integer(
+    "nodes", 1, "How many machines each run gets with --backend=slurm or sky, for example 2.", 1
+)
+flags.DEFINE_string(
+    "sbatch",
+    "",
+    "More options of sbatch for each job of --backend=slurm, for example "
+    "'--gpus-per-node=8 --time=1-0'.",
+)
+flags.DEFINE_string(
+    "accelerator",
+    "",
+    "The accelerator of each machine or TPU pod with --backend=sky, as SkyPilot names it, for "
+    "example A100:8 or tpu-v5e-64.",
+)
 
 
 def main(argv: list[str]) -> None:
-    """Makes the tables, or shows how."""
+    """Makes the tables, or with --dry_run prints the commands that make them."""
     sweep = Sweep(
         files.path(_ROOT.value),
         mini=_MINI.value,
@@ -80,9 +118,9 @@ def main(argv: list[str]) -> None:
 
 
 def _show(sweep: Sweep, tasks: Sequence[Task], backend: Backend) -> None:
-    """Prints the commands, the graph and what else the backend would write."""
+    """Prints the commands, the graph, and the files and commands that the backend adds."""
     done: set[str] = set()
-    if not sweep.is_in_bucket:  # A dry run asks no bucket what is there.
+    if not sweep.is_in_bucket:  # A dry run reads nothing from a bucket.
         workdirs.check(tasks)
         done = finished.done(tasks)
     parts = [
@@ -95,7 +133,7 @@ def _show(sweep: Sweep, tasks: Sequence[Task], backend: Backend) -> None:
 
 def _wanted() -> list[Result]:
     if bool(_TABLES.value) == bool(_RUNS.value):
-        raise UserError("Give either --tables=3,4,5 (of 3 to 7), or --runs=NAME,NAME.")
+        raise UserError("Give either --tables=3,4,5 (some of 3 to 7) or --runs=NAME,NAME.")
     if _RUNS.value:
         return selection.of_runs(_RUNS.value)
     return selection.of_tables(_TABLES.value)
@@ -105,7 +143,7 @@ def _overrides(arguments: list[str]) -> tuple[str, ...]:
     other = [given for given in arguments if not given.startswith("--config.")]
     if other:
         raise UserError(
-            f"Unknown arguments: {' '.join(other)}. Behind -- stand --config.KEY=VALUE alone."
+            f"Unknown arguments: {' '.join(other)}. Only --config.KEY=VALUE may follow --."
         )
     return tuple(arguments)
 

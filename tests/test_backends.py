@@ -170,16 +170,16 @@ def test_machines_with_gpus():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--nodes=2"], "--nodes is of --backend=slurm and sky."),
-        (["--sbatch=-p x", "--backend=sky"], "--sbatch is of --backend=slurm."),
-        (["--accelerator=A100", "--backend=slurm"], "--accelerator is of --backend=sky."),
-        (["--sbatch=--comment='x", "--backend=slurm", "--dry_run"], "are no words of a shell: No"),
+        (["--nodes=2"], "--nodes needs --backend=slurm or sky."),
+        (["--sbatch=-p x", "--backend=sky"], "--sbatch needs --backend=slurm."),
+        (["--accelerator=A100", "--backend=slurm"], "--accelerator needs --backend=sky."),
+        (["--sbatch=--comment='x", "--backend=slurm", "--dry_run"], "isn't valid in a shell: No"),
         (["--root=gs://b/x"], "--backend=local needs a --root on a disk, not gs://b/x."),
         (["--backend=sky", "--accelerator=A100"], "jobs in a cloud don't see it"),
         (["--backend=sky", "--root=gs://b/x"], "--backend=sky needs --accelerator"),
         (
             ["--backend=sky", "--root=gs://b/x", "--accelerator=tpu-v9-64"],
-            "--accelerator=tpu-v9-64 is no TPU: tpu-GENERATION-SIZE",
+            "--accelerator=tpu-v9-64 is no known TPU. Give tpu-GENERATION-SIZE",
         ),
         (
             ["--backend=sky", "--root=gs://b/x", "--accelerator=tpu-v4-64", "--nodes=2"],
@@ -197,4 +197,4 @@ def test_where_there_is_no_slurm(tmp_path, monkeypatch):
         "launch.sweep", "--tables=3", "--backend=slurm", f"--root={tmp_path / 'runs'}"
     )
     assert done.returncode == 2
-    assert "The command squeue isn't there: this machine submits to no Slurm." in done.stderr
+    assert "The command squeue wasn't found: this machine can't submit to Slurm." in done.stderr

@@ -259,7 +259,9 @@ def test_runs_of_another_config_are_left_out(tmp_path):
     text, _ = made_sweeps.written(tmp_path)
     assert made_sweeps.cells_of(text)["A/256/256"]["top-1: ours"] != ""
     assert made_sweeps.cells_of(text)["A-LRN/256/256"]["top-1: ours"] == ""
-    reason = "a_lrn_256: trained otherwise than this sweep's (num_epochs: 3 there, 74 now)"
+    reason = (
+        "a_lrn_256: trained with other settings than this sweep's (num_epochs: 3 there, 74 now)"
+    )
     assert f"- {reason}\n" in text
 
 

@@ -113,7 +113,7 @@ def test_killed_broken_mended_and_changed(folder, root):
     os.utime(root / "mini_a_256/result.json")
     done = call(small(folder, root, "--runs=b_256"))
     assert done.returncode == 2
-    assert "a_256 was trained again since, which this run starts from" in done.stderr
+    assert "a_256, which it started from, was trained again afterwards" in done.stderr
     os.utime(root / "mini_b_256/result.json")
 
     # Another config is refused before anything runs.
@@ -139,7 +139,7 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
     assert process.returncode == 130
     assert "failed" not in output
     assert output.endswith("  waits   a_256\n2 waits\n")
-    assert "Stopped; what ran has saved, and the same command goes on." in errors
+    assert "Stopped; the runs have saved, and the same command continues." in errors
     assert "Stopped and saved at step" in (tmp_path / "logs/a_256.log").read_text()
 
 
@@ -184,15 +184,15 @@ def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ([], "Give either --tables=3,4,5 (of 3 to 7), or --runs=NAME,NAME."),
+        ([], "Give either --tables=3,4,5 (some of 3 to 7) or --runs=NAME,NAME."),
         (["--tables=3", "--runs=a_256"], "Give either --tables"),
         (["--tables=2,3"], "--tables=2,3: choose some of 3, 4, 5, 6 and 7."),
         (["--runs=vgg16"], "--runs names no run: vgg16. Choose from a_256, "),
-        (["--tables=3", "x"], "Unknown arguments: x. Behind -- stand --config.KEY=VALUE alone."),
+        (["--tables=3", "x"], "Unknown arguments: x. Only --config.KEY=VALUE may follow --."),
         (["--tables=3", "--", "--config.no_key=1"], "The config has no key"),
         (["--tables=3", "--data=photos.zip"], "--data=photos.zip is neither a folder nor"),
         (["--tables=3", "--data=no.csv"], "--data=no.csv is neither a folder nor a file that"),
-        (["--tables=3", "--", "--config.seed=1"], "seed is the sweep's own"),
+        (["--tables=3", "--", "--config.seed=1"], "the sweep sets seed itself"),
         (["--tables=3", "--", "--config.crop_px=65"], "crop_px"),
     ],
 )

@@ -17,32 +17,34 @@ class Devices:
     """Devices of one kind.
 
     Attributes:
-      kind: GPUs; the cores of a CPU; or a TPU host's chips, which one process holds together.
-      names: What CUDA_VISIBLE_DEVICES or the operating system's scheduler calls them.
+      kind: "gpu", "core" for the cores of a CPU, or "tpu" for all chips of a TPU host, which one
+        process must use together.
+      names: The names of GPUs in CUDA_VISIBLE_DEVICES, the operating system's numbers of cores, or
+        "all" for a TPU host.
     """
 
     kind: Literal["gpu", "core", "tpu"]
     names: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Writes "gpu 0,1"."""
+        """Returns the kind and the names, for example "gpu 0,1"."""
         return f"{self.kind} {','.join(self.names)}"
 
     def environment(self) -> dict[str, str]:
-        """Returns what a process bound to them has in its environment."""
+        """Returns the environment variables that bind a process to these devices, if any."""
         return {"CUDA_VISIBLE_DEVICES": ",".join(self.names)} if self.kind == "gpu" else {}
 
     def bind(self) -> None:
-        """Binds this process to its cores; XLA then starts as many threads."""
+        """Binds this process to these cores, if they are cores; XLA then starts as many threads."""
         if self.kind == "core" and self.names:
             os.sched_setaffinity(0, map(int, self.names))
 
 
 def find() -> Devices:
-    """Finds this machine's accelerators, or where JAX would find none the cores of its CPU.
+    """Returns this machine's accelerators, or the cores of its CPU if JAX would find none.
 
-    CUDA_VISIBLE_DEVICES, JAX_PLATFORMS=cpu and `taskset` narrow what is found. JAX isn't asked: it
-    would take hold of the devices.
+    CUDA_VISIBLE_DEVICES, JAX_PLATFORMS=cpu and `taskset` limit what is found. JAX itself isn't
+    asked, because this process would then occupy the devices.
     """
     cores = Devices("core", tuple(map(str, sorted(os.sched_getaffinity(0)))))
     if os.environ.get("JAX_PLATFORMS") == "cpu":
@@ -58,7 +60,7 @@ def find() -> Devices:
 def _gpus() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        # CUDA stops at the first that it doesn't know, as -1.
+        # CUDA ignores the first invalid name, such as -1, and all names after it.
         return tuple(itertools.takewhile(lambda name: name not in ("", "-1"), visible.split(",")))
     if not shutil.which("nvidia-smi"):
         return ()
@@ -68,12 +70,12 @@ def _gpus() -> tuple[str, ...]:
 
 
 def most(num_free: int, batch_sizes: Sequence[int], multiple: int) -> int:
-    """Returns the most devices that a run can use.
+    """Returns the largest number of devices that a run can use, or 0.
 
     Args:
       num_free: How many devices are free.
-      batch_sizes: Batch sizes, each of which must divide over the devices.
-      multiple: What the number of devices must be a multiple of.
+      batch_sizes: Batch sizes, each of which must be a multiple of the number of devices.
+      multiple: The number of devices must be a multiple of this.
     """
     fitting = [
         n for n in range(multiple, num_free + 1, multiple) if not any(b % n for b in batch_sizes)
@@ -82,10 +84,14 @@ def most(num_free: int, batch_sizes: Sequence[int], multiple: int) -> int:
 
 
 def check(devices: Devices, model_parallel: int) -> None:
-    """Checks that the devices are enough to share FC kernels.
+    """Checks that there are enough devices to shard the FC kernels over.
+
+    Args:
+      devices: This machine's devices.
+      model_parallel: The number of devices that each FC kernel is sharded over.
 
     Raises:
-      UserError: They aren't.
+      UserError: model_parallel is larger than the number of GPUs.
     """
     there = len(devices.names) if devices.kind == "gpu" else 1
     if devices.kind != "tpu" and model_parallel > there:

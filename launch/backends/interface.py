@@ -1,4 +1,4 @@
-"""What a backend is to `launch.sweep`."""
+"""The interface that `launch.sweep` expects of a backend."""
 
 import abc
 from collections.abc import Collection, Sequence
@@ -11,20 +11,20 @@ from vgg_jax.storage import files
 
 
 class Backend(abc.ABC):
-    """Where the tasks of a sweep run.
+    """A place where the tasks of a sweep run: this machine, a cluster or a cloud.
 
-    Each is a frozen dataclass. Its fields are the flags of `launch.sweep` that it reads, under the
-    flags' names; other backends' flags are refused.
+    Each backend is a frozen dataclass. Its fields are the flags of `launch.sweep` that it reads,
+    under the flags' names. Flags that only other backends read are refused.
 
     Attributes:
-      name: What --backend calls it.
+      name: The value of --backend that selects it.
     """
 
     name: ClassVar[str]
 
     @abc.abstractmethod
     def check(self, sweep: Sweep) -> None:
-        """Checks a sweep before anything else is looked at.
+        """Checks a sweep's flags and folders, before its tasks are planned.
 
         Raises:
           UserError: The flags or the sweep's folders don't suit the backend.
@@ -35,25 +35,26 @@ class Backend(abc.ABC):
         """Returns the files and commands that `run` would add to the tasks' own commands.
 
         Args:
-          sweep: How the tasks are made.
-          tasks: All tasks, each behind those that it waits for.
-          done: The names of those whose result is there already.
+          sweep: The settings of the sweep.
+          tasks: All tasks, each after those that it waits for.
+          done: The names of the tasks that are done.
         """
 
     @abc.abstractmethod
     def run(self, sweep: Sweep, tasks: Sequence[Task]) -> list[Task] | None:
-        """Makes what is missing.
+        """Runs or submits the tasks that aren't done.
 
         Args:
-          sweep: How the tasks are made; it is saved in its root.
-          tasks: All tasks, each behind those that it waits for.
+          sweep: The settings of the sweep, which are saved in its root.
+          tasks: All tasks, each after those that it waits for.
 
         Returns:
-          The tasks that failed; None where they were handed over, and end without this process.
+          The tasks that failed; None if the tasks were only submitted and run without this process.
 
         Raises:
-          UserError: The backend isn't to be had here, or another sweep is at work in that root.
-          StoppedError: A signal asked it to stop.
+          UserError: The backend isn't available on this machine, or another sweep is running in
+            that root.
+          StoppedError: A signal asked the sweep to stop.
         """
 
 
@@ -61,7 +62,7 @@ def check_disk(sweep: Sweep, backend: str) -> None:
     """Checks that a sweep's root and data lie on a disk.
 
     Raises:
-      UserError: The root is a bucket, or there are no such data.
+      UserError: The root is a bucket, or the data don't exist.
     """
     if sweep.is_in_bucket:
         raise UserError(f"--backend={backend} needs a --root on a disk, not {sweep.root}.")

@@ -1,4 +1,4 @@
-"""This machine: GPUs train one run after the other; a CPU's cores are shared out among the runs."""
+"""This machine: GPUs train one run after another; a CPU's cores are shared out among the runs."""
 
 import dataclasses
 import sys
@@ -21,16 +21,16 @@ class Local(Backend):
         check_disk(sweep, self.name)
 
     def preview(self, sweep: Sweep, tasks: Sequence[Task], done: Collection[str]) -> str:
-        """Returns nothing: the tasks' commands are all there is."""
+        """Returns "", because `run` adds nothing to the tasks' own commands."""
         return ""
 
     def run(self, sweep: Sweep, tasks: Sequence[Task]) -> list[Task]:
         """See `Backend.run`.
 
         Raises:
-          UserError: A run is to share its FC kernels among more devices than there are, or another
-            sweep is at work in that root.
-          StoppedError: A signal asked it to stop; the runs have saved.
+          UserError: model_parallel is larger than the number of GPUs, or another sweep is running
+            in that root.
+          StoppedError: A signal asked the sweep to stop, and its runs have saved.
         """
         found = devices.find()
         print(f"on {found}")

@@ -1,4 +1,4 @@
-"""What runs, waits, is done or failed, while a sweep goes on."""
+"""Shows which tasks run, wait, are done or have failed during a sweep."""
 
 import collections
 import os
@@ -14,10 +14,10 @@ _TAIL_BYTES = 4096
 
 
 class Progress:
-    """Redraws itself on a terminal; elsewhere it prints a line for each change."""
+    """A display of the tasks: redrawn on a terminal, elsewhere a line per change."""
 
     def __init__(self, runs: Mapping[str, TaskRun]) -> None:
-        """Shows tasks by their names; how they stand changes as they go."""
+        """Makes a display of tasks, given by name. Their states change while it is shown."""
         self._runs = runs
         self._on_terminal = sys.stdout.isatty()
         self._shown = {name: run.state for name, run in runs.items()}
@@ -46,7 +46,8 @@ class Progress:
             self._draw([])
         self._shown |= {run.task.name: run.state for run in changed}
         blocked = [run.task.name for run in changed if run.state is State.BLOCKED]
-        changed.sort(key=lambda run: run.state is State.RUNS)  # After what made room for them.
+        # Tasks that ended are shown before those that started in their place.
+        changed.sort(key=lambda run: run.state is State.RUNS)
         passed = _time(time.monotonic() - self._began_s)
         for run in changed:
             if run.state is not State.BLOCKED:
@@ -81,7 +82,7 @@ class Progress:
 
 
 def tail(log: os.PathLike) -> str:
-    """Returns the last line of a log, or of a progress bar in it."""
+    """Returns the last line of a log that isn't empty; each redraw of a progress bar is a line."""
     try:
         with open(log, "rb") as file:
             file.seek(-min(_TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
@@ -93,7 +94,7 @@ def tail(log: os.PathLike) -> str:
 
 
 def _about(run: TaskRun) -> str:
-    """Says what there is to know of a change."""
+    """Returns the details of a task's new state: its devices, its duration or its log."""
     match run.state:
         case State.RUNS if run.devices:
             return f"on {', '.join(run.devices)}"

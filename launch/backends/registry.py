@@ -1,4 +1,4 @@
-"""The backends by name, and how `launch.sweep` makes the one that it is asked for."""
+"""The list of backends, and the function that makes one from the flags of `launch.sweep`."""
 
 import dataclasses
 
@@ -14,14 +14,14 @@ BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (Local, Slurm,
 
 
 def make(name: str, given: FlagValues) -> Backend:
-    """Makes a backend of the flags that it reads.
+    """Makes a backend from the flags that it reads.
 
     Args:
       name: One of BACKENDS.
       given: All flags of the command.
 
     Raises:
-      UserError: A flag is given that only other backends read.
+      UserError: The user gave a flag that only other backends read.
     """
     readers: dict[str, list[str]] = {}
     for other, kind in BACKENDS.items():
@@ -29,7 +29,7 @@ def make(name: str, given: FlagValues) -> Backend:
             readers.setdefault(flag, []).append(other)
     for flag, names in readers.items():
         if given[flag].present and name not in names:
-            raise UserError(f"--{flag} is of --backend={' and '.join(names)}.")
+            raise UserError(f"--{flag} needs --backend={' or '.join(names)}.")
     return BACKENDS[name](**{flag: given[flag].value for flag in _flags_of(BACKENDS[name])})
 
 

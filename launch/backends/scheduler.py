@@ -1,6 +1,6 @@
-"""Runs a graph of tasks from this machine: each as soon as what it waits for is done.
+"""Runs a graph of tasks from this machine, each as soon as those that it waits for are done.
 
-A task that fails stops those that wait for it, and no other. GPUs train one run after the other,
+A task that fails blocks those that wait for it, and no others. GPUs train one run after another,
 each on all that are free; a CPU's cores are shared out among the tasks that can start.
 """
 
@@ -29,20 +29,21 @@ def run(
     devices: Devices | None,
     command: Callable[[Task], Sequence[str]],
 ) -> list[Task]:
-    """Runs what is missing of a sweep.
+    """Runs the tasks of a sweep that aren't done.
 
     Args:
-      sweep: How the tasks are made; one process at a time runs them.
-      tasks: All tasks, each behind those that it waits for.
-      devices: What trains and evaluates here; None where that is done elsewhere.
+      sweep: The settings of the sweep. Its folder is locked until this function returns.
+      tasks: All tasks, each after those that it waits for.
+      devices: The devices that train and evaluate; None if that is done on other machines.
       command: Returns the command of a task that trains or evaluates. Fusions run here.
 
     Returns:
       The tasks that failed.
 
     Raises:
-      UserError: Another sweep is at work there.
-      StoppedError: A signal asked it to stop; the runs have saved.
+      UserError: Another sweep is running in that root.
+      StoppedError: A signal asked the sweep to stop. Its processes have ended, and the runs on this
+        machine have saved.
     """
     with locked(sweep.local_folder) as lock_fd:
         sweep.save()
@@ -82,10 +83,10 @@ class _Scheduler:
                 signal.signal(number, handler)
         if self._signals:
             went_on = (
-                "what ran has saved" if self._devices else "what was launched goes on elsewhere"
+                "the runs have saved" if self._devices else "the launched jobs go on elsewhere"
             )
             raise signals.StoppedError(
-                self._signals[0], f"Stopped; {went_on}, and the same command goes on."
+                self._signals[0], f"Stopped; {went_on}, and the same command continues."
             )
         return [run.task for run in self._in_state(State.FAILED)]
 
@@ -93,7 +94,7 @@ class _Scheduler:
         return [run for run in self._runs.values() if run.state is state]
 
     def _step(self) -> bool:
-        """Takes up what has changed, and starts or stops what is to be; False at the end."""
+        """Updates the states, and starts or stops tasks; returns False once no task runs."""
         for run in self._in_state(State.RUNS):
             if run.process.poll() is not None:
                 self._end(run)
@@ -108,13 +109,14 @@ class _Scheduler:
         well = run.process.returncode == 0
         if well and finished.is_done(run.task, self._tasks):
             run.state = State.DONE
-        else:  # A run that was asked to stop ends well too, without its result.
+        else:  # A run that was asked to stop exits with status 0 too, but leaves no result.
             run.state = State.WAITS if self._signals else State.FAILED
         run.ended_s = time.monotonic()
         self._free += run.devices
 
     def _block(self) -> None:
-        for run in self._in_state(State.WAITS):  # Sources come first, blocked or not.
+        # Each task comes after those that it waits for, so one pass blocks whole chains.
+        for run in self._in_state(State.WAITS):
             states = {self._runs[name].state for name in run.task.waits_for}
             if {State.FAILED, State.BLOCKED} & states:
                 run.state = State.BLOCKED
@@ -125,7 +127,7 @@ class _Scheduler:
             for run in self._in_state(State.WAITS)
             if all(self._runs[name].state is State.DONE for name in run.task.waits_for)
         ]
-        # Those first that the longest chain waits for.
+        # The tasks that begin the longest chains start first.
         ready.sort(key=lambda run: self._height(run.task.name), reverse=True)
         num_on_devices = sum(run.task.kind != "fuse" for run in ready)
         for run in ready:
@@ -138,20 +140,23 @@ class _Scheduler:
                     self._start(run, count)
 
     def _share(self, task: Task, num_ready: int) -> int:
-        """Returns how many devices a task gets now; none where it has to wait for more."""
+        """Returns how many devices a task gets now; 0 if it must wait for more."""
         if self._devices.kind != "gpu":
             return max(1, len(self._free) // num_ready)
         if task.kind == "evaluate":
             return 1
-        # Runs one after the other on all GPUs keep them busy to the end of the longest chain;
-        # beside one another they would leave most of them idle there.
+        # Runs that train one after another, each on all GPUs, keep all GPUs busy until the longest
+        # chain ends. Runs side by side would leave most GPUs idle near its end.
         c = task.config()
         return most(
             len(self._free), [c.batch_size // c.micro_batches, c.eval.batch_size], c.model_parallel
         )
 
     def _height(self, name: str) -> int:
-        """Returns how long the longest chain is that begins with a task, in evaluations."""
+        """Returns the length of the longest chain that begins with a task.
+
+        A training run counts 10, an evaluation or a fusion 1.
+        """
         above = [run.task.name for run in self._runs.values() if name in run.task.waits_for]
         own = 10 if self._runs[name].task.kind == "train" else 1
         return own + max(map(self._height, above), default=0)
@@ -165,7 +170,7 @@ class _Scheduler:
         run.state, run.began_s = State.RUNS, time.monotonic()
 
     def _stop(self) -> None:
-        """Asks each run once to save and end; kills them at a second Ctrl-C."""
+        """Asks each task once to save and end; kills all at a second Ctrl-C."""
         is_second = len(self._signals) > 1 and self._signals[-1] == signal.SIGINT
         for run in self._in_state(State.RUNS):
             if is_second:

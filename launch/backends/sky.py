@@ -1,8 +1,8 @@
-"""Clouds: each task a managed job of SkyPilot, on GPU machines or TPU pods.
+"""Clouds: each task is a managed job of SkyPilot, on GPU machines or TPU pods.
 
-SkyPilot stays out of the training environment: its command `sky` comes from an environment of its
-own. Its jobs outlive preemptions, and a run goes on from its last checkpoint, so that the root must
-be a bucket. For a TPU pod `pod_commands` gives the same as plain gcloud commands.
+SkyPilot isn't installed in the training environment: its command `sky` has an environment of its
+own. SkyPilot restarts a job after a preemption, and the run goes on from its last checkpoint, so
+the root must be a bucket. For a TPU pod, `pod_commands` returns gcloud commands that do the same.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from launch.plan.task import Task
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 
-# What a Cloud TPU machine boots, by the accelerator's generation.
+# The runtime version that a Cloud TPU machine boots, by the accelerator's generation.
 _RUNTIMES = {
     "v2": "tpu-ubuntu2204-base",
     "v3": "tpu-ubuntu2204-base",
@@ -34,11 +34,12 @@ _PYTHON = f"{_VENV}/bin/python"
 
 @dataclasses.dataclass(frozen=True)
 class Sky(Backend):
-    """Launches each task as a managed job, as soon as what it waits for is done.
+    """Launches each task as a managed job, as soon as the tasks that it waits for are done.
 
     Attributes:
-      accelerator: What SkyPilot calls a machine's GPUs, or a TPU pod: A100:8, tpu-v5e-64.
-      nodes: How many machines a job has; 1 for a TPU pod, whose hosts come with it.
+      accelerator: The GPUs of a machine or the TPU pod, as SkyPilot names them, for example A100:8
+        or tpu-v5e-64.
+      nodes: How many machines a job gets; 1 for a TPU pod, which includes all its hosts.
     """
 
     name = "sky"
@@ -49,7 +50,8 @@ class Sky(Backend):
         """Checks what can be checked without a cloud.
 
         Raises:
-          UserError: The root or the data are in no bucket, or there is no such accelerator.
+          UserError: The root or the data aren't in a bucket, the accelerator is missing or is no
+            known TPU, or a TPU pod is given more than one node.
         """
         if not sweep.is_in_bucket:
             raise UserError(
@@ -72,7 +74,7 @@ class Sky(Backend):
                 raise UserError("A TPU pod's hosts come with it: leave out --nodes.")
 
     def preview(self, sweep: Sweep, tasks: Sequence[Task], done: Collection[str]) -> str:
-        """Returns the task file of each job, and for a TPU pod the gcloud commands."""
+        """Returns the task file of each job, and for a TPU pod the gcloud commands too."""
         jobs = [
             f"# {task.name}: sky jobs launch --yes --name {_job_name(task)} {task.log.stem}.yaml\n"
             + self._task_file(task)
@@ -88,13 +90,13 @@ class Sky(Backend):
         """See `Backend.run`.
 
         Raises:
-          UserError: SkyPilot isn't installed, or another sweep is at work in that root.
-          StoppedError: A signal asked it to stop; jobs that were launched go on in the cloud.
+          UserError: SkyPilot isn't installed, or another sweep is running in that root.
+          StoppedError: A signal asked the sweep to stop. Launched jobs go on in the cloud.
         """
         if not shutil.which("sky"):
             raise UserError(
-                "The command `sky` isn't there. Install SkyPilot into an environment of its own "
-                "(uv tool install 'skypilot[gcp]', then `sky check`), or print the commands: "
+                "The command `sky` wasn't found. Install SkyPilot into an environment of its own "
+                "(uv tool install 'skypilot[gcp]', then `sky check`), or print the commands with "
                 "--dry_run."
             )
         folder = sweep.local_folder / "sky"
@@ -105,7 +107,7 @@ class Sky(Backend):
             files.write_text(file, self._task_file(task))
             name = _job_name(task)
             launch = shlex.join(["sky", "jobs", "launch", "--yes", "--name", name, str(file)])
-            # A sweep that was stopped has left its jobs in the cloud: wait for them.
+            # A sweep that was stopped may have left this job in the cloud: then wait for it.
             known = f"sky jobs queue --skip-finished | grep -q {name}"
             return ["sh", "-c", f"if {known}; then sky jobs logs --name {name}; else {launch}; fi"]
 
@@ -133,7 +135,8 @@ class Sky(Backend):
                 '  export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"'
                 ' JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"',
             ]
-        # Asked to stop it ends well, saved: without its result it is to be started again.
+        # A run that is asked to stop saves and exits with status 0. If its result is missing, the
+        # job must fail, so that SkyPilot starts it again.
         result = f"files.path({str(task.result)!r})"
         is_there = f"from vgg_jax.storage import files; exit(not {result}.exists())"
         done = f"{_PYTHON} -c {shlex.quote(is_there)}"
@@ -141,12 +144,12 @@ class Sky(Backend):
 
 
 def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:
-    """Returns the gcloud commands that do the same on one TPU pod, one task after the other."""
+    """Returns the gcloud commands that run the tasks on one TPU pod, one after another."""
     kind = _tpu_type(accelerator)
     at, everywhere = '"$TPU" --zone="$ZONE"', "--worker=all --command"
     prepare = " && ".join(["tar -xzf vgg-jax.tar.gz", *_install(accelerator)])
     lines = [
-        "# The same on one TPU pod, by hand. TPU and ZONE: a name, and where there is quota.",
+        "# The same on one TPU pod, by hand. Set TPU to a name, ZONE to a zone with quota for it.",
         f"gcloud compute tpus tpu-vm create {at} --accelerator-type={kind} "
         f"--version={_runtime(kind)}",
         "git archive --format=tar.gz --output=vgg-jax.tar.gz HEAD",
@@ -163,7 +166,7 @@ def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:
 
 
 def _install(accelerator: str) -> list[str]:
-    """Returns the commands that make an environment: the images' own Python may be older."""
+    """Returns the commands that make an environment; the machines' own Python may be too old."""
     extra = "tpu" if _is_tpu(accelerator) else "cuda"
     return [
         "python3 -m pip install --quiet uv",
@@ -186,8 +189,8 @@ def _tpu_type(accelerator: str) -> str:
     generation, _, size = kind.partition("-")
     if generation not in _RUNTIMES or not size.isdecimal():
         raise UserError(
-            f"--accelerator={accelerator} is no TPU: tpu-GENERATION-SIZE, such as tpu-v5e-64, with "
-            f"one of {', '.join(_RUNTIMES)} (v5e is v5litepod)."
+            f"--accelerator={accelerator} is no known TPU. Give tpu-GENERATION-SIZE, for example "
+            f"tpu-v5e-64; the generations are {', '.join(_RUNTIMES)} (v5e means v5litepod)."
         )
     return kind
 
@@ -197,5 +200,6 @@ def _runtime(kind: str) -> str:
 
 
 def _job_name(task: Task) -> str:
-    # Another root's jobs are others; short, since `sky jobs queue` cuts names off.
+    # Jobs of different roots must have different names. They are short, because `sky jobs queue`
+    # cuts long names off.
     return "vgg-" + hashlib.sha256(str(task.result).encode()).hexdigest()[:8]

@@ -1,7 +1,8 @@
-"""A cluster: each task a Slurm job that waits for others, and goes on after a preemption.
+"""Slurm clusters: each task is a job that waits for others and goes on after a preemption.
 
-What is submitted is asked of Slurm alone, by jobs' names: it takes the number of a job that it has
-forgotten for one that ended well. How a run ended, its workdir says.
+Jobs in the queue are found by their names. Their numbers aren't saved between calls, because Slurm
+takes the number of a job that it has forgotten for one that succeeded. The workdirs say which tasks
+are done.
 """
 
 import dataclasses
@@ -46,11 +47,11 @@ exit 75
 
 @dataclasses.dataclass(frozen=True)
 class Slurm(Backend):
-    """Submits each task as a job that waits for others, and goes on after a preemption.
+    """Submits each task as a job that waits for others and goes on after a preemption.
 
     Attributes:
-      nodes: How many machines a training run or an evaluation has, with one process on each.
-      sbatch: More options of sbatch, as on its command line.
+      nodes: How many machines a training run or an evaluation gets, with one process on each.
+      sbatch: More options of sbatch, as on its command line; "" for none.
     """
 
     name = "slurm"
@@ -63,9 +64,9 @@ class Slurm(Backend):
         self._options()
 
     def preview(self, sweep: Sweep, tasks: Sequence[Task], done: Collection[str]) -> str:
-        """Returns the sbatch commands and the scripts that `run` would run and write.
+        """Returns the sbatch commands that `run` would run, and the scripts that it would write.
 
-        Jobs that are in the queue already aren't looked for. See `Backend.preview`.
+        It doesn't ask Slurm which jobs are in the queue already. See `Backend.preview`.
         """
         by_name = {task.name: task for task in tasks}
         parts = []
@@ -78,10 +79,11 @@ class Slurm(Backend):
         return "\n".join(parts)
 
     def run(self, sweep: Sweep, tasks: Sequence[Task]) -> None:
-        """Submits what is neither done nor in Slurm's queue; prints how each task stands.
+        """Submits the tasks that are neither done nor in Slurm's queue; prints the state of each.
 
         Raises:
-          UserError: Slurm isn't there or refuses a job, or another sweep is at work in that root.
+          UserError: Slurm isn't available or refuses a job, a job in the queue has other settings,
+            or another sweep is running in that root.
         """
         with locked(sweep.local_folder):
             sweep.save()
@@ -90,7 +92,7 @@ class Slurm(Backend):
 
     def _submit(self, sweep: Sweep, tasks: Sequence[Task]) -> None:
         by_name = {task.name: task for task in tasks}
-        # Asked in this order, what ends in between is done.
+        # The queue comes first, so that a job that ends in between counts as done.
         jobs, done = _queued(), finished.done(tasks)
         (sweep.local_folder / "slurm").mkdir(exist_ok=True)
         (sweep.local_folder / "logs").mkdir(exist_ok=True)
@@ -104,11 +106,12 @@ class Slurm(Backend):
             script, text = _script_file(sweep, task), batch_script(task, by_name, self.nodes)
             if job and script.read_text() != text:
                 raise UserError(
-                    f"Job {job.number} in the queue makes {task.name} otherwise than this command. "
-                    f"Give the same flags and overrides, or first: scancel {job.number}"
+                    f"Job {job.number} in the queue makes {task.name} with other settings than "
+                    "this command. Give the same flags and overrides, or cancel the job first: "
+                    f"scancel {job.number}"
                 )
             if job and job.is_pending and submitted & {*task.waits_for}:
-                # It waits for a job that has failed, of which Slurm has yet to take notice.
+                # It waits for a job that has failed, but Slurm hasn't noticed that yet.
                 _call("scancel", "--quiet", job.number)
                 job = None
             if job:
@@ -126,7 +129,7 @@ class Slurm(Backend):
             _print("submitted", task, f"job {numbers[task.name]}")
 
     def _command(self, sweep: Sweep, task: Task, after: Iterable[str]) -> list[str]:
-        """Returns the sbatch command of a task that waits for jobs of some numbers."""
+        """Returns the sbatch command of a task, which waits for the jobs with some numbers."""
         numbers = ":".join(after)
         waiting = [f"--dependency=afterok:{numbers}", "--kill-on-invalid-dep=yes"]
         return [
@@ -141,7 +144,7 @@ class Slurm(Backend):
         try:
             return shlex.split(self.sbatch)
         except ValueError as error:
-            raise UserError(f"--sbatch={self.sbatch} are no words of a shell: {error}.") from error
+            raise UserError(f"--sbatch={self.sbatch} isn't valid in a shell: {error}.") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +152,9 @@ class QueuedJob:
     """A job in Slurm's queue.
 
     Attributes:
-      number: Its number.
-      state: PENDING, RUNNING, COMPLETING, ...
-      reason: Why it is pending.
+      number: The job's number.
+      state: The job's state as Slurm names it: PENDING, RUNNING, COMPLETING, ...
+      reason: Why the job is pending.
     """
 
     number: str
@@ -160,21 +163,21 @@ class QueuedJob:
 
     @property
     def is_pending(self) -> bool:
-        """Whether it has yet to start."""
+        """Whether the job hasn't started yet."""
         return self.state == "PENDING"
 
 
 def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
-    """Returns the script of a job, which ends well only once its task is done.
+    """Returns the script of a task's job, which exits with status 0 only if the task is done.
 
     Args:
-      task: What it does.
+      task: The task.
       by_name: All tasks by their names.
-      nodes: How many machines train and evaluate: one process on each, with all its GPUs. A fusion
-        has one.
+      nodes: How many machines train and evaluate, with one process on each, which uses all its
+        GPUs. A fusion gets one machine.
     """
     result = shlex.quote(str(task.result))
-    # An older result of an evaluation or a fusion may lie there; see `finished`.
+    # An evaluation or a fusion may have an outdated result already; see `finished`.
     sources = [] if task.kind == "train" else [by_name[name].result for name in task.waits_for]
     newer = [f"! [ {shlex.quote(str(source))} -nt {result} ]" for source in sources]
     return _SCRIPT.format(
@@ -189,13 +192,13 @@ def _script_file(sweep: Sweep, task: Task) -> files.Path:
 
 
 def _job_name(sweep: Sweep, task: Task) -> str:
-    # Another root's jobs are others.
+    # Jobs of different roots must have different names.
     root = hashlib.sha256(str(sweep.local_folder.resolve()).encode()).hexdigest()[:8]
     return f"{task.log.stem}.{root}"
 
 
 def _queued() -> dict[str, QueuedJob]:
-    """Returns this user's jobs by their names."""
+    """Returns this user's jobs in the queue, by their names."""
     lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j").splitlines()
     fields = [line.split("|", 3) for line in lines]
     return {name: QueuedJob(number, state, reason) for number, state, reason, name in fields}
@@ -210,8 +213,8 @@ def _call(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise UserError(
-            f"The command {command[0]} isn't there: this machine submits to no Slurm. Try "
-            "--backend=local, or print the jobs: --dry_run."
+            f"The command {command[0]} wasn't found: this machine can't submit to Slurm. Use "
+            "--backend=local, or print the jobs with --dry_run."
         ) from error
     if done.returncode:
         raise UserError(f"{shlex.join(command)} failed: {done.stderr.strip()}")

@@ -5,17 +5,17 @@ import pathlib
 
 from vgg_jax.storage import lock
 
-WAIT_S = 60.0  # A sweep that was killed leaves runs that take so long to save.
+WAIT_S = 60.0  # The runs of a sweep that was killed need time to save.
 
 
 def locked(folder: pathlib.Path) -> contextlib.AbstractContextManager[int]:
-    """Holds a sweep's folder for this process and those that inherit the file descriptor it gives.
+    """Locks a sweep's folder for this process and those that inherit the file descriptor it yields.
 
     Raises:
-      UserError: Another sweep is at work there.
+      UserError: Another sweep is running in that folder, and still is after WAIT_S.
     """
     refusal = (
-        f"Another sweep is at work in {folder}, or a run that it left behind. Wait until it has "
-        "ended, or choose another --root."
+        f"Another sweep, or a run that it left behind, is still running in {folder}. Wait until it "
+        "has ended, or choose another --root."
     )
     return lock.locked(folder / ".sweep.lock", refusal, wait_s=WAIT_S)

@@ -1,4 +1,4 @@
-"""The process of a task on this machine: it writes to the task's log, and ends with the sweep."""
+"""Starts the process of a task on this machine, which writes a log and ends with the sweep."""
 
 import ctypes
 import os
@@ -14,15 +14,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def start(task: Task, command: Sequence[str], devices: Devices, lock_fd: int) -> subprocess.Popen:
-    """Starts a process that does a task.
+    """Starts the process of a task.
 
     Args:
-      task: What is to be done; the log names it.
-      command: What does it here.
-      devices: What the process is bound to.
-      lock_fd: The file descriptor of the sweep's lock, which the process holds on to.
+      task: The task. The process appends its output to the task's log.
+      command: The command of the process. In a cloud it launches the task's own command.
+      devices: The devices that the process is bound to.
+      lock_fd: The file descriptor of the sweep's lock. The process inherits it, so that the lock is
+        held until the process ends.
     """
-    # Seconds between lines of a progress bar: logs are no terminals.
+    # In a log, a progress bar needs no more than one line every 5 seconds.
     environment = {"TQDM_MININTERVAL": "5", **os.environ, **devices.environment()}
     task.log.parent.mkdir(parents=True, exist_ok=True)
     sweep_pid = os.getpid()
@@ -34,7 +35,7 @@ def start(task: Task, command: Sequence[str], devices: Devices, lock_fd: int) ->
             stdout=log,
             stderr=subprocess.STDOUT,
             env=environment,
-            start_new_session=True,  # The sweep passes Ctrl-C on.
+            start_new_session=True,  # Ctrl-C reaches the sweep alone, which then stops its tasks.
             pass_fds=[lock_fd],
             preexec_fn=lambda: _prepare(devices, sweep_pid),
         )
@@ -42,8 +43,9 @@ def start(task: Task, command: Sequence[str], devices: Devices, lock_fd: int) ->
 
 def _prepare(devices: Devices, sweep_pid: int) -> None:
     devices.bind()
-    # Should the sweep be killed, its runs save and end. Until exec this process would handle the
-    # signal as the sweep does, and forget it; and a sweep that is killed already sends none.
+    # If the sweep is killed, the kernel sends this process SIGTERM, and its run saves and ends.
+    # Before exec, the sweep's own handlers would only note the signal, and it would be lost, so
+    # they are reset. If the sweep was killed even before prctl, this process signals itself.
     for number in signals.EXIT_STATUS:
         signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

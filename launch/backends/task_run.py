@@ -1,4 +1,4 @@
-"""How a task stands while a sweep goes on: what the scheduler changes and the progress shows."""
+"""The state of a task during a sweep. The scheduler changes it, and the progress shows it."""
 
 import dataclasses
 import enum
@@ -8,9 +8,10 @@ from launch.plan.task import Task
 
 
 class State(enum.Enum):
-    """How a task stands.
+    """The state of a task.
 
-    A task is blocked by another that failed. One that was stopped before it was done waits again.
+    A task is blocked if one that it waits for failed or is blocked. A task that was stopped before
+    it was done waits again.
     """
 
     WAITS = "waits"
@@ -22,15 +23,15 @@ class State(enum.Enum):
 
 @dataclasses.dataclass
 class TaskRun:
-    """A task, and how it stands.
+    """A task and its state.
 
     Attributes:
-      task: What is to be done.
+      task: The task.
       state: See `State`.
-      devices: The names of the devices that it has.
-      process: Its process, once it runs.
-      began_s, ended_s: Times on the monotonic clock.
-      is_asked_to_stop: Whether it was sent the signal to save and end.
+      devices: The names of the devices that it runs on; empty if it needs none here.
+      process: Its process, once it was started.
+      began_s, ended_s: When it began and ended, in seconds of the monotonic clock.
+      is_asked_to_stop: Whether its process was sent the signal to save and end.
     """
 
     task: Task

@@ -1,4 +1,4 @@
-"""The tasks of a sweep one by one: the command of a training run, an evaluation or a fusion."""
+"""Makes the tasks of a sweep: the commands of training runs, evaluations and fusions."""
 
 from collections.abc import Iterable, Sequence
 
@@ -21,7 +21,7 @@ def train(sweep: Sweep, run: str, seed: int) -> Task:
     return Task(
         name=name,
         kind="train",
-        # Evaluations are tasks of their own.
+        # Evaluations are separate tasks.
         arguments=_main(sweep, run, seed, "--config.eval.method=none"),
         waits_for=() if source == "none" else (_name(seed, source),),
         result=workdir / "result.json",
@@ -36,12 +36,12 @@ def evaluate(
     """Returns the task that evaluates a run.
 
     Args:
-      sweep: How the run is made.
+      sweep: The settings of the sweep.
       run: The name of a file in configs/.
-      method: One that is no average: "dense" or "multicrop".
-      scales: Q, px.
-      seed: The number of the run's seed.
-      split: What is evaluated; "" for the split that the run is validated on.
+      method: A single method, "dense" or "multicrop", not an average of methods.
+      scales: The test scales Q, in px.
+      seed: The number of the run's seed, from 0.
+      split: The split to evaluate; "" for the split that the run is validated on.
     """
     name, workdir = _name(seed, run, method, split), sweep.workdir(run, seed)
     flags = [f"--config.eval.method={method}", f"--config.eval.scales={_joined(scales)}"]
@@ -63,10 +63,11 @@ def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
     """Returns the task that averages the evaluations of several runs.
 
     Args:
-      sweep: How the runs are made.
-      result: What is averaged.
-      seed: The number of the runs' seed.
-      split: Whose posteriors are averaged; "" for those of the split that runs are validated on.
+      sweep: The settings of the sweep.
+      result: The runs, scales and method to average.
+      seed: The number of the runs' seed, from 0.
+      split: The split whose posteriors are averaged; "" for the split that the runs are validated
+        on.
     """
     runs = [part.run for part in result.parts]
     name = _name(seed, "+".join(runs), result.method, split)
@@ -96,7 +97,7 @@ def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
 def result_keys(
     sweep: Sweep, result: Result, seed: int, split: str, variant: Variant
 ) -> dict[Path, ResultKey]:
-    """Returns what a result takes of each of its runs, by workdir in the order of its parts."""
+    """Returns the key of each run's posteriors in a result, by workdir, in the parts' order."""
     return {
         sweep.workdir(part.run, seed): ResultKey(split, result.method, sweep.scales(part), variant)
         for part in result.parts
@@ -104,19 +105,19 @@ def result_keys(
 
 
 def train_config(sweep: Sweep, run: str, seed: int) -> ConfigDict:
-    """Returns the config of a run of the paper as a sweep makes it.
+    """Returns the config with which a sweep trains a run of the paper.
 
     Raises:
-      UserError: An override names no key of the config.
+      UserError: An override sets a key that the config lacks.
     """
     return config_of([f"--config={sweep.config_file(run)}", *sweep.config_overrides(seed)])
 
 
 def data_config(sweep: Sweep) -> ConfigDict:
-    """Returns the config of a sweep's first run, with which the others share the data.
+    """Returns the config of net A's run, whose data settings all runs of a sweep share.
 
     Raises:
-      UserError: An override names no key of the config.
+      UserError: An override sets a key that the config lacks.
     """
     return train_config(sweep, "a_256", 0)
 

@@ -1,4 +1,4 @@
-"""Which tasks of a sweep are done."""
+"""Finds which tasks of a sweep are done."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,22 @@ from vgg_jax.storage import files
 
 
 def done(tasks: Sequence[Task]) -> set[str]:
-    """Returns the names of the tasks whose results are there, and newer than what they wait for."""
+    """Returns the names of the tasks that are done; see `is_done`."""
     by_name = {task.name: task for task in tasks}
     return {task.name for task in tasks if _is_done(task, by_name)}
 
 
 def is_done(task: Task, tasks: Sequence[Task]) -> bool:
-    """Tells whether a task's result is there, and newer than what it waits for."""
+    """Returns whether a task is done.
+
+    A training run is done once its result exists. An evaluation or a fusion is done if its result
+    exists, and the tasks that it waits for are done and have results that are no newer. If the last
+    checkpoint was evaluated, it must still be the run's last one.
+
+    Args:
+      task: The task.
+      tasks: All tasks of the sweep.
+    """
     return _is_done(task, {other.name: other for other in tasks})
 
 
@@ -33,6 +42,6 @@ def _is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
         variant = Variant.from_config(task.config())
         if variant.checkpoint == "last" and step != saved_steps.last_step(task.workdir):
             return False
-    # A run of the same length may have taken the place of the one that was evaluated.
+    # The run that was evaluated may have been replaced by another one of the same length.
     made_s = files.modified_s(task.result)
     return all(files.modified_s(source.result) <= made_s for source in sources)

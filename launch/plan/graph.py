@@ -1,6 +1,6 @@
-"""The graph of what makes some of the paper's results: runs, evaluations, fusions, none twice.
+"""The graph of tasks behind some of the paper's results: each run, evaluation and fusion once.
 
-Runs wait for the run that they start from (§3.1), evaluations for their run, fusions for their
+A run waits for the run that it starts from (§3.1), an evaluation for its run, a fusion for its
 evaluations.
 """
 
@@ -15,7 +15,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
 from vgg_jax.runs import config_files
 
-# What the graph sets or rests upon.
+# The keys of a config that the graph sets or depends on.
 OWN_KEYS = (
     *("name", "seed", "net", "train_scale", "val_scale", "init_from", "init_layers"),
     *("eval.method", "eval.scales"),
@@ -23,23 +23,26 @@ OWN_KEYS = (
 
 
 def tasks(sweep: Sweep, wanted: Iterable[Result]) -> list[Task]:
-    """Lists what makes some results, each task behind those that it waits for.
+    """Returns the tasks that make some results, each after those that it waits for.
 
     Args:
-      sweep: How they are made.
-      wanted: The results, which may recur.
+      sweep: The settings of the sweep.
+      wanted: The results. The same one may occur several times.
 
     Raises:
-      UserError: An override names no key, or one that is the sweep's own; or the test split is
-        the one that runs are validated on.
+      UserError: An override sets a key that the config lacks or that the sweep sets itself, or the
+        test split is the one that runs are validated on.
     """
     results = list(dict.fromkeys(wanted))
     for override in sweep.overrides:
         key = override.removeprefix("--config.").partition("=")[0]
         if key in OWN_KEYS:
-            raise UserError(f"{override}: {key} is the sweep's own, of each run another.")
+            raise UserError(f"{override}: the sweep sets {key} itself, for each run. Leave it out.")
     if sweep.test_split == data_settings.evaluated_split(commands.data_config(sweep)):
-        raise UserError(f"--test_split={sweep.test_split} is what the runs are validated on.")
+        raise UserError(
+            f"--test_split={sweep.test_split} is the split that the runs are validated on. "
+            "Give another, or leave it out."
+        )
     runs = _with_sources(part.run for result in results for part in result.parts)
     made = []
     for seed in range(sweep.seeds):
@@ -51,7 +54,7 @@ def tasks(sweep: Sweep, wanted: Iterable[Result]) -> list[Task]:
 
 
 def _with_sources(runs: Iterable[str]) -> list[str]:
-    """Lists runs and those that they start from, each once and behind its own source."""
+    """Returns the runs and those that they start from, each once and after its own source."""
     ordered: dict[str, None] = {}
 
     def add(run: str) -> None:
@@ -66,7 +69,7 @@ def _with_sources(runs: Iterable[str]) -> list[str]:
 
 
 def _on_test(results: Iterable[Result]) -> list[Result]:
-    """Lists those results whose errors on a test split the paper reports."""
+    """Returns the results that Tables 6 and 7 report, which have a column for the test split."""
     reported = {row.result for row in paper.rows([6, 7])}
     return [result for result in results if result in reported]
 
@@ -74,7 +77,7 @@ def _on_test(results: Iterable[Result]) -> list[Result]:
 def _evaluations_and_fusions(
     sweep: Sweep, results: Iterable[Result], seed: int, split: str
 ) -> list[Task]:
-    """Lists what makes results of one split; "" is the split that runs are validated on."""
+    """Returns the tasks that make results on a split; "" is the one that runs are validated on."""
     evaluations = [
         commands.evaluate(sweep, run, method, sorted(scales), seed, split)
         for (run, method), scales in _evaluated_scales(sweep, results).items()
@@ -86,7 +89,7 @@ def _evaluations_and_fusions(
 
 
 def _evaluated_scales(sweep: Sweep, results: Iterable[Result]) -> dict[tuple[str, str], set[int]]:
-    """Returns all Q, px, at which results need a run evaluated, by the run and the method."""
+    """Returns all scales Q, in px, that the results need of each run and method."""
     scales: dict[tuple[str, str], set[int]] = {}
     for result in results:
         for part in result.parts:

@@ -1,4 +1,4 @@
-"""Tables 3 to 7 of the paper: what each row is made of, and the errors that it reports."""
+"""Tables 3 to 7 of the paper: the runs and scales behind each row, and the paper's errors."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.runs import config_files
 
-# What the tables call the methods of evaluation.
+# The names of the evaluation methods in the tables.
 METHOD_NAMES = {
     "dense": "dense",
     "multicrop": "multi-crop",
@@ -25,37 +25,42 @@ TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What one run makes of the images at some scales.
+    """One run, evaluated at one or several test scales.
 
     Attributes:
       run: The name of a file in configs/.
-      scales: The scales Q, px, whose posteriors are averaged.
+      scales: The test scales Q, in px, whose posteriors are averaged.
     """
 
     run: str
     scales: tuple[int, ...]
 
     def __str__(self) -> str:
-        """Writes it as Table 6 does: D/[256;512]/256,384,512."""
+        """Returns the part as Table 6 writes it: D/[256;512]/256,384,512."""
         c = config_files.of_run(self.run)[1]
         return f"{c.net}/{train_scale(c)}/{','.join(map(str, self.scales))}"
 
 
 def train_scale(c: ConfigDict) -> str:
-    """Writes S of a run as the paper does: 256, or with jitter [256;512]."""
+    """Returns a run's S as the paper writes it: 256, or [256;512] with scale jittering."""
     low, high = c.train_scale
     return f"{low}" if low == high else f"[{low};{high}]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Errors of the average of some parts: of an evaluation if there is one, else of a fusion."""
+    """A result that the paper reports: an evaluation of one run, or a fusion of several runs.
+
+    Attributes:
+      parts: The runs and scales whose posteriors are averaged; more than one part is a fusion.
+      method: The evaluation method: "dense", "multicrop" or "both".
+    """
 
     parts: tuple[Part, ...]
     method: str = "dense"
 
     def __str__(self) -> str:
-        """Writes the parts, and the method where it isn't dense."""
+        """Returns the parts, and the method if it isn't dense."""
         method = "" if self.method == "dense" else f" {METHOD_NAMES.get(self.method, self.method)}"
         return "; ".join(map(str, self.parts)) + method
 
@@ -66,10 +71,11 @@ class Row:
 
     Attributes:
       table: The table's number.
-      label: What the paper calls it.
-      result: What makes it; None for other people's nets.
-      top1, top5: The paper's validation errors in percent; None where it has none.
-      top5_test: The paper's error on the test split, which Tables 6 and 7 have.
+      label: The row's name.
+      result: The result that reproduces the row; None for other people's nets.
+      top1, top5: The paper's validation errors in percent; None if it gives none.
+      top5_test: The paper's error on the test split in percent, which only Tables 6 and 7 have;
+        None if the paper gives none.
     """
 
     table: int
@@ -82,7 +88,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A difference that the paper draws a conclusion from: an error less another."""
+    """A difference of two errors from which the paper draws a conclusion.
+
+    Attributes:
+      topic: What is compared, with the section of the paper.
+      error_of, less: The difference is the first result's error less the second's.
+    """
 
     topic: str
     error_of: Result
@@ -175,7 +186,7 @@ _TABLE_7 = (
     Row(7, "VGG, 2 nets, multi-crop & dense", _two_nets("both"), 23.7, 6.8, 6.8),
     Row(7, "VGG, 1 net, multi-crop & dense", _jittered("e", "both"), 24.4, 7.1, 7.0),
     Row(7, "VGG, ILSVRC submission, 7 nets, dense", _SEVEN_NETS, 24.7, 7.5, 7.3),
-    # One figure is given for both splits.
+    # The paper gives one figure for both splits.
     Row(7, "GoogLeNet (Szegedy et al. 2014), 1 net", None, None, 7.9, 7.9),
     Row(7, "GoogLeNet (Szegedy et al. 2014), 7 nets", None, None, 6.7, 6.7),
     Row(7, "MSRA (He et al. 2014), 11 nets", None, None, None, 8.1),
@@ -194,13 +205,13 @@ ROWS = (*_TABLE_3, *_TABLE_4, *_TABLE_5, *_TABLE_6, *_TABLE_7)
 
 
 def rows(tables: Iterable[int]) -> list[Row]:
-    """Lists the rows of some tables."""
+    """Returns the rows of some tables."""
     chosen = set(tables)
     return [row for row in ROWS if row.table in chosen]
 
 
 def row_of(result: Result) -> Row:
-    """Returns the first row that a result makes."""
+    """Returns the first row that reports a result."""
     return next(row for row in ROWS if row.result == result)
 
 

@@ -1,4 +1,4 @@
-"""A sweep on paper: its commands in order, and its graph."""
+"""The text that `--dry_run` prints: the commands of a sweep in order, and its graph."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,11 +6,11 @@ from launch.plan.task import Task
 
 
 def commands(tasks: Sequence[Task], done: Collection[str]) -> str:
-    """Writes every command, in an order in which they can be run, with what each waits for.
+    """Returns the commands, in an order in which they can run, with the tasks that each waits for.
 
     Args:
-      tasks: All tasks, each behind those that it waits for.
-      done: The names of those whose result is there already.
+      tasks: All tasks, each after those that it waits for.
+      done: The names of the tasks that are done.
     """
     width = max(len(task.name) for task in tasks)
     lines = []
@@ -26,7 +26,7 @@ def commands(tasks: Sequence[Task], done: Collection[str]) -> str:
 
 
 def picture(tasks: Sequence[Task]) -> str:
-    """Draws the graph as a tree, each task below the first that it waits for."""
+    """Returns the graph drawn as a tree, each task below the first one that it waits for."""
     below: dict[str, list[Task]] = {task.name: [] for task in tasks}
     for task in tasks:
         if task.waits_for:

@@ -1,4 +1,4 @@
-"""Which results of the paper a sweep makes: those of some tables, or of some runs."""
+"""Selects the results of the paper that a sweep makes: those of some tables or of some runs."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from vgg_jax.runs import config_files
 
 
 def of_tables(numbers: Sequence[str]) -> list[Result]:
-    """Lists what some tables report, of our nets.
+    """Returns the results in some tables that our nets reproduce.
 
     Args:
-      numbers: The tables, as a user has written them.
+      numbers: The numbers of the tables, as the user wrote them, for example "3".
 
     Raises:
-      UserError: The paper has no such table, or no errors in it.
+      UserError: A number isn't that of a table from 3 to 7.
     """
     tables = [int(number) if number.isdecimal() else 0 for number in numbers]
     if not {*tables} <= {*paper.TITLES}:
@@ -24,10 +24,10 @@ def of_tables(numbers: Sequence[str]) -> list[Result]:
 
 
 def of_runs(names: Sequence[str]) -> list[Result]:
-    """Lists what Tables 3 to 5 report of some runs; for others one dense evaluation.
+    """Returns the results of some runs in Tables 3 to 5, or a dense evaluation if there are none.
 
     Raises:
-      UserError: configs/ has no such run.
+      UserError: A name isn't that of a run in configs/.
     """
     unknown = [name for name in names if name not in config_files.names()]
     if unknown:

@@ -1,4 +1,4 @@
-"""How a sweep makes the paper's runs: its folders, its scales, and the overrides of all runs."""
+"""The settings of a sweep: its folders, its scales, and the overrides for all runs."""
 
 import dataclasses
 import json
@@ -15,16 +15,17 @@ from vgg_jax.storage.files import Path
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """How the paper's runs are made.
+    """The settings with which a sweep makes the paper's runs.
 
     Attributes:
-      root: The folder of all workdirs; those of further seeds lie in seed_1, seed_2, ... within.
-      mini: Whether each run is `configs/mini.py`'s of it.
-      data: The folder with train/CLASS/ and val/CLASS/, or a CSV file of images, FILE.csv; "" for
-        what the configs say.
-      seeds: How many times everything is made.
-      overrides: `--config.KEY=VALUE` for all runs and evaluations.
-      test_split: A split whose posteriors Tables 6 and 7 are to have too; "" for none.
+      root: The folder of all workdirs; the workdirs of further seeds lie in its folders seed_1,
+        seed_2, ...
+      mini: Whether each run is the miniature that `configs/mini.py` makes of it.
+      data: The folder that holds train/CLASS/ and val/CLASS/, or a CSV file of images, FILE.csv;
+        "" for the data of the configs.
+      seeds: How many times everything is made, each time with another seed.
+      overrides: Arguments `--config.KEY=VALUE` for all runs and evaluations.
+      test_split: Another split on which the results of Tables 6 and 7 are evaluated; "" for none.
     """
 
     root: Path
@@ -36,24 +37,25 @@ class Sweep:
 
     @classmethod
     def load(cls, root: Path) -> "Sweep":
-        """Returns the last sweep of a root; where there was none, that of the plain configs."""
+        """Returns the sweep that was last saved in a root, or else one with default settings."""
         file = root / "sweep.json"
         saved = json.loads(file.read_text()) if file.exists() else {}
         return cls(root, **saved | {"overrides": tuple(saved.get("overrides", ()))})
 
     def with_saved(self) -> "Sweep":
-        """Returns this sweep with all that the report of its root is to have.
+        """Returns this sweep, extended by the seeds and the test split of the saved one.
 
-        A part that is made again, with fewer seeds or without the test split, takes nothing away.
+        The report of the root then loses nothing if a part of it is made again with fewer seeds or
+        without the test split.
 
         Raises:
-          UserError: One is of miniatures and the other of full-size runs.
+          UserError: One of the sweeps is of miniatures and the other of full-size runs.
         """
         saved = Sweep.load(self.root)
         if saved.mini != self.mini and (self.root / "sweep.json").exists():
             raise UserError(
-                f"The sweep in {self.root} is {'' if saved.mini else 'not '}--mini. Choose another "
-                "--root."
+                f"The sweep in {self.root} was made {'with' if saved.mini else 'without'} --mini. "
+                "Choose another --root."
             )
         return dataclasses.replace(
             self,
@@ -62,7 +64,7 @@ class Sweep:
         )
 
     def save(self) -> None:
-        """Writes what `load` reads."""
+        """Writes the file that `load` reads."""
         values = {key: value for key, value in vars(self).items() if key != "root"}
         self.root.mkdir(parents=True, exist_ok=True)
         files.write_text(self.root / "sweep.json", json.dumps(values, indent=2) + "\n")
@@ -83,11 +85,11 @@ class Sweep:
         return pathlib.Path("runs", self.root.name) if self.is_in_bucket else self.root
 
     def log(self, task: str) -> pathlib.Path:
-        """Returns the file of a task's output, by the task's name."""
+        """Returns the log file of a task, given the task's name."""
         return self.local_folder / "logs" / f"{task.replace('/', '-')}.log"
 
     def folder(self, seed: int) -> Path:
-        """Returns the folder of a seed's workdirs."""
+        """Returns the folder that holds a seed's workdirs."""
         return self.root / f"seed_{seed}" if seed else self.root
 
     def workdir(self, run: str, seed: int) -> Path:
@@ -95,15 +97,15 @@ class Sweep:
         return self.folder(seed) / (f"{config_files.MINI}{run}" if self.mini else run)
 
     def scales(self, part: Part) -> tuple[int, ...]:
-        """Returns Q of a part as these runs have it, px."""
+        """Returns the test scales Q of a part, in px, shrunk if the runs are miniatures."""
         return tuple(map(config_files.mini().shrunk_px, part.scales)) if self.mini else part.scales
 
     def config_file(self, run: str) -> str:
-        """Returns what --config takes for a run of the paper."""
+        """Returns the value of --config for a run of the paper."""
         return f"configs/mini.py:{run}" if self.mini else f"configs/{run}.py"
 
     def config_overrides(self, seed: int) -> list[str]:
-        """Returns the --config.KEY=VALUE that all commands of a seed share."""
+        """Returns the arguments --config.KEY=VALUE that all commands of a seed share."""
         overrides = []
         if self.data:
             source = "csv" if self.has_csv_data else "folder"
@@ -115,7 +117,7 @@ class Sweep:
         return [*overrides, *self.overrides]
 
     def command(self, tables: Iterable[int]) -> str:
-        """Returns the command that makes some tables as this sweep's are made, for a shell."""
+        """Returns the shell command that makes some tables with this sweep's settings."""
         flags = [f"--tables={','.join(map(str, sorted(tables)))}", f"--root={self.root}"]
         flags += ["--mini"] if self.mini else []
         flags += [f"--data={self.data}"] if self.data else []

@@ -1,4 +1,4 @@
-"""A task of a sweep: one command, what it waits for and what it leaves."""
+"""A task of a sweep: one command, the tasks that it waits for and the file that it leaves."""
 
 import dataclasses
 import pathlib
@@ -16,16 +16,17 @@ Kind = Literal["train", "evaluate", "fuse"]
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One command.
+    """One command of a sweep.
 
     Attributes:
-      name: What other tasks, logs and jobs call it. It begins with the folder of its seed, if any.
-      kind: What it does.
-      arguments: What stands behind `python`.
-      waits_for: The names of the tasks that must have ended well before.
-      result: The file that its end leaves.
+      name: The name by which other tasks, logs and jobs refer to it. It begins with the folder of
+        its seed, if there is one.
+      kind: Whether it trains, evaluates or fuses.
+      arguments: The arguments of the command, after `python`.
+      waits_for: The names of the tasks that must succeed first.
+      result: The file that exists once the task has succeeded.
       log: The file of its output.
-      workdir: The workdir of the run; for a fusion the folder of its result.
+      workdir: The workdir of the run; for a fusion, the folder of its result.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Task:
 
     @property
     def config_file(self) -> str:
-        """What --config names; "" for a fusion, which has no config."""
+        """The value of --config; "" for a fusion, which has no config."""
         given = [a for a in self.arguments if a.startswith("--config=")]
         return given[0].removeprefix("--config=") if given else ""
 
@@ -51,7 +52,7 @@ class Task:
         """Returns the config of a training run or an evaluation.
 
         Raises:
-          UserError: The arguments name no config, or no key of it.
+          UserError: The arguments name no config file, or set a key that the config lacks.
         """
         return config_of(self.arguments)
 
@@ -60,6 +61,6 @@ def config_of(arguments: Iterable[str]) -> ConfigDict:
     """Returns the config that a command's arguments describe.
 
     Raises:
-      UserError: They name no config, or no key of it.
+      UserError: The arguments name no config file, or set a key that the config lacks.
     """
     return config_flag.parse_config([a for a in arguments if a.startswith("--config")])

@@ -1,4 +1,4 @@
-"""Whether the runs that a sweep's workdirs hold already are this sweep's."""
+"""Checks that the runs that a sweep's workdirs already hold belong to the sweep."""
 
 import functools
 import json
@@ -17,10 +17,11 @@ from vgg_jax.storage import files
 
 
 def check(tasks: Sequence[Task]) -> None:
-    """Checks every run's config, and that what its workdir holds is this run.
+    """Checks every config, and that no workdir holds another run than this sweep's.
 
     Raises:
-      UserError: A config is impossible, or a workdir holds a run with another config or other data.
+      UserError: A config is invalid; or a workdir holds a run with another config or other data, or
+        one that started from a run that was trained again afterwards.
     """
     by_name = {task.name: task for task in tasks}
     for task in tasks:
@@ -45,17 +46,17 @@ def check(tasks: Sequence[Task]) -> None:
 def _other_data(task: Task, c: ConfigDict) -> str:
     result = json.loads(task.result.read_text())
     keys = ("train_fingerprint", "val_fingerprint")
-    # Results that were made by earlier versions have none; data that clouds read aren't here.
+    # Results of earlier versions have no fingerprints, and data of cloud runs can't be read here.
     if not result.keys() >= {*keys} or "://" in c.data.dir or "://" in str(task.workdir):
         return ""
     ours = _fingerprints(data_settings.data_spec(c))
     same = ours == tuple(result[key] for key in keys)
-    return "" if same else "    other images there than data.name and data.dir have now\n"
+    return "" if same else "    its images aren't those that data.name and data.dir have now\n"
 
 
 def _other_source(task: Task, by_name: Mapping[str, Task]) -> str:
     newer = [
-        f"    {name} was trained again since, which this run starts from\n"
+        f"    {name}, which it started from, was trained again afterwards\n"
         for name in task.waits_for
         if by_name[name].result.exists()
         and files.modified_s(by_name[name].result) > files.modified_s(task.result)

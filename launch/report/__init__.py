@@ -1,4 +1,4 @@
-"""The report of a sweep: what its files say beside the paper, as Markdown and as one HTML page.
+"""The report of a sweep: its errors beside the paper's, as Markdown and as one HTML page.
 
-It is arithmetic on what evaluations left. Nothing here runs a net.
+It is computed from the files of evaluations. Nothing here runs a net.
 """

@@ -10,12 +10,12 @@ from launch.report.training_runs import Run
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What stands in one column of one line.
+    """The content of one column in one line.
 
     Attributes:
       text: A number; "" for none.
-      beside: What is to be read with it, such as its interval.
-      files: CSV files in place of a number, below the root, one a seed.
+      beside: Texts that belong to the number, such as its interval.
+      files: CSV files instead of a number: one path per seed, relative to the root.
     """
 
     text: str
@@ -29,9 +29,9 @@ class Column:
 
     Attributes:
       name: Its header.
-      css_class: What page.css knows its cells by, such as "number".
-      cell: Makes its cell of the figures of a line.
-      has_beside: Whether something stands beside its numbers, for which the page leaves room.
+      css_class: The class of its cells in page.css, such as "number".
+      cell: Returns its cell, given the figures of a line.
+      has_beside: Whether the page leaves room for texts beside its numbers.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Group:
     """The columns of one error, under one heading.
 
     Attributes:
-      error: Which error: "top-1" or "top-5".
+      error: The name of the error: "top-1" or "top-5".
       figures: Returns the paper's figure of a line beside ours.
       columns: Its columns, from left to right.
       split: "test" for the error on the test split; "" for that on the validation split.
@@ -59,12 +59,12 @@ class Group:
     is_plotted: bool = True
 
     def heading(self, between: str) -> str:
-        """Returns the error and the split, with some characters between them."""
+        """Returns the error and the split, with the given text between them."""
         return between.join(filter(None, (self.error, self.split)))
 
 
 def of(table: Table, seeds: int) -> tuple[Group, ...]:
-    """Returns what columns a table has behind its lines' labels.
+    """Returns the columns of a table, to the right of its labels.
 
     Args:
       table: The table.
@@ -100,8 +100,8 @@ class RunColumn:
 
     Attributes:
       name: Its header.
-      text: Makes its cell of a run.
-      is_number: Whether it is aligned to the right; such columns stand behind the others.
+      text: Returns the text of its cell, given a run.
+      is_number: Whether it is aligned to the right. Such columns must follow all others.
     """
 
     name: str

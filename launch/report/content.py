@@ -1,4 +1,4 @@
-"""What the report of a sweep says: its tables, the comparisons, and what is missing."""
+"""Fills the report of a sweep: its tables, the comparisons, and what is missing."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ from launch.report import reading, training_runs
 from launch.report.document import Line, Pair, Remedy, Report, Table
 from launch.report.reading import Found
 
-IMAGENET = 50_000, 1_000  # Images of the validation split, and classes.
+IMAGENET = 50_000, 1_000  # The number of images in its validation split, and of classes.
 
 
 def make(sweep: Sweep) -> Report:
-    """Reads what a sweep has left.
+    """Makes the report of a sweep from the files in its root.
 
     Raises:
-      UserError: Evaluations are of images, labels or classes that differ.
+      UserError: The images, labels or classes of the evaluations differ, or images have no labels.
     """
     found = reading.read(sweep)
     comparisons = _comparisons(found)
@@ -42,13 +42,13 @@ def _table(found: Found, number: int) -> Table:
     if any(test.predictions for test in tested):
         caption += (
             f" The images of {sweep.test_split!r} have no labels here: the CSV files hold the "
-            "predictions, for the ILSVRC server to tell the errors of."
+            "predictions, whose errors the ILSVRC server computes."
         )
     lacking = _lacking(found, wanted, [line for test in tested for line in test.lacking])
-    remedies = [Remedy("This makes what is missing:", sweep.command([number]), lacking)]
+    remedies = [Remedy("This command makes what is missing:", sweep.command([number]), lacking)]
     if has_test and not sweep.test_split:
         adding = dataclasses.replace(sweep, test_split="SPLIT")
-        purpose = "This adds a test split's errors, or without labels its predictions:"
+        purpose = "This command adds the errors on a test split, or its predictions without labels:"
         remedies.append(Remedy(purpose, adding.command([number])))
     return Table(
         f"Table {number}: {paper.TITLES[number]}",
@@ -95,7 +95,7 @@ def _comparisons(found: Found) -> Table:
     topics = [comparison.topic for comparison in paper.COMPARISONS]
     lines.sort(key=lambda line: topics.index(line.topic))
     remedy = Remedy(
-        "This makes what is missing:", found.sweep.command(tables), _lacking(found, lacking)
+        "This command makes what is missing:", found.sweep.command(tables), _lacking(found, lacking)
     )
     return Table(
         "What the paper compares",
@@ -113,10 +113,11 @@ def _difference(found: Found, comparison: Comparison, k: int, of_paper: float) -
 
 def _comparisons_caption(found: Found) -> str:
     caption = (
-        "An error less another, in points: negative where the first is better. In brackets the 95% "
-        "interval of a paired bootstrap over images, which says nothing of how another training "
-        f"would differ{'; ± does' if found.sweep.seeds > 1 else ''}. The paper's errors are "
-        "rounded to 0.1, and so its differences are good to 0.1."
+        "Each figure is one error less another, in percentage points; it is negative if the first "
+        "is better. The brackets hold the 95% interval of a paired bootstrap over images, which "
+        "doesn't show how another training would "
+        f"differ{'; ± does' if found.sweep.seeds > 1 else ''}. The paper's errors are rounded to "
+        "0.1, so its differences may be off by 0.1."
     )
     if found.split == "held_out" and found.sweep.seeds > 1:
         caption += (
@@ -127,7 +128,7 @@ def _comparisons_caption(found: Found) -> str:
 
 
 def _rows(comparison: Comparison) -> tuple[Row, Row]:
-    """Finds the rows of both sides, in one table where there is one that has both."""
+    """Returns the rows of both sides, from the same table if one has both."""
     of_a, of_b = (
         {row.table: row for row in reversed(paper.ROWS) if row.result == result}
         for result in (comparison.error_of, comparison.less)
@@ -139,7 +140,7 @@ def _rows(comparison: Comparison) -> tuple[Row, Row]:
 
 
 def _lacking(found: Found, wanted: Iterable[Result], more: Iterable[str] = ()) -> tuple[str, ...]:
-    """Says why cells are empty: "RUN: WHY", of several runs that lack the same one line."""
+    """Returns why cells are empty: a line "RUN, RUN: WHY" for all runs that lack the same."""
     lines = [
         line
         for result in wanted
@@ -174,13 +175,13 @@ def _legend(seeds: int) -> str:
     if seeds == 1:
         return "Ours with its 95% interval over images (Wilson). Diff.: ours less the paper's."
     return (
-        f"Ours: the mean over {seeds} seeds ± their standard deviation (of the sample); where one "
-        "seed alone is there, its 95% interval over images (Wilson). Diff.: ours less the paper's."
+        f"Ours: the mean over {seeds} seeds ± their sample standard deviation; if only one seed is "
+        "there, its 95% interval over images (Wilson). Diff.: ours less the paper's."
     )
 
 
 def _findings(lines: Iterable[Line]) -> str:
-    """Says in how many comparisons the paper's direction shows."""
+    """Returns a sentence that says how many comparisons have the paper's sign."""
     pairs = [line.top1 for line in lines if line.top1.paper and line.top1.ours]
     if not pairs:
         return ""

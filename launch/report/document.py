@@ -1,4 +1,4 @@
-"""What a report consists of, before it is written as Markdown or HTML: the same for both."""
+"""The content of a report, from which both the Markdown and the HTML file are written."""
 
 import dataclasses
 
@@ -15,12 +15,13 @@ ABOUT = (
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A figure of the paper, in percent, beside ours.
+    """A figure of the paper beside ours, in percent.
 
     Attributes:
-      paper: The paper's; None where it has none.
-      ours: Ours; None where it is missing.
-      predictions: CSV files of predictions where images have no labels, below the root, one a seed.
+      paper: The paper's figure; None if it gives none.
+      ours: Our figure; None if it is missing.
+      predictions: CSV files of predictions if the images have no labels: one path per seed,
+        relative to the root.
     """
 
     paper: float | None
@@ -29,7 +30,7 @@ class Pair:
 
     @property
     def less(self) -> float | None:
-        """Ours less the paper's."""
+        """Our figure less the paper's; None if one is missing."""
         if self.paper is None or self.ours is None:
             return None
         return self.ours.mean - self.paper
@@ -40,9 +41,9 @@ class Line:
     """A row of a table, or a comparison.
 
     Attributes:
-      label: What the row is called.
-      top1, top5: Errors on the validation split, or differences of them.
-      top5_test: The error on the test split, which Tables 6 and 7 have.
+      label: The row's name.
+      top1, top5: Errors on the validation split, or differences of errors.
+      top5_test: The error on the test split, which only Tables 6 and 7 have.
       topic: What a comparison is about; "" for a row of a table.
     """
 
@@ -58,9 +59,9 @@ class Remedy:
     """A command that fills empty cells.
 
     Attributes:
-      purpose: What it does, as a sentence.
+      purpose: What the command does, as a sentence.
       command: The command, for a shell.
-      lacking: Why they are empty, a line each.
+      lacking: Lines that say why the cells are empty.
     """
 
     purpose: str
@@ -70,15 +71,15 @@ class Remedy:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of the paper, or that of its comparisons. `columns.of` says what columns it has.
+    """A table of the paper, or the table of its comparisons. `columns.of` returns its columns.
 
     Attributes:
       title: Its heading.
-      caption: What one sees.
+      caption: The text that says what its figures are.
       lines: Its rows.
       is_of_differences: Whether its figures are differences of errors.
       has_test: Whether it has figures of the test split.
-      remedies: What fills its empty cells.
+      remedies: The commands that fill its empty cells.
     """
 
     title: str
@@ -91,17 +92,17 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """All of it.
+    """A whole report.
 
     Attributes:
-      warnings: What stands in the way of a comparison with the paper.
-      findings: What the comparisons come to.
+      warnings: Reasons why our figures can't be compared with the paper's.
+      findings: A summary of the comparisons; "" if there are none.
       legend: How to read a figure.
-      seeds: How many there should be.
-      facts: What all was made with.
+      seeds: How many seeds each figure should have.
+      facts: How the results were made, as pairs of a name and a text.
       tables: The paper's Tables 3 to 7.
-      comparisons: The last table.
-      runs: The training runs that are there.
+      comparisons: The table of comparisons.
+      runs: The training runs that exist.
     """
 
     warnings: tuple[str, ...]

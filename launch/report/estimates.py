@@ -11,13 +11,13 @@ from vgg_jax.evaluation import topk
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """An error, or an error less another, in percent.
+    """The estimate of an error, or of the difference of two errors, in percent.
 
     Attributes:
       mean: The mean over the seeds.
       seeds: How many seeds there are.
       interval: The 95% interval over images: Wilson's for one seed's error, a paired bootstrap's
-        for a difference; None for the errors of several seeds.
+        for a difference; None for an error over several seeds.
       spread: The sample standard deviation over the seeds; None for one seed.
     """
 
@@ -28,17 +28,17 @@ class Estimate:
 
     @property
     def range(self) -> tuple[float, float]:
-        """What a plot draws as a bar: the interval, or else the spread to both sides."""
+        """The ends of a plot's bar: the interval, or else the mean minus and plus the spread."""
         return self.interval or (self.mean - self.spread, self.mean + self.spread)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Seen:
-    """What the nets of one seed made of a split.
+    """Which images of a split one seed's nets get wrong, for one result.
 
     Attributes:
-      names, labels: The images' names and classes.
-      wrong: Whether each image is wrong, by k.
+      names, labels: The name and the class index of each image.
+      wrong: Whether each image's label is missing from the top k classes, by k.
     """
 
     names: tuple[str, ...]
@@ -47,7 +47,10 @@ class Seen:
 
 
 def over_seeds(of_seeds: Sequence[tuple[float, tuple[float, float]]]) -> Estimate | None:
-    """Returns the mean of errors in percent, each given with its interval; None without errors."""
+    """Returns the mean of the seeds' errors in percent, each given with its interval.
+
+    Returns None without errors.
+    """
     if not of_seeds:
         return None
     errors = [error for error, _ in of_seeds]
@@ -56,7 +59,7 @@ def over_seeds(of_seeds: Sequence[tuple[float, tuple[float, float]]]) -> Estimat
 
 
 def error(of_seeds: Sequence[Seen], k: int) -> Estimate | None:
-    """Returns the top-k error of a result; None without seeds."""
+    """Returns the top-k error of a result over its seeds; None without seeds."""
     return over_seeds(
         [
             (100 * float(wrong.mean()), topk.interval(int(wrong.sum()), len(wrong)))
@@ -68,12 +71,12 @@ def error(of_seeds: Sequence[Seen], k: int) -> Estimate | None:
 def difference(of_seeds: Sequence[tuple[Seen, Seen]], k: int) -> Estimate | None:
     """Returns the top-k error of a result less that of another; None without seeds.
 
-    The interval draws images, each with what all seeds made of it, and so says nothing of how
-    another training would differ. Where seeds hold out images of their own, an image counts as
-    often as there are seeds that hold it out.
+    The bootstrap draws images, each together with the outcomes of all seeds, so the interval
+    doesn't show how another training would differ. If each seed holds out images of its own, an
+    image counts once for each seed that holds it out.
 
     Args:
-      of_seeds: What both nets of each seed made of the same images.
+      of_seeds: For each seed, the outcomes of both results on the same images.
       k: 1 or 5.
     """
     if not of_seeds:
@@ -91,11 +94,11 @@ def difference(of_seeds: Sequence[tuple[Seen, Seen]], k: int) -> Estimate | None
 
 
 def _places(of_seeds: Sequence[Seen]) -> Int[np.ndarray, " m"]:
-    """Numbers the images of all seeds, the same one with the same number."""
+    """Returns a number for each image of each seed; the same image always has the same number."""
     first, *others = of_seeds
     if all(seen.names == first.names for seen in others):
         return np.tile(np.arange(len(first.names)), len(of_seeds))
-    # File names may recur in other classes.
+    # Images of different classes may have the same file name.
     images = [image for seen in of_seeds for image in zip(seen.names, seen.labels, strict=True)]
     numbers = {image: number for number, image in enumerate(dict.fromkeys(images))}
     return np.array([numbers[image] for image in images])
@@ -106,7 +109,7 @@ def _spread(values: Sequence[float]) -> float | None:
 
 
 def number(value: float | None, *, digits: int = 2, signed: bool = False) -> str:
-    """Writes a number of percent; None as nothing, and no zero with a minus."""
+    """Returns a percentage as text: "" for None, and never a negative zero."""
     if value is None:
         return ""
     rounded = round(value, digits) + 0.0
@@ -114,12 +117,12 @@ def number(value: float | None, *, digits: int = 2, signed: bool = False) -> str
 
 
 def uncertainty(estimate: Estimate | None, seeds: int, *, signed: bool = False) -> tuple[str, ...]:
-    """Writes what stands beside a mean: "(29.21 to 30.01)", "± 0.12", "2 of 3 seeds".
+    """Returns the texts beside a mean, such as "(29.21 to 30.01)", "± 0.12" or "2 of 3 seeds".
 
     Args:
-      estimate: None gives nothing.
-      seeds: How many there should be; fewer are counted.
-      signed: Whether the bounds have a plus.
+      estimate: The estimate; None has no texts.
+      seeds: How many seeds there should be. The estimate's seeds are shown if they are fewer.
+      signed: Whether positive bounds are written with a plus sign.
     """
     texts = []
     if estimate and estimate.interval:

@@ -1,4 +1,4 @@
-"""Writes a report as a page of HTML in one file: no network, no scripts."""
+"""Writes a report as one HTML file, which needs no network and no scripts."""
 
 import html
 import pathlib
@@ -15,7 +15,7 @@ _STYLE = pathlib.Path(__file__).with_name("page.css")
 
 
 def write(made: Report) -> str:
-    """Returns the page."""
+    """Returns the report as an HTML page."""
     tables = (*made.tables, made.comparisons)
     links = [(_anchor(table), table.title) for table in tables] + [("runs", "The runs")]
     warnings = "".join(f'<p class="warning">{_text(warning)}</p>' for warning in made.warnings)
@@ -105,7 +105,7 @@ def _width(group: Group) -> int:
 
 
 def _cells(column: Column, cell: Cell, prefix: str) -> Iterator[str]:
-    """Yields a number and what stands beside it; on a narrow page names stand before them."""
+    """Yields the cells of a number and the texts beside it; `data-of` names it on narrow pages."""
     if cell.files:
         links = ", ".join(
             f'<a href="{_text(urllib.parse.quote(path))}" title="{_text(path)}">{seed}</a>'

@@ -9,7 +9,7 @@ from vgg_jax.analysis import text_table
 
 
 def write(made: Report) -> str:
-    """Returns the text."""
+    """Returns the report as Markdown."""
     blocks = [f"# {document.TITLE}", document.ABOUT]
     blocks += [f"**{_escaped(warning)}**" for warning in made.warnings]
     blocks += [made.findings] if made.findings else []
@@ -66,7 +66,7 @@ def _of_runs(made: Report) -> str:
 def _aligned(
     header: Sequence[str], rows: Sequence[Sequence[str]], *, num_text_columns: int = 1
 ) -> str:
-    # A rule of three characters is the shortest that Markdown knows.
+    # In Markdown, the rule below a header needs at least three characters per column.
     header, *rows = text_table.pad([header, *rows], num_text_columns=num_text_columns, min_width=3)
     rule = [
         "-" * len(cell) if column < num_text_columns else "-" * (len(cell) - 1) + ":"
@@ -76,7 +76,7 @@ def _aligned(
 
 
 def _escaped(text: str) -> str:
-    """Has Markdown show a text as it is, as it shows [256;512] and d_256 without our doing."""
+    """Escapes a text so that Markdown shows it as it is; [256;512] and d_256 need no escapes."""
     for special in ("\\", "`", "*", "<", "|", "]("):
         text = text.replace(special, f"\\{special}")
     return " ".join(text.split())

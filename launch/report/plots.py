@@ -1,7 +1,7 @@
-"""One-line plots of a figure of the paper beside ours, as inline SVG that is as wide as its cell.
+"""One-line plots of the paper's figure and ours, as inline SVG that is as wide as its cell.
 
-A diamond is the paper's figure, a dot ours, with a bar for its interval or spread. Places are in
-percent of the width, so that nothing is distorted or too small to read, however narrow the page is.
+A diamond is the paper's figure. A dot is ours, with a bar for its interval or spread. Positions are
+in percent of the width, so nothing is distorted or too small to read, however narrow the page is.
 """
 
 import dataclasses
@@ -12,18 +12,18 @@ from collections.abc import Iterable
 from launch.report.document import Pair
 from launch.report.estimates import number, uncertainty
 
-_MARGIN = 0.05  # The share of the width at each side that marks at the ends need.
-_MAX_STEPS = 4  # From the first tick to the last.
+_MARGIN = 0.05  # Room for the marks at each end, as a share of the width.
+_MAX_STEPS = 4  # The most steps between ticks on an axis.
 _DIAMOND = '<path class="theirs" d="M0-5.5 5.5 0 0 5.5-5.5 0z"/>'
 
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What the plots of a column share.
+    """The axis that the plots of a column share.
 
     Attributes:
-      low, high: Ends, in percent of error.
-      ticks: Round values between them.
+      low, high: The ends of the axis, as errors or differences of errors in percent.
+      ticks: Round values between the ends.
     """
 
     low: float
@@ -32,18 +32,18 @@ class Axis:
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], *, with_zero: bool) -> "Axis":
-        """Returns one that shows everything there is.
+        """Returns an axis on which all figures and their bars fit.
 
         Args:
           pairs: All figures of the column.
-          with_zero: Whether 0 is to be on it too.
+          with_zero: Whether the axis must include 0.
         """
         values = [0.0] if with_zero else []
         for pair in pairs:
             values += [] if pair.paper is None else [pair.paper]
             values += pair.ours.range if pair.ours else ()
         low, high = (min(values), max(values)) if values else (0.0, 1.0)
-        if high - low < 1:  # A tenth of a point is as fine as the paper is.
+        if high - low < 1:  # The paper gives tenths, so a shorter axis would show nothing more.
             low, high = (low + high - 1) / 2, (low + high + 1) / 2
         step = next(
             step
@@ -55,13 +55,13 @@ class Axis:
         return cls(low, high, tuple(round(tick * step, 6) for tick in ticks))
 
     def place(self, value: float) -> str:
-        """Returns where a value is, as SVG has it."""
+        """Returns the position of a value on the axis, as an SVG percentage."""
         share = (value - self.low) / (self.high - self.low)
         return f"{100 * (_MARGIN + share * (1 - 2 * _MARGIN)):.2f}%"
 
 
 def scale(axis: Axis) -> str:
-    """Returns the numbers above a column of plots."""
+    """Returns the numbers at the ticks, shown above a column of plots, as SVG."""
     digits = 1 if any(tick % 1 for tick in axis.ticks) else 0
     labels = (
         f'<text x="{axis.place(tick)}" y="12">{_minus(number(tick, digits=digits))}</text>'
@@ -71,13 +71,13 @@ def scale(axis: Axis) -> str:
 
 
 def pair(axis: Axis, shown: Pair, *, seeds: int, signed: bool) -> str:
-    """Returns the plot of a figure of the paper and ours.
+    """Returns the plot of the paper's figure and ours, as SVG.
 
     Args:
-      axis: What the plots of the column share.
-      shown: The figures; without both the plot is empty.
-      seeds: How many there should be, for its text.
-      signed: Whether these are differences.
+      axis: The axis that the plots of the column share.
+      shown: The figures. If both are missing, the plot has no marks.
+      seeds: How many seeds there should be, for the plot's title.
+      signed: Whether the figures are differences.
     """
     marks = [
         f'<line class="{"grid" if tick or not signed else "zero"}" x1="{axis.place(tick)}" '
@@ -103,7 +103,7 @@ def pair(axis: Axis, shown: Pair, *, seeds: int, signed: bool) -> str:
 
 
 def key() -> str:
-    """Returns what the marks mean."""
+    """Returns the key to the marks, as HTML."""
     return (
         '<span class="key"><svg class="mark" viewBox="-7 -7 14 14" aria-hidden="true">'
         f"{_DIAMOND}</svg> the paper</span> "

@@ -1,4 +1,4 @@
-"""The report of a sweep, as files."""
+"""Writes the report of a sweep as files."""
 
 from launch.plan.sweep_spec import Sweep
 from launch.report import content, html_page, markdown
@@ -7,10 +7,10 @@ from vgg_jax.storage.files import Path
 
 
 def write(sweep: Sweep) -> tuple[Path, Path]:
-    """Writes the report of a sweep into its root, and returns the Markdown and the HTML file.
+    """Writes the report of a sweep into its root; returns the paths of the Markdown and HTML files.
 
     Raises:
-      UserError: Evaluations are of images, labels or classes that differ.
+      UserError: The images, labels or classes of the evaluations differ, or images have no labels.
     """
     made = content.make(sweep)
     written = sweep.root / "tables.md", sweep.root / "tables.html"

@@ -1,4 +1,4 @@
-"""Reads from the files of a sweep what the nets of each seed get wrong."""
+"""Reads from a sweep's files which images the nets of each seed get wrong."""
 
 import dataclasses
 import json
@@ -25,12 +25,12 @@ TOPS = (1, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Tested:
-    """What is there of a result on the sweep's test split.
+    """A result on the sweep's test split, as far as its files exist.
 
     Attributes:
-      top5: The top-5 error where images have labels; else None.
-      predictions: CSV files of the most probable classes where they have none, one a seed.
-      lacking: A line for each run that lacks something.
+      top5: The top-5 error if the images have labels, else None.
+      predictions: CSV files of the most probable classes, one per seed, if they have no labels.
+      lacking: Lines that say which run lacks what.
     """
 
     top5: Estimate | None
@@ -40,16 +40,16 @@ class Tested:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What is there of a sweep, on the split that its runs are validated on.
+    """The results of a sweep that exist, on the split that its runs are validated on.
 
     Attributes:
-      sweep: How the runs were made.
+      sweep: The settings of the sweep.
       split: The split's name.
-      seen: What is there, by result and seed.
-      lacking: Why nothing is there, by result and seed: a line for each run that lacks something.
-      class_names: The classes of the images; empty where nothing is there.
-      tested: What is there of Tables 6 and 7 on the test split; empty without such a split.
-      made_by: What made the files that were read, by workdir: see `posteriors.Posteriors`.
+      seen: Which images are wrong, by result and seed.
+      lacking: Why a result is missing, by result and seed: lines that say which run lacks what.
+      class_names: The classes of the images; empty if no result exists.
+      tested: The results of Tables 6 and 7 on the test split; empty without such a split.
+      made_by: How the files that were read were made, by workdir: see `posteriors.Posteriors`.
     """
 
     sweep: Sweep
@@ -61,12 +61,12 @@ class Found:
     made_by: Mapping[files.Path, list[Mapping[str, Any]]]
 
     def error(self, result: Result, k: int) -> Estimate | None:
-        """Returns a result's top-k error over the seeds that have it; None where none has."""
+        """Returns a result's top-k error over the seeds that have it; None if none has it."""
         of_seeds = [seen for (of, _), seen in self.seen.items() if of == result]
         return estimates.error(of_seeds, k)
 
     def difference(self, result: Result, less: Result, k: int) -> Estimate | None:
-        """Returns a top-k error less another over the seeds that have both; None where none has."""
+        """Returns a top-k error less another over the seeds that have both; None if none has."""
         of_seeds = [
             (self.seen[result, seed], self.seen[less, seed])
             for seed in range(self.sweep.seeds)
@@ -76,10 +76,10 @@ class Found:
 
 
 def read(sweep: Sweep) -> Found:
-    """Reads the posteriors that are there of the paper's results.
+    """Reads the posteriors of the paper's results that exist.
 
     Raises:
-      UserError: They are of images, labels or classes that differ, or have no labels.
+      UserError: The images, labels or classes of the evaluations differ, or images have no labels.
     """
     reader = _Reader(sweep)
     wanted = dict.fromkeys(row.result for row in paper.ROWS if row.result)
@@ -112,7 +112,7 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
         lacks = _lacking(sweep, result, seed, keys)
         if not lacks:
             try:
-                # The sweep has fused several nets already, but no net's own two methods.
+                # The sweep has fused several nets already, but not the two methods of one net.
                 fusion.fuse(keys, out)
             except UserError as error:
                 lacks = (f"{', '.join(_name(sweep, run) for run in keys)}: {error}",)
@@ -140,11 +140,11 @@ def _lacking(
         differing = run_config.differences(commands.train_config(sweep, part.run, seed), workdir)
         if differing:
             otherwise = "; ".join(line.strip() for line in differing.splitlines())
-            lines.append(f"{name}: trained otherwise than this sweep's ({otherwise})")
+            lines.append(f"{name}: trained with other settings than this sweep's ({otherwise})")
             continue
         try:
             lacks = fusion.missing(workdir, key)
-        except UserError as error:  # A damaged file ends no report.
+        except UserError as error:  # A damaged file doesn't stop the report.
             lines.append(f"{name}: {error}")
             continue
         lines += [f"{name}: {key.split!r}, {lack}" for lack in lacks]
@@ -156,11 +156,12 @@ def _name(sweep: Sweep, workdir: files.Path) -> str:
 
 
 class _Reader:
-    """Reads one result after the other.
+    """Reads one result after another.
 
     Attributes:
-      first: What the others must be alike to: the name of a workdir, and its posteriors without the
-        values. It is kept by seed where each seed holds out images of its own, else under 0.
+      first: The first evaluation read, which all others must match: the name of its workdir, and
+        its posteriors without the values. There is one for each seed if each seed holds out images
+        of its own, else only one, under 0.
     """
 
     def __init__(self, sweep: Sweep) -> None:
@@ -173,18 +174,18 @@ class _Reader:
         self._sweep = sweep
 
     def read(self, result: Result, seed: int) -> None:
-        """Notes what one seed has of a result, or what it lacks."""
+        """Adds one seed of a result to `seen`, or what it lacks to `lacking`."""
         keys = commands.result_keys(self._sweep, result, seed, self.split, self._variant)
         lacking = _lacking(self._sweep, result, seed, keys)
         parts: dict[str, Posteriors] = {}
         for workdir, key in () if lacking else keys.items():
             try:
                 loaded = fusion.read_run(workdir, key)
-            except UserError as error:  # Files of two trainings don't end it either.
+            except UserError as error:  # Nor do files of two different trainings.
                 lacking += (f"{_name(self._sweep, workdir)}: {error}",)
                 continue
             if loaded is None:
-                lacking += (f"{_name(self._sweep, workdir)}: trained on meanwhile",)
+                lacking += (f"{_name(self._sweep, workdir)}: trained further meanwhile",)
                 continue
             self._check(str(workdir), loaded, seed)
             files_of = loaded.made_by.get("average_of", {"": loaded.made_by})
@@ -200,8 +201,8 @@ class _Reader:
     def _check(self, name: str, loaded: Posteriors, seed: int) -> None:
         if not loaded.is_labelled:
             raise UserError(
-                f"{name} was evaluated on images without labels ({self.split!r}), of which there "
-                "are no errors. Sweep with labelled ones, and name the others by --test_split."
+                f"{name} was evaluated on images without labels ({self.split!r}), so there are no "
+                "errors. Sweep with a labelled split, and name the other one with --test_split."
             )
         about = dataclasses.replace(loaded, values=loaded.values[:, :0].copy())
         of = seed if self.split == "held_out" else 0
@@ -212,5 +213,5 @@ class _Reader:
         if first.made_by["identity"]["images"] != about.made_by["identity"]["images"]:
             raise UserError(
                 f"{first_name} and {name} were evaluated on image files that differ, though they "
-                "have the same names. Evaluate both on the same."
+                "have the same names. Evaluate both on the same files."
             )

@@ -1,4 +1,4 @@
-"""The training runs of a sweep, and what they and their evaluations were made with."""
+"""The training runs of a sweep, and the data, settings and devices behind the report."""
 
 import dataclasses
 import datetime
@@ -19,14 +19,14 @@ class Run:
     """A training run.
 
     Attributes:
-      name: Its workdir, below the root.
-      net: A column of Table 1.
-      train_scale: S, px.
-      starts_from: A run, or random weights.
-      epochs: How many it was trained for; None before its end, like the two errors.
-      top1, top5: Errors on centre crops at its end, in percent.
-      trained, evaluated: The git commits that did it.
-      ended: The date of its end.
+      name: Its workdir, relative to the root.
+      net: The name of its architecture, for example D.
+      train_scale: The training scale S, in px: "256", or "[256;512]" with scale jittering.
+      starts_from: The run that it starts from, or "random".
+      epochs: How many epochs it was trained for; None before its end.
+      top1, top5: Errors on centre crops at its end, in percent; None before its end.
+      trained, evaluated: The git commits that trained it, and those that evaluated it.
+      ended: The date of its end, or "not ended".
     """
 
     name: str
@@ -42,7 +42,7 @@ class Run:
 
 
 def of(found: Found) -> Iterator[Run]:
-    """Yields the training runs of a sweep that are there."""
+    """Yields the training runs of a sweep that exist."""
     sweep = found.sweep
     for seed in range(sweep.seeds):
         for name in config_files.names():
@@ -69,7 +69,7 @@ def of(found: Found) -> Iterator[Run]:
 
 
 def facts(found: Found) -> tuple[tuple[str, str], ...]:
-    """Returns what all was made with, by what it is called."""
+    """Returns how the results were made, as pairs of a name and a text."""
     sweep, c = found.sweep, commands.data_config(found.sweep)
     counts = sorted({len(seen.names) for seen in found.seen.values()})
     images = " or ".join(f"{count:,}" for count in counts)
