@@ -14,24 +14,28 @@ def own_module(tmp_path, monkeypatch):
     return tmp_path
 
 
+def _load(key, name):
+    return by_name.load(key, name, "vgg_jax.evaluation.methods", "METHOD")
+
+
 def test_an_object_of_ones_own_is_found(own_module):
-    assert by_name.load("key", "mine:VALUE") == 3
+    assert _load("key", "mine:VALUE") == 3
 
 
 @pytest.mark.parametrize("name", ["absent:VALUE", "absent.within:VALUE"])
 def test_a_module_that_is_not_there_is_refused(name):
     with pytest.raises(UserError, match=rf"^data.name={name}: there is no module absent\."):
-        by_name.load("data.name", name)
+        _load("data.name", name)
 
 
 def test_an_attribute_that_is_not_there_is_refused(own_module):
     with pytest.raises(UserError, match=r"^key=mine:ABSENT: .*mine\.py has no ABSENT\.$"):
-        by_name.load("key", "mine:ABSENT")
+        _load("key", "mine:ABSENT")
 
 
 def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
     with pytest.raises(ModuleNotFoundError, match="absent_package"):
-        by_name.load("key", "broken:VALUE")
+        _load("key", "broken:VALUE")
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,14 @@ def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
 )
 def test_an_own_object_is_told_from_the_names_of_tfds(name, own):
     assert by_name.is_own(name) == own
+
+
+@pytest.mark.parametrize("name", ["b", "a.b", "a:3", ""])
+def test_a_name_that_is_neither_known_nor_ones_own_is_refused(name):
+    message = f"^key='{name}' must be one of a, c, MODULE:NAME\\.$"
+    with pytest.raises(UserError, match=message):
+        by_name.require_known("key", name, ("a", "c"))
+    by_name.require_known("key", "a", ("a", "c"))
 
 
 def test_the_names_of_a_package_are_its_files():

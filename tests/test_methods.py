@@ -55,7 +55,7 @@ def test_each_method_is_the_file_of_its_name():
 @pytest.mark.parametrize("name", ["fivecrop", "method", "", "Dense", "dense:3"])
 def test_a_method_that_there_is_not_is_refused(name):
     message = f"='{name}' must be one of dense, multicrop, tencrop"
-    with pytest.raises(UserError, match=f"^--method{message}, both, MODULE:ATTRIBUTE"):
+    with pytest.raises(UserError, match=f"^--method{message}, both, MODULE:NAME"):
         methods.check("--method", name)
     with pytest.raises(UserError, match=f"^method{message}"):
         methods.single(name)
@@ -68,7 +68,9 @@ def test_both_is_no_single_method():
 
 
 def test_what_is_named_as_a_method_and_is_none_is_refused(own):
-    with pytest.raises(UserError, match=r"^eval.method=mine:NUMBER is no .*method\.Method\.$"):
+    with pytest.raises(
+        UserError, match=r"^eval.method=mine:NUMBER must be a Method of .*, not 3\.$"
+    ):
         methods.check("eval.method", "mine:NUMBER")
 
 

@@ -1,4 +1,4 @@
-"""A source of a user's own: found as module:Class, trained on, evaluated; and refused."""
+"""A source of a user's own: found as MODULE:NAME, trained on, evaluated; and refused."""
 
 import re
 import sys
@@ -93,7 +93,7 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
     ("text", "message"),
     [
         ("", r"data.name=mine:Images: .*mine\.py has no Images"),
-        ("Images = 3", "data.name=mine:Images is not a class but 3"),
+        ("Images = 3", "data.name=mine:Images must be a class, not 3"),
         ("class Images: pass", "data.name=mine:Images lacks default_val_split"),
     ],
 )

@@ -48,7 +48,7 @@ def _net(c: ConfigDict) -> None:
 def _data(c: ConfigDict) -> None:
     """Sets the images, and the crops that training makes of them (§3.1)."""
     c.data = ConfigDict()
-    # Besides a TFDS data set: "folder"; "csv"; "shapes", the embedded set; or MODULE:CLASS, a class
+    # Besides a TFDS data set: "folder"; "csv"; "shapes", the embedded set; or MODULE:NAME, a class
     # of your own (vgg_jax/README.md).
     c.data.name = "imagenet2012"  # As TFDS calls it.
     c.data.dir = ""  # TFDS's data_dir; the folder with train/CLASS/ and val/CLASS/; or FILE.csv.
@@ -74,7 +74,7 @@ def _recipe(c: ConfigDict) -> None:
     c.l2_penalty = 5e-4  # On kernels.
     c.trained_layers = "all"  # all, or fc: FC6 to FC8 alone.
 
-    # The schedule of the rate: plateau, constant, cosine, or a user's own as module:Class
+    # The schedule of the rate: plateau, constant, cosine, or a user's own as MODULE:NAME
     # (vgg_jax/README.md). Each reads a section of its own below, and checks it where it is in use.
     c.schedule = "plateau"  # The paper's.
 
@@ -101,7 +101,7 @@ def _recipe(c: ConfigDict) -> None:
 def _evaluation(c: ConfigDict) -> None:
     """Sets the evaluation (§3.2), after training and with --mode=eval."""
     c.eval = ConfigDict()
-    c.eval.method = "dense"  # Or multicrop, both, tencrop, MODULE:ATTRIBUTE; none leaves it out.
+    c.eval.method = "dense"  # Or multicrop, both, tencrop, MODULE:NAME; none leaves it out.
     c.eval.scales = ()  # Q, px, whose posteriors are averaged; (): val_scale alone.
     c.eval.checkpoint = "last"  # Or best: of the least validation error.
     c.eval.pooling = "floor"  # Or ceil, as Caffe pools.

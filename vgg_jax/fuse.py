@@ -21,7 +21,7 @@ _METHOD = flags.DEFINE_string(
     "method",
     "dense",
     "The method of the evaluations that are averaged: dense, multicrop, both, tencrop, or "
-    "MODULE:ATTRIBUTE for one of your own.",
+    "MODULE:NAME for one of your own.",
 )
 _SCALES = flags.DEFINE_list(
     "scales",

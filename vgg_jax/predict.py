@@ -33,7 +33,7 @@ _METHOD = flags.DEFINE_string(
     "method",
     "dense",
     "How the net is tested (§3.2): dense applies it to whole images, multicrop to 50 crops of "
-    "each, both averages the two, and tencrop takes 10 crops. MODULE:ATTRIBUTE is a method of your "
+    "each, both averages the two, and tencrop takes 10 crops. MODULE:NAME is a method of your "
     "own.",
 )
 _SCALES = flags.DEFINE_list(

@@ -12,7 +12,7 @@ class DataSpec:
 
     Attributes:
       name: A kind of source, by its file in `data/sources`: "folder"; "csv"; "shapes", the embedded
-        set. A user's own class, MODULE:CLASS. Any other name is a TFDS data set's.
+        set. A user's own class, MODULE:NAME. Any other name is a TFDS data set's.
       directory: The path of a folder that holds train/CLASS/ and val/CLASS/; of a CSV file; of
         what a user's own class reads; or of TFDS's data_dir, where "" means its default.
       train_split: Name of the split to train on.

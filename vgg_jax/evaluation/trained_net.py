@@ -75,7 +75,7 @@ class TrainedNet:
         Args:
           images: RGB, 0-255.
           method: "dense", "multicrop", the average of "both", "tencrop", or a user's own
-            "MODULE:ATTRIBUTE".
+            "MODULE:NAME".
           scales: Q, px; the posteriors of several are averaged. Empty for the config's.
           batch_px: See `ImagePass`.
 

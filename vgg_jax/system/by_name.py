@@ -1,7 +1,8 @@
-"""What a config names: an object in a file of this project, or in a user's own module.
+"""Finds the object that a config names: one of this project's, or a user's own.
 
-A package of such objects has a file NAME.py for each, which ends in the attribute that holds it. A
-user's own is MODULE:ATTRIBUTE, where Python finds the module: in the current folder, for instance.
+Data sources, methods of evaluation and schedules are packages with a file NAME.py for each object.
+The file ends with the attribute that holds the object. A user's own object is MODULE:NAME, where
+Python finds the module, for instance in the current folder.
 """
 
 import importlib
@@ -10,30 +11,49 @@ import pkgutil
 import re
 from typing import Any
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require_choice
 
 
 def names(package: str) -> tuple[str, ...]:
-    """Returns the names of a package's files, in alphabetical order, without importing any."""
+    """Returns the names of a package's files, in alphabetical order, without importing them."""
     folders = importlib.util.find_spec(package).submodule_search_locations
     return tuple(sorted(file.name for file in pkgutil.iter_modules(folders)))
 
 
 def is_own(name: str) -> bool:
-    """Tells whether a name is a user's MODULE:ATTRIBUTE."""
+    """Tells whether a name is a user's MODULE:NAME."""
     return re.fullmatch(r"[\w.]+:[A-Za-z_]\w*", name) is not None
 
 
-def load(key: str, name: str) -> Any:
-    """Returns a user's object; imports its module.
+def require_known(key: str, name: str, known: tuple[str, ...]) -> None:
+    """Checks that a name is known or a user's own.
 
     Args:
-      key: The key of the config or the flag that names it, for messages.
-      name: MODULE:ATTRIBUTE.
+      key: The key of the config, or the flag, that has the name as its value.
+      name: The value.
+      known: The names of this project.
 
     Raises:
-      UserError: There is no such module, or nothing of that name in it.
+      UserError: It is neither.
     """
+    if not is_own(name):
+        require_choice(key, name, (*known, "MODULE:NAME"))
+
+
+def load(key: str, name: str, package: str, attribute: str) -> Any:
+    """Returns the object of a name; imports its module.
+
+    Args:
+      key: The key of the config, or the flag, that has the name as its value.
+      name: A file of the package, or a user's MODULE:NAME.
+      package: The package of this project's objects.
+      attribute: The attribute of each file that holds its object.
+
+    Raises:
+      UserError: The user's module isn't there, or has nothing of that name.
+    """
+    if not is_own(name):
+        return getattr(importlib.import_module(f"{package}.{name}"), attribute)
     module_name, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -42,7 +62,7 @@ def load(key: str, name: str) -> Any:
             raise  # The module is there, and something that it imports is not.
         raise UserError(
             f"{key}={name}: there is no module {error.name}. Python looks for it in the current "
-            "folder, in PYTHONPATH and among what is installed."
+            "folder, in PYTHONPATH and among the installed packages."
         ) from error
     if not hasattr(module, attribute):
         raise UserError(f"{key}={name}: {module.__file__} has no {attribute}.")

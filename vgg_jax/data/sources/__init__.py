@@ -1,10 +1,8 @@
 """Kinds of source. Each is one class in a file NAME.py, which ends in `SOURCE`.
 
-A data.name finds its class by the file's name, or by MODULE:CLASS in a user's own code; any other
+A data.name finds its class by the file's name, or by MODULE:NAME in a user's own code; any other
 name is a TFDS data set's. `SourceClass` says what a class must do.
 """
-
-import importlib
 
 from vgg_jax.data.source import Source, SourceClass
 from vgg_jax.data.specs import DataSpec
@@ -23,12 +21,22 @@ def find(name: str) -> SourceClass:
     """Returns the class that a data.name means, without opening anything.
 
     Raises:
-      UserError: It is MODULE:CLASS, and there is no such class, or it is no class of sources.
+      UserError: It is MODULE:NAME, and there is no such class, or it is no class of sources.
     """
-    if by_name.is_own(name):
-        return _own(name)
-    file = name if name in names() else "tfds"
-    return importlib.import_module(f"{__name__}.{file}").SOURCE
+    if not by_name.is_own(name) and name not in names():
+        name = "tfds"
+    found = by_name.load("data.name", name, __name__, "SOURCE")
+    require(
+        isinstance(found, type),
+        f"data.name={name} must be a class, not {found!r}: see How to add a source of images in "
+        "vgg_jax/README.md.",
+    )
+    require(
+        hasattr(found, "default_val_split"),
+        f"data.name={name} lacks default_val_split. Give the class this attribute, the name of the "
+        "split to validate on where data.val_split is empty.",
+    )
+    return found
 
 
 def open_split(data: DataSpec, split: str) -> Source:
@@ -41,21 +49,6 @@ def open_split(data: DataSpec, split: str) -> Source:
     if by_name.is_own(data.name):
         _refuse_incomplete(data.name, split, source)
     return source
-
-
-def _own(name: str) -> SourceClass:
-    found = by_name.load("data.name", name)
-    require(
-        isinstance(found, type),
-        f"data.name={name} is not a class but {found!r}. Name a class that is written as "
-        "vgg_jax/README.md says under How to add a source of images.",
-    )
-    require(
-        hasattr(found, "default_val_split"),
-        f"data.name={name} lacks default_val_split. Give the class this attribute, the name of the "
-        "split to validate on where data.val_split is empty.",
-    )
-    return found
 
 
 def _refuse_incomplete(name: str, split: str, source: object) -> None:

@@ -75,7 +75,7 @@ def _found(name: str, data_dir: str) -> Any:
         raise UserError(
             f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
             f"data.name is {', '.join(sources.names())}, the name of a TFDS data set, or "
-            "MODULE:CLASS, a source of your own."
+            "MODULE:NAME, a source of your own."
         ) from error
     if not builder.is_prepared():
         raise UserError(

@@ -1,14 +1,13 @@
 """The methods by which a net is tested (§3.2), each an object in a file of its own.
 
-A method's name is its file's, which ends in `METHOD`. A user's own is MODULE:ATTRIBUTE. This module
-needs no JAX.
+A method has the name of its file, which ends with `METHOD`. A user's own is MODULE:NAME. This
+module needs no JAX.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from vgg_jax.errors import UserError, require_choice
+from vgg_jax.errors import require
 from vgg_jax.system import by_name
 
 if TYPE_CHECKING:
@@ -34,10 +33,9 @@ def check(key: str, name: str, *others: str) -> None:
     Raises:
       UserError: There is none.
     """
+    by_name.require_known(key, name, (*names(), *others))
     if by_name.is_own(name):
-        _own(key, name)
-    else:
-        require_choice(key, name, (*names(), *others, "MODULE:ATTRIBUTE"))
+        single(name, key)
 
 
 def singles(name: str) -> tuple[str, ...]:
@@ -45,22 +43,21 @@ def singles(name: str) -> tuple[str, ...]:
     return AVERAGES.get(name, (name,))
 
 
-def single(name: str) -> "Method":
+def single(name: str, key: str = "method") -> "Method":
     """Returns a method that is no average; JAX is imported with it.
+
+    Args:
+      name: The name.
+      key: What names the method, for the message.
 
     Raises:
       UserError: There is no such method.
     """
-    if by_name.is_own(name):
-        return _own("method", name)
-    require_choice("method", name, by_name.names(__name__))
-    return importlib.import_module(f"{__name__}.{name}").METHOD
+    by_name.require_known(key, name, by_name.names(__name__))
+    found = by_name.load(key, name, __name__, "METHOD")
 
-
-def _own(key: str, name: str) -> "Method":
     from vgg_jax.evaluation.method import Method
 
-    found = by_name.load(key, name)
-    if not isinstance(found, Method):
-        raise UserError(f"{key}={name} is no vgg_jax.evaluation.method.Method.")
+    message = f"{key}={name} must be a Method of vgg_jax/evaluation/method.py, not {found!r}."
+    require(isinstance(found, Method), message)
     return found

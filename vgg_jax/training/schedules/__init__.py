@@ -4,12 +4,11 @@ A new one is a file NAME.py here that ends in `SCHEDULE`; its name is then a val
 `schedule`. This module needs no JAX.
 """
 
-import importlib
 import inspect
 
 from ml_collections import ConfigDict
 
-from vgg_jax.errors import UserError, require, require_choice
+from vgg_jax.errors import UserError, require
 from vgg_jax.system import by_name
 from vgg_jax.training.schedule import Schedule
 
@@ -35,14 +34,8 @@ def from_config(c: ConfigDict) -> Schedule:
 
 
 def _class(name: str) -> type[Schedule]:
-    if by_name.is_own(name):
-        return _users(name)
-    require_choice("schedule", name, (*by_name.names(__name__), "module:Class"))
-    return importlib.import_module(f"{__name__}.{name}").SCHEDULE
-
-
-def _users(name: str) -> type[Schedule]:
-    found = by_name.load("schedule", name)
+    by_name.require_known("schedule", name, by_name.names(__name__))
+    found = by_name.load("schedule", name, __name__, "SCHEDULE")
     require(
         isinstance(found, type) and issubclass(found, Schedule),
         f"schedule={name} must be a class that derives from vgg_jax.training.schedule.Schedule.",
