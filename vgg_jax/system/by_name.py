@@ -1,7 +1,8 @@
-"""What a config names: an object in a file of this project, or in a user's own module.
+"""Finds the objects that a config names, in files of this project or in a user's own module.
 
-A package of such objects has a file NAME.py for each, which ends in the attribute that holds it. A
-user's own is MODULE:ATTRIBUTE, where Python finds the module: in the current folder, for instance.
+A package of such objects has one file NAME.py for each, which ends in the attribute that holds the
+object. A user's own object is named MODULE:ATTRIBUTE. Python must find the module, for instance in
+the current folder.
 """
 
 import importlib
@@ -20,30 +21,30 @@ def names(package: str) -> tuple[str, ...]:
 
 
 def is_own(name: str) -> bool:
-    """Tells whether a name is a user's MODULE:ATTRIBUTE."""
+    """Returns whether a name has the form MODULE:ATTRIBUTE of a user's own object."""
     return re.fullmatch(r"[\w.]+:[A-Za-z_]\w*", name) is not None
 
 
 def load(key: str, name: str) -> Any:
-    """Returns a user's object; imports its module.
+    """Imports a user's module and returns the object that is named.
 
     Args:
-      key: The key of the config or the flag that names it, for messages.
+      key: The config key or the flag that names the object, for messages.
       name: MODULE:ATTRIBUTE.
 
     Raises:
-      UserError: There is no such module, or nothing of that name in it.
+      UserError: There is no such module, or it has no such attribute.
     """
     module_name, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # The module is there, and something that it imports is not.
+            raise  # The module exists, but something that it imports doesn't.
         raise UserError(
             f"{key}={name}: there is no module {error.name}. Python looks for it in the current "
-            "folder, in PYTHONPATH and among what is installed."
+            "folder, in PYTHONPATH and among the installed packages."
         ) from error
     if not hasattr(module, attribute):
-        raise UserError(f"{key}={name}: {module.__file__} has no {attribute}.")
+        raise UserError(f"{key}={name}: {module.__file__} has no attribute {attribute}.")
     return getattr(module, attribute)
