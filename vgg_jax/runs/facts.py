@@ -40,7 +40,7 @@ class RunFacts:
         return dataclasses.asdict(self)
 
     def continued(self, now: "RunFacts") -> "RunFacts":
-        """Returns the facts of this run as it goes on: with its own mean and the current commit.
+        """Returns the facts of this run as it goes on: its own mean, and the current commit added.
 
         Args:
           now: The facts of a run that would begin now.

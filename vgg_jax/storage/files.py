@@ -120,7 +120,7 @@ def modified_s(path: Path) -> float:
 def modified_ns(path: Path) -> int:
     """Returns when a file was last written, in nanoseconds since the epoch.
 
-    Buckets have only whole seconds.
+    In a bucket, epath gives whole seconds only.
     """
     stat = path.stat()
     return stat.mtime * 10**9 if in_bucket(path) else stat.st_mtime_ns
