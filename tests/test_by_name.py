@@ -29,7 +29,7 @@ def test_a_module_that_is_not_there_is_refused(name):
 
 
 def test_an_attribute_that_is_not_there_is_refused(own_module):
-    with pytest.raises(UserError, match=r"^key=mine:ABSENT: .*mine\.py has no ABSENT\.$"):
+    with pytest.raises(UserError, match=r"^key=mine:ABSENT: .*mine\.py has no attribute ABSENT\.$"):
         _load("key", "mine:ABSENT")
 
 

@@ -108,7 +108,7 @@ def test_images_that_were_trained_on_are_not_held_out(folder, workdir, run_main)
         run_main,
         *small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.data.held_out=5"),
     )
-    assert "Images that this config holds out were trained on" in message
+    assert "The run was trained on images that this config holds out" in message
     assert "data.held_out=0" in message
 
 

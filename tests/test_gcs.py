@@ -102,7 +102,7 @@ def test_other_places_are_refused(name):
 
 @pytest.mark.parametrize("name", ["gs://bucket/run[1]", "gs://bucket/*", "gs://bucket/?"])
 def test_names_that_are_patterns_are_refused(name):
-    with pytest.raises(UserError, match="paths in buckets must do without"):
+    with pytest.raises(UserError, match="paths in buckets can't have"):
         files.path(name)
 
 

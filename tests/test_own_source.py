@@ -92,7 +92,7 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"data.name=mine:Images: .*mine\.py has no Images"),
+        ("", r"data.name=mine:Images: .*mine\.py has no attribute Images"),
         ("Images = 3", "data.name=mine:Images must be a class, not 3"),
         ("class Images: pass", "data.name=mine:Images lacks default_val_split"),
     ],

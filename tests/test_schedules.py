@@ -219,7 +219,7 @@ def test_a_warm_up_may_end_between_two_steps():
 # What is refused.
 
 IMPOSSIBLE = [
-    ({"schedule": "linear"}, "schedule='linear' must be one of constant, cosine, plateau, MODULE:NAME"),
+    ({"schedule": "linear"}, "schedule='linear' must be one of constant, cosine, plateau, MODULE"),
     ({"schedule": "absent_module:Mine"}, "schedule=absent_module:Mine: there is no module"),
     ({"schedule": "math:pi"}, "schedule=math:pi must be a class that derives from vgg_jax"),
     ({"schedule": "pathlib:Path"}, "schedule=pathlib:Path must be a class that derives from"),

@@ -82,7 +82,7 @@ def test_killed_broken_mended_and_changed(folder, root):
     done = call(small(folder, root, "--runs=b_256,a_lrn_256"))
     assert done.returncode == 2
     assert re.search(
-        r"failed +a_lrn_256 +see \S+a_lrn_256.log: error: \S+ can't be made:", done.stdout
+        r"failed +a_lrn_256 +see \S+a_lrn_256.log: error: \S+ can't be written to:", done.stdout
     )
     assert re.search(r"blocked +a_lrn_256-dense\n", done.stdout)
     assert "3 done, 1 failed, 1 blocked" in done.stdout

@@ -1,6 +1,6 @@
-"""VGG in JAX: the nets, the recipe and the protocol of Simonyan & Zisserman 2015.
+"""VGG in JAX: the nets, the recipe and the test protocol of Simonyan & Zisserman 2015.
 
-`vgg_jax.load` is a trained net in Python; `main`, `fuse`, `predict` and `describe` are commands.
+`vgg_jax.load` opens a trained net in Python. `main`, `fuse`, `predict` and `describe` are commands.
 The packages, from the lowest: `storage`, `system`, `nets`, `data`, `runs`, `training` and
 `evaluation`, `analysis`.
 """
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # `vgg_jax.load`. Commands and worker processes import the package without JAX.
+    # `load` needs JAX, but commands and worker processes import the package without JAX.
     if name == "load":
         from vgg_jax.evaluation.trained_net import load
 

@@ -1,31 +1,31 @@
-"""What a user can mend."""
+"""Errors that a user can fix, and checks that raise them."""
 
 from collections.abc import Sequence
 
-NUM_NAMED = 5  # The names that a message lists before it counts the rest.
+NUM_NAMED = 5  # How many names a message lists before it counts the rest.
 
 
 class UserError(ValueError):
-    """The config, the data or the workdir stands in the way; the message says what to do.
+    """An error that the user can fix, in the config, the data or the workdir.
 
-    Commands print the message alone, without a traceback, and exit with status 2.
+    The message says what to do. Commands print it without a traceback, and exit with status 2.
     """
 
 
 class UnwrittenError(UserError):
-    """A checkpoint can't be written."""
+    """Raised when a checkpoint can't be written."""
 
 
 class UndecodableError(UserError):
-    """An image can't be read or decoded.
+    """Raised when an image can't be read or decoded.
 
     Attributes:
-      key: What names the image: see `source.Example`.
+      key: The name of the image for messages: see `source.Example`.
       reason: What is wrong with it, in a few words.
     """
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(key, reason)  # What pickling passes to the copy in another process.
+        super().__init__(key, reason)  # Unpickling calls the class with these.
         self.key, self.reason = key, reason
 
     def __str__(self) -> str:
@@ -33,10 +33,10 @@ class UndecodableError(UserError):
 
 
 def require(condition: bool, message: str) -> None:
-    """Checks a condition.
+    """Checks that a condition is true.
 
     Raises:
-      UserError: It doesn't hold.
+      UserError: The condition is false.
     """
     if not condition:
         raise UserError(message)
@@ -46,7 +46,7 @@ def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     """Checks that a config's value is one of its choices.
 
     Raises:
-      UserError: It isn't.
+      UserError: The value is not one of them.
     """
     require(value in choices, f"{key}={value!r} must be one of {', '.join(choices)}.")
 

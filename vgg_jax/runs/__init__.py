@@ -1,5 +1,5 @@
-"""What a workdir holds of a run: its config, its checkpoints, and the run that it starts from.
+"""The contents of a workdir: a run's config, its checkpoints, and the run that it starts from.
 
-Training writes it and evaluation reads it; neither is known here. The config files of this project
-are found here too, by the names of their runs.
+Training writes a workdir and evaluation reads it, but this package knows neither of them. It also
+finds the config files of this project by the names of their runs.
 """

@@ -1,4 +1,4 @@
-"""Which run starts from which, and the commands that make what is missing."""
+"""Which run starts from which, and the commands that make the missing runs."""
 
 import pathlib
 import shlex
@@ -25,7 +25,7 @@ def resolve(init_from: str, workdir: Path) -> Path | None:
     return workdir.parent / init_from
 
 
-# What the runs of a chain must agree in, besides where the paper's differ.
+# The keys in which the runs of a chain must agree. The paper's differ in others.
 _SHARED = (
     *("data.name", "data.dir", "data.train_split", "data.val_split", "data.held_out"),
     *("data.mean_rgb", "data.undecodable", "data.num_workers", "data.cache_dir"),
@@ -34,16 +34,16 @@ _SHARED = (
 
 
 def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLDER) -> None:
-    """Checks that the run which this one starts from is there and fits.
+    """Checks that the run from which this one starts exists and fits.
 
     Args:
       c: This run's config.
       workdir: This run's workdir.
-      folder: Where the config files of the chain lie.
+      folder: The folder of the chain's config files.
 
     Raises:
-      UserError: It isn't there, and the message has the chain of commands that makes it; or it
-        was made for another net or another input.
+      UserError: That run doesn't exist, and the message lists the commands that make it; or it has
+        another net or another input.
     """
     source = resolve(c.init_from, workdir)
     if source is None:
@@ -68,10 +68,12 @@ def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLD
 def check_evaluated(c: ConfigDict, workdir: Path) -> None:
     """Checks that a workdir has a checkpoint of the run that a config describes.
 
-    The images may be others than those of the run, but none that it was trained on.
+    The config may name other images than the run's, but it may not hold out images that the run
+    was trained on.
 
     Raises:
-      UserError: It has none, or one of another run.
+      UserError: There is no checkpoint, it is of another run, or the run was trained on images that
+        the config holds out.
     """
     saved = run_config.load(workdir)
     if saved is None or not saved_steps.has_checkpoint(workdir):
@@ -83,13 +85,13 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
     if differing:
         raise UserError(
             f"The checkpoint in {workdir} is of another net than this config's: {differing}. "
-            "Leave out --config and what differs, for the run's own, or choose another --workdir."
+            "Leave out --config and these keys, to use the run's own, or choose another --workdir."
         )
     differing = run_config.differences(c, workdir, may_differ=run_config.IMAGES)
     if differing:
         raise UserError(
             f"The run in {workdir} is not this config's:\n{differing}"
-            "Leave out --config and what differs, for the run's own, or choose another --workdir."
+            "Leave out --config and these keys, to use the run's own, or choose another --workdir."
         )
     if c.data.held_out:
         keys = ("data.held_out", "data.name", "data.train_split")
@@ -97,8 +99,8 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
         differing = [f"{key}={theirs.get(key)}" for key in keys if theirs.get(key) != ours[key]]
         if differing:
             raise UserError(
-                "Images that this config holds out were trained on. The run had "
-                f"{', '.join(differing)}: give the same, or --config.data.held_out=0."
+                "The run was trained on images that this config holds out. It had "
+                f"{', '.join(differing)}. Give the same values, or --config.data.held_out=0."
             )
 
 
@@ -130,7 +132,7 @@ def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
 
 
 def _commands(c: ConfigDict, name: str, root: Path, folder: pathlib.Path) -> list[str]:
-    """Returns the commands that make a run with what it shares with config `c`."""
+    """Returns the commands that make a run, with the values of `c` in the shared keys."""
     found = config_files.of_run(name, folder)
     if found is None or (root / name / "result.json").exists():
         return []

@@ -1,4 +1,4 @@
-"""Checkpoints: saved asynchronously, the last two and the best kept (Orbax)."""
+"""Checkpoints, which Orbax saves asynchronously. It keeps the last two and the best."""
 
 import contextlib
 import json
@@ -24,11 +24,11 @@ from vgg_jax.system.peers import is_lost
 
 
 class SavedRun(NamedTuple):
-    """What a checkpoint holds besides arrays.
+    """The contents of a checkpoint that are not arrays.
 
     Attributes:
-      facts: What it takes to use the net.
-      progress: Plain values: what else it takes to go on with the run.
+      facts: The values that are needed to use the net.
+      progress: Plain values that are also needed to go on with the run.
     """
 
     facts: RunFacts
@@ -45,11 +45,11 @@ class Checkpoints:
         """Opens a run's checkpoints.
 
         Args:
-          workdir: The run's.
-          read_only: Another run's, which may be saving right now.
+          workdir: The run's workdir.
+          read_only: True for the checkpoints of another run, which may be saving right now.
 
         Raises:
-          UserError: The file that holds a checkpoint's error is damaged.
+          UserError: The file with a checkpoint's validation error is damaged.
         """
         self.directory = files.absolute(workdir) / "checkpoints"
         self._aside = files.absolute(workdir) / saved_steps.REPLACED
@@ -64,14 +64,14 @@ class Checkpoints:
                 create=not read_only,
                 save_interval_steps=0 if read_only else 1,
                 cleanup_tmp_directories=not read_only,
-                # The policy below decides what is kept, but only with a best_fn does Orbax write
-                # the errors to disk, and know after a resume which checkpoint was the best.
+                # The policy below decides what is kept. But Orbax needs a best_fn to write the
+                # errors to disk, and to know after a resume which checkpoint was the best.
                 best_fn=lambda metrics: metrics["top1_error"],
                 best_mode="min",
                 preservation_policy=AnyPreservationPolicy(
                     [
-                        LatestN(2),  # One to go back to, should the last be damaged.
-                        # Checkpoints within an epoch have no error to be best in.
+                        LatestN(2),  # The last may be damaged; the other one is a fallback.
+                        # Checkpoints within an epoch have no error to compare.
                         BestN(
                             get_metric_fn=lambda metrics: -metrics["top1_error"],
                             n=1,
@@ -87,24 +87,24 @@ class Checkpoints:
 
     @property
     def last_step(self) -> int | None:
-        """Step of the last complete checkpoint; None where there is none."""
+        """The step of the last complete checkpoint; None if there is none."""
         return self._manager.latest_step()
 
     def save(self, state: TrainState, run: SavedRun, top1_error: float | None) -> None:
-        """Starts saving; the state may be donated as soon as this returns.
+        """Starts to save a checkpoint. The state may be donated as soon as this returns.
 
         Args:
-          state: The state, at its step.
-          run: What the run is made of, and how far it has come.
-          top1_error: Validation error in percent; None within an epoch.
+          state: The training state. Its step names the checkpoint.
+          run: The run's facts and its progress.
+          top1_error: Top-1 validation error in percent; None within an epoch.
 
         Raises:
-          UserError: This checkpoint or the one before could not be written.
+          UserError: This checkpoint or the previous one could not be written.
         """
         step = int(state.step)
         with self._refuse_unwritten():
             replaces = step == self.last_step
-            if replaces:  # Saved before its validation, by a run that was stopped there.
+            if replaces:  # The run was stopped after saving this step, before its validation.
                 self._manager.wait_until_finished()
                 processes.from_first(lambda: self._put_aside(step))
                 self._manager.reload()
@@ -126,7 +126,7 @@ class Checkpoints:
         """Returns the step of the last or the best complete checkpoint.
 
         Raises:
-          UserError: There is none, or for the best none that was validated.
+          UserError: There is no checkpoint or, for the best, none that was validated.
         """
         step = processes.from_first(
             lambda: self.last_step if which == "last" else self._manager.best_step()
@@ -137,51 +137,61 @@ class Checkpoints:
         return step
 
     def restore_run(self, step: int | None = None) -> SavedRun:
-        """Reads what a checkpoint, by default the last, holds besides arrays.
+        """Reads the `SavedRun` of a checkpoint, by default the last.
 
         Raises:
-          UserError: There is no checkpoint, or it is damaged; so too of the other reads.
+          UserError: There is no checkpoint, or it is damaged.
         """
         values = self._read(step, run=ocp.args.JsonRestore()).run
         return SavedRun(RunFacts.from_json(values), values["progress"])
 
     def restore(self, like: TrainState) -> TrainState:
-        """Reads the state of the last checkpoint, placed as `like` is, but for the step."""
+        """Reads the state of the last checkpoint. All but its step is placed as in `like`.
+
+        Raises:
+          UserError: There is no checkpoint, or it is damaged.
+        """
         restored = self._read(
             None,
             params=ocp.args.StandardRestore(_abstract(like.params)),
             opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
         )
-        # Not put anywhere: from one device JAX can't then bring it to those of several processes.
+        # The step isn't committed to a device: from one, JAX couldn't bring it to those of several
+        # processes.
         counter = jax.numpy.int32(self.last_step)
         return TrainState(counter, restored.params, restored.opt_state)
 
     def restore_params(self, like: Any, step: int | None = None) -> Any:
-        """Reads the parameters of a checkpoint, by default the last, placed as `like` is."""
+        """Reads the parameters of a checkpoint, by default the last, placed as in `like`.
+
+        Raises:
+          UserError: There is no checkpoint, or it is damaged.
+        """
         return self._read(step, params=ocp.args.StandardRestore(_abstract(like))).params
 
     def wait(self) -> None:
-        """Returns when what was given to `save` is on disk.
+        """Returns when all checkpoints that were given to `save` are written.
 
         Raises:
-          UserError: It could not be written.
+          UserError: A checkpoint could not be written.
         """
         with self._refuse_unwritten():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Releases what the manager holds. Call `wait` before, to learn of what went wrong."""
+        """Releases what the manager holds. Call `wait` first, which raises the errors of saving."""
         self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not is_lost(error):  # It would wait for that process to save its part.
+        if not is_lost(error):  # Closing would wait for the lost process to save its part.
             self.close()
 
     def _await_same_steps(self) -> None:
-        # A process that took a step for saved when the others save it would leave them waiting.
+        # A process that believes that a step is saved, while the others save it, would leave them
+        # waiting.
         steps = processes.from_first(lambda: sorted(self._manager.all_steps()))
 
         def seen() -> bool:
@@ -197,7 +207,7 @@ class Checkpoints:
         files.move_tree(self.directory / str(step), self._aside / str(step), saved_steps.COMMIT)
 
     def _bring_back(self) -> None:
-        # Killed while a checkpoint was replaced: the new one counts once it is complete.
+        # If a process was killed while it replaced a checkpoint, the new one counts if complete.
         for old in self._aside.glob("*"):
             new = self.directory / old.name
             if not saved_steps.is_complete(new):
@@ -209,16 +219,16 @@ class Checkpoints:
         step = self.step_of("last") if step is None else step
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (MemoryError, jax.errors.JaxRuntimeError):  # A full device is no damage.
+        except (MemoryError, jax.errors.JaxRuntimeError):  # A full device isn't damage.
             raise
-        # What is missing or cut short shows as any of a dozen exceptions of Orbax and TensorStore.
+        # For missing or truncated files, Orbax and TensorStore raise any of a dozen exceptions.
         except Exception as error:
             if is_lost(error):
                 raise
             raise self._unreadable(step, error) from error
 
     def _refuse_damaged_metrics(self) -> None:
-        # Orbax reads them all at once, and its error doesn't say which one it couldn't.
+        # Orbax reads all of them at once, and its error doesn't say which one is damaged.
         for folder in self.directory.glob("[0-9]*"):
             path = folder / "metrics" / "metrics"
             if not folder.name.isdigit() or not path.exists():
@@ -231,7 +241,7 @@ class Checkpoints:
     def _unreadable(self, step: int, error: Exception) -> UserError:
         others = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
         others.remove(step)
-        then = f"goes on from step {max(others)}" if others else "starts anew"
+        then = f"goes on from step {max(others)}" if others else "starts from the beginning"
         return UserError(
             f"The checkpoint {self.directory / str(step)} can't be read ({_reason(error)}).\n"
             f"If it is damaged, remove that folder; the run in {self.directory.parent} then {then}."
@@ -241,8 +251,8 @@ class Checkpoints:
     def _refuse_unwritten(self) -> Iterator[None]:
         try:
             yield
-        # What fails in writing shows as any of a dozen exceptions too: a full disk is an OSError
-        # here and a ValueError of TensorStore there.
+        # A failure to write also raises any of a dozen exceptions: a full disk may be an OSError or
+        # a ValueError of TensorStore.
         except Exception as error:
             if is_lost(error):
                 raise
@@ -250,22 +260,22 @@ class Checkpoints:
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
             raise UnwrittenError(
                 f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
-                "Make room, or see to the way there; the same command then goes on."
+                "Free some space, or make the folder accessible; the same command then goes on."
             ) from error
 
 
 class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
-        """Leaves it to `Job.all_stop` to ask.
+        """Returns False without asking JAX, because `Job.all_stop` asks it.
 
-        Orbax asks JAX at each save, by the step's number; a SIGTERM that came between its question
-        and the next of `all_stop`, which counts otherwise, was never acted upon.
+        Orbax would ask JAX at each save, with the step's number. `all_stop` counts differently. A
+        SIGTERM between Orbax's call and the next one of `all_stop` was then never acted on.
         """
         return False
 
 
 def _reason(error: Exception) -> str:
-    # TensorStore's begin with half a dozen paths, and end with what is wrong.
+    # TensorStore's messages begin with half a dozen paths, and end with what is wrong.
     text = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text if len(text) <= 200 else '... ' + text[-160:]}"
 

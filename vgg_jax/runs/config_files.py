@@ -7,8 +7,8 @@ import types
 
 from ml_collections import ConfigDict
 
-# The files lie beside the package, in a checkout. They are never imported as a package `configs`:
-# a user's own folder of that name would take its place.
+# The files lie next to the package, in a checkout. They are never imported as a package `configs`,
+# because a user's own folder of that name would be imported instead.
 FOLDER = pathlib.Path(__file__).parents[2] / "configs"
 
 MINI = "mini_"  # configs/mini.py:NAME is the run mini_NAME.
@@ -20,9 +20,12 @@ def names(folder: pathlib.Path = FOLDER) -> list[str]:
 
 
 def folder_of(named: str) -> pathlib.Path:
-    """Returns the folder of the config files that one belongs to, as --config names it.
+    """Returns the folder of the config files to which one belongs.
 
     A workdir's own config belongs to this project's.
+
+    Args:
+      named: The config file, as --config names it.
     """
     folder = pathlib.Path(named.partition(":")[0]).parent
     return FOLDER if folder.resolve() in (FOLDER, pathlib.Path(__file__).parent) else folder
@@ -30,7 +33,7 @@ def folder_of(named: str) -> pathlib.Path:
 
 @functools.cache
 def load(path: pathlib.Path) -> types.ModuleType:
-    """Runs a config file and returns its module, which no import finds.
+    """Runs a config file and returns its module, which isn't added to `sys.modules`.
 
     Raises:
       ImportError: There is no such file.
@@ -45,7 +48,7 @@ def load(path: pathlib.Path) -> types.ModuleType:
 
 
 def mini() -> types.ModuleType:
-    """Returns configs/mini.py, which shrinks the others."""
+    """Returns the module configs/mini.py, which shrinks the other configs."""
     return load(FOLDER / "mini.py")
 
 
@@ -53,11 +56,11 @@ def of_run(name: str, folder: pathlib.Path = FOLDER) -> tuple[str, ConfigDict] |
     """Finds the config of a run by the run's name.
 
     Args:
-      name: The run's.
-      folder: Where to look before the files of this project.
+      name: The run's name.
+      folder: A folder to search before the files of this project.
 
     Returns:
-      What --config takes, and the config; None where no file makes that run.
+      The value of --config, and the config; None if no file makes that run.
     """
     original = name.removeprefix(MINI)
     for place in dict.fromkeys((folder, FOLDER)):

@@ -1,4 +1,4 @@
-"""What a run is made of from its first step to its last."""
+"""The facts of a run that hold from its first step to its last."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from vgg_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class RunFacts:
-    """What every checkpoint of a run says of it, whatever its step.
+    """The facts of a run that each of its checkpoints holds, whatever its step.
 
     Attributes:
-      class_names: By label.
+      class_names: The names of the classes, in the order of the labels.
       train_fingerprint, val_fingerprint: Hashes of the images' index: see `source.Source`.
-      mean_rgb: 0-255, subtracted from the pixels.
-      commits: The git commits of this code that trained it, in order.
+      mean_rgb: The mean that is subtracted from the pixels, 0-255.
+      commits: The git commits of this code that trained the run, in order.
     """
 
     class_names: tuple[str, ...]
@@ -26,27 +26,27 @@ class RunFacts:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RunFacts":
-        """Inverts `to_json`; of what else `values` holds nothing is taken."""
+        """Inverts `to_json`; other keys of `values` are ignored."""
         return cls(
             tuple(values["class_names"]),
             values["train_fingerprint"],
             values["val_fingerprint"],
             tuple(values["mean_rgb"]),
-            tuple(values.get("commits", ())),  # The first checkpoints had none.
+            tuple(values.get("commits", ())),  # Early checkpoints have none.
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns the facts as plain values."""
         return dataclasses.asdict(self)
 
     def continued(self, now: "RunFacts") -> "RunFacts":
-        """Returns the facts of this run as it goes on: with its own mean, and one commit more.
+        """Returns the facts of this run as it goes on: its own mean, and the current commit added.
 
         Args:
-          now: What a run that begins now would be made of.
+          now: The facts of a run that would begin now.
 
         Raises:
-          UserError: The classes or the images have changed since.
+          UserError: The classes or the images have changed since the run began.
         """
         for what, then, today in (
             ("classes", self.class_names, now.class_names),
@@ -55,8 +55,8 @@ class RunFacts:
         ):
             if then != today:
                 raise UserError(
-                    f"The {what} are not those that this run began with. Bring the data set back "
-                    "to what it was, or choose another --workdir."
+                    f"The {what} are not those that this run began with. Restore the data set, "
+                    "or choose another --workdir."
                 )
         commits = tuple(dict.fromkeys((*self.commits, *now.commits)))
         return dataclasses.replace(self, commits=commits)

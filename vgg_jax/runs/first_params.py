@@ -1,4 +1,4 @@
-"""The net that a config describes, and the parameters that it starts from."""
+"""The parameters that a run starts from."""
 
 import contextlib
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ def first_params(
 
     Args:
       c: The run's config.
-      workdir: The run's, beside which `init_from` may lie.
+      workdir: The run's workdir. The workdir of `init_from` may lie next to it.
       model: The net.
-      class_names: The data set's.
-      mesh: Where the parameters go.
+      class_names: The classes of the data set.
+      mesh: The devices on which the other run's parameters are placed.
 
     Raises:
-      UserError: The other run has no checkpoint, or other classes where FC8 is taken from it.
+      UserError: The other run has no checkpoint, or FC8 is taken from it and its classes differ.
     """
     source = chain.resolve(c.init_from, workdir)
     if source is None:
@@ -57,7 +57,7 @@ def _drawn(model: VGG, seed: int) -> Params:
 
 
 def zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
-    """Makes parameters of zeros, for a checkpoint to be read into."""
+    """Makes parameters of zeros, into which a checkpoint can be read."""
     shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     return sharding.put_replicated(blank, mesh)

@@ -1,4 +1,4 @@
-"""The config that a workdir holds, and when two configs are the same run. Needs no device."""
+"""The config in a workdir, and whether two configs are the same run. No device is needed."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
-# What may change between a run and its resumption: it doesn't change the result, or, as the number
-# of devices does, its rounding alone. The data may have moved; the fingerprint of its index says
+# The keys that may change when a run is resumed. They don't change the result or, like the number
+# of devices, change only its rounding. The data may have moved; the fingerprint of its index says
 # whether it is the same.
 HOUSEKEEPING = (
     "name",
@@ -27,18 +27,18 @@ HOUSEKEEPING = (
     "checkpoint_every_steps",
 )
 
-# What names the images, and may differ where other images are evaluated than were trained on.
+# The keys that name the images. They may differ if a run is evaluated on other images.
 IMAGES = ("data.name", "data.train_split", "data.val_split", "data.held_out")
 
-# What may differ between the processes of one job.
+# The keys that may differ between the processes of one job.
 OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers")
 
 
 def load(workdir: Path) -> ConfigDict | None:
-    """Reads the config of the run in a workdir; None where there is none.
+    """Reads the config of the run in a workdir; returns None if there is none.
 
-    Keys that the run was saved without, since they came later, have today's defaults: see
-    `base_config`. Values have the defaults' types, so that overrides are read as in a config file.
+    Keys that are newer than the saved config get today's defaults: see `base_config`. Values have
+    the defaults' types, so that overrides are read as in a config file.
 
     Raises:
       UserError: The file is damaged.
@@ -52,8 +52,8 @@ def load(workdir: Path) -> ConfigDict | None:
             _fill(c, json.loads(path.read_text()))
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path} is not the config of a run ({type(error).__name__}: {error}). Bring back what "
-            "it was, or choose another workdir."
+            f"{path} is not the config of a run ({type(error).__name__}: {error}). Restore it, or "
+            "choose another workdir."
         ) from error
     return c
 
@@ -67,12 +67,12 @@ def _fill(c: ConfigDict, saved: dict[str, Any]) -> None:
             _fill(c[key], value)
         elif isinstance(value, list):
             c[key] = tuple(value)
-        else:  # JSON has a float that is whole as it was written: 1 for an override of 1.
+        else:  # An override of a float by 1 is 1 in JSON, not 1.0.
             c[key] = float(value) if isinstance(default, float) else value
 
 
 def save(c: ConfigDict, workdir: Path) -> None:
-    """Writes the config into a workdir, with the data's folder as any other folder sees it."""
+    """Writes the config into a workdir, with the absolute path of the data's folder."""
     workdir.mkdir(parents=True, exist_ok=True)
     values = c.to_dict()
     if values["data"]["dir"]:
@@ -81,27 +81,27 @@ def save(c: ConfigDict, workdir: Path) -> None:
 
 
 def refuse_other_run(c: ConfigDict, workdir: Path) -> None:
-    """Checks that the workdir is empty or holds this very run.
+    """Checks that the workdir holds no run, or this very run.
 
     Raises:
-      UserError: It holds a run whose result would differ; the message lists the keys.
+      UserError: It holds a run whose result would differ; the message lists the differing keys.
     """
     differing = differences(c, workdir)
     if differing:
         raise UserError(
             f"{workdir} holds another run:\n{differing}"
-            f"--workdir={workdir} alone goes on with it. Otherwise choose another --workdir, or "
-            "remove that one."
+            f"To go on with that run, give --workdir={workdir} alone. Otherwise choose another "
+            "--workdir, or remove that one."
         )
 
 
 def differences(c: ConfigDict, workdir: Path, may_differ: Sequence[str] = ()) -> str:
-    """Lists, a line each, the keys in which the run in a workdir would have another result.
+    """Lists, one per line, the keys that would give the run in a workdir another result.
 
     Args:
       c: A config.
-      workdir: The run's; where it holds none, nothing differs.
-      may_differ: Keys that don't count, besides those of the evaluation and `HOUSEKEEPING`.
+      workdir: The run's workdir. If there is no run in it, nothing differs.
+      may_differ: Keys to ignore, in addition to those of the evaluation and `HOUSEKEEPING`.
     """
     saved = load(workdir)
     if saved is None:
@@ -117,12 +117,12 @@ def differences(c: ConfigDict, workdir: Path, may_differ: Sequence[str] = ()) ->
 
 
 def shared(c: ConfigDict) -> dict[str, Any]:
-    """Returns what must be the same on all processes of one job, by whole keys."""
+    """Returns the values that must be the same on all processes of a job, by their full keys."""
     return {key: value for key, value in flat(c).items() if key not in OF_A_HOST}
 
 
 def overrides(c: ConfigDict, plain: ConfigDict, keys: Sequence[str]) -> list[str]:
-    """Returns the arguments that give a plain config the values of `c` of some keys."""
+    """Returns the arguments that set some keys of a plain config to the values of `c`."""
     ours, theirs, arguments = flat(c), flat(plain), []
     for key in keys:
         value = ours[key]
@@ -133,7 +133,7 @@ def overrides(c: ConfigDict, plain: ConfigDict, keys: Sequence[str]) -> list[str
 
 
 def flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:
-    """Returns the values by their whole keys, such as "data.dir", as JSON has them."""
+    """Returns the values as JSON has them, by their full keys, such as "data.dir"."""
     result = {}
     for key, value in json.loads(json.dumps(c.to_dict())).items():
         nested = isinstance(value, dict)

@@ -7,5 +7,5 @@ from vgg_jax.storage import files
 
 
 def get_config(workdir: str) -> ConfigDict:
-    """Reads the config of a run that is there."""
+    """Reads the config of the run in a workdir."""
     return run_config.load(files.path(workdir))

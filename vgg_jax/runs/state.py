@@ -12,16 +12,16 @@ from jaxtyping import Array, Int
 from vgg_jax.nets import sharding
 from vgg_jax.nets.vgg import VGG, Params, init_params
 
-# What JAX puts in an array's place to describe it.
+# JAX's descriptions of an array, which may take its place.
 Placeholder = jax.ShapeDtypeStruct | jax.sharding.Sharding | jax.stages.ArgInfo | None
 
 
 @flax.struct.dataclass
 class TrainState:
-    """What a step changes, or a description of it.
+    """The state that a training step changes, or a description of it.
 
     Attributes:
-      step: Steps done.
+      step: The number of steps done.
       params: See `vgg.init_params`.
       opt_state: See `optimiser.sgd`.
     """
@@ -33,7 +33,7 @@ class TrainState:
 
 def init_state(params: Params, optimiser: optax.GradientTransformation) -> TrainState:
     """Starts training from given parameters."""
-    # One program does it; eagerly JAX would compile one for each shape.
+    # With jit this is one program. Without it, JAX would compile one for each shape.
     return TrainState(jnp.zeros((), jnp.int32), params, jax.jit(optimiser.init)(params))
 
 

@@ -1,4 +1,5 @@
-"""Files on a disk or in a bucket that are there whole or not at all, and locks on them.
+"""Files that are either complete or absent, on a disk or in a bucket, and file locks.
 
-Whatever is written of a run goes through here. What the files mean, the packages above know.
+A run writes all its files through this package, except the checkpoints, which Orbax writes. What
+the files mean is known only to the packages above.
 """

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, on a disk or in a bucket, and their names in print."""
+"""Files that are either complete or absent, on a disk or in a bucket."""
 
 import contextlib
 import io
@@ -13,33 +13,33 @@ from etils import epath
 from vgg_jax.errors import UserError
 from vgg_jax.storage import gcs
 
-Path = pathlib.Path | epath.Path  # On a disk; or in a bucket: gs://...
+Path = pathlib.Path | epath.Path  # On a disk, or in a bucket (gs://...).
 
 
 def path(name: str) -> Path:
-    """Returns the path of that name.
+    """Returns the path that a name means, on a disk or in a bucket.
 
     Raises:
-      UserError: See `gcs.path`.
+      UserError: It can't be a path in a bucket: see `gcs.path`.
     """
     return gcs.path(name) if "://" in name else pathlib.Path(name).expanduser()
 
 
 def in_bucket(path: Path) -> bool:
-    """Tells whether a path is one in a bucket."""
+    """Returns whether a path is in a bucket."""
     return isinstance(path, epath.Path)
 
 
 def absolute(path: Path) -> Path:
-    """Returns the path from the root on."""
-    return path if in_bucket(path) else path.absolute()  # epath's has this folder before gs://.
+    """Returns the absolute path."""
+    return path if in_bucket(path) else path.absolute()  # epath puts this folder before gs://.
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Checks that a folder, which needn't be there yet, can be written to.
+    """Checks that a folder, which needn't exist yet, can be written to.
 
     Raises:
-      UserError: It can't.
+      UserError: The folder can't be written to.
     """
     if in_bucket(folder):
         gcs.refuse_unwritable(folder)
@@ -49,16 +49,16 @@ def refuse_unwritable(folder: Path) -> None:
         existing = existing.parent
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         raise UserError(
-            f"{folder} can't be made: {existing} is not a folder that may be written to. Choose "
-            "another."
+            f"{folder} can't be written to: {existing} is not a folder that you may write to. "
+            "Choose another."
         )
 
 
 @contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[pathlib.Path]:
-    """Yields a path on a disk to write to; at the end the file takes its place at `path`.
+    """Yields a temporary path on a disk; the file written there replaces `path` at the end.
 
-    After an error, or killed on the way, `path` is what it was.
+    After an error, or if the process is killed, `path` is unchanged.
     """
     if in_bucket(path):
         with tempfile.TemporaryDirectory() as folder:
@@ -86,16 +86,17 @@ def read(path: Path) -> bytes:
 
 
 def open_to_read(path: Path) -> io.BufferedIOBase:
-    """Opens a file that is going to be read whole."""
+    """Opens a file that will be read as a whole."""
     return io.BytesIO(gcs.read(path)) if in_bucket(path) else path.open("rb")
 
 
 def move_tree(source: Path, target: Path, mark: str) -> None:
-    """Renames a folder to a name that is free.
+    """Renames a folder. Nothing may exist at the new path.
 
     Args:
-      source, target: Folders.
-      mark: Name of the file in it without which it doesn't count in a bucket: see `gcs.move`.
+      source, target: The folder's old and new paths.
+      mark: The name of a file in it. In a bucket, a folder without it doesn't count: see
+        `gcs.move`.
     """
     if in_bucket(source):
         gcs.move(source, target, mark)
@@ -104,7 +105,7 @@ def move_tree(source: Path, target: Path, mark: str) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a folder with all below it, where there is one."""
+    """Removes a folder and all that is in it, if it exists."""
     if in_bucket(path):
         path.rmtree(missing_ok=True)
     else:
@@ -112,16 +113,19 @@ def remove_tree(path: Path) -> None:
 
 
 def modified_s(path: Path) -> float:
-    """Returns when a file was last written, in seconds of the epoch."""
+    """Returns when a file was last written, in seconds since the epoch."""
     return modified_ns(path) / 1e9
 
 
 def modified_ns(path: Path) -> int:
-    """Returns when a file was last written, in nanoseconds; a bucket knows whole seconds only."""
+    """Returns when a file was last written, in nanoseconds since the epoch.
+
+    In a bucket, epath gives whole seconds only.
+    """
     stat = path.stat()
     return stat.mtime * 10**9 if in_bucket(path) else stat.st_mtime_ns
 
 
 def printable(path: str | Path) -> str:
-    """Returns a path as text that can be printed: names needn't be UTF-8."""
+    """Returns a path as printable text, even where its bytes aren't UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Buckets of Google Cloud Storage: what epath leaves open, through gcsfs."""
+"""Buckets of Google Cloud Storage: what epath can't do, done with gcsfs."""
 
 import contextlib
 import functools
@@ -14,8 +14,8 @@ from etils import epath
 
 from vgg_jax.errors import UserError
 
-# gcsfs never forgets what it has listed: not what TensorStore, another process or another host
-# has written since.
+# gcsfs's cache of listings never expires: it would hide what TensorStore, another process or
+# another host has written since.
 _SETTINGS = {"use_listings_cache": False}
 
 _PACKAGES = ("gcsfs.", "aiohttp.", "google.auth.", "google.api_core.", "requests.")
@@ -25,9 +25,9 @@ class Entry(NamedTuple):
     """An object below a folder.
 
     Attributes:
-      name: The path from the folder on.
-      size: How many bytes it has.
-      modified_ns: When it was last written, in nanoseconds of the epoch.
+      name: The path relative to the folder.
+      size: In bytes.
+      modified_ns: When it was last written, in nanoseconds since the epoch.
     """
 
     name: str
@@ -36,20 +36,20 @@ class Entry(NamedTuple):
 
 
 def path(name: str) -> epath.Path:
-    """Returns the path of that name.
+    """Returns the path that a name means.
 
     Raises:
-      UserError: It isn't gs://BUCKET/..., or holds what gcsfs takes for a pattern; or gcsfs isn't
-        installed.
+      UserError: The name isn't gs://BUCKET/..., or has a character that gcsfs reads as a pattern;
+        or gcsfs isn't installed.
     """
     scheme, _, rest = name.partition("://")
     if scheme != "gs" or not rest.strip("/"):
         raise UserError(f"{name} is neither on this disk nor gs://BUCKET/FOLDER.")
     if has_magic(name):
-        raise UserError(f"{name} has one of *?[, which paths in buckets must do without.")
+        raise UserError(f"{name} has one of *?[, which paths in buckets can't have.")
     if importlib.util.find_spec("gcsfs") is None:
-        raise UserError(f"{name} lies in a bucket, which needs gcsfs: pip install -e '.[gcs]'.")
-    # Orbax takes epath's own gcsfs, or TensorFlow's where that is installed.
+        raise UserError(f"{name} is in a bucket, which needs gcsfs: pip install -e '.[gcs]'.")
+    # Otherwise epath, which Orbax uses too, would use TensorFlow where that is installed.
     os.environ.setdefault("EPATH_USE_TF", "false")
     fsspec.config.conf.setdefault("gs", {}).update(_SETTINGS)
     return epath.Path(name)
@@ -61,12 +61,12 @@ def read(source: epath.Path) -> bytes:
 
 
 def write(target: epath.Path, data: bytes) -> None:
-    """Writes an object; after an error, or killed on the way, it is what it was."""
+    """Writes an object. After an error, or if the process is killed, it is unchanged."""
     _client().pipe_file(str(target), data)
 
 
 def below(folder: epath.Path) -> list[Entry]:
-    """Lists all objects below a folder, in one pass over its pages."""
+    """Lists all objects below a folder, sorted by name, with a single listing."""
     found = _client().find(str(folder), detail=True)
     start = len(_key(folder)) + 1
     return [
@@ -79,9 +79,9 @@ def move(source: epath.Path, target: epath.Path, mark: str) -> None:
     """Moves a folder by copying each object.
 
     Args:
-      source, target: Folders.
-      mark: The file in it without which the folder doesn't count. It is copied last and removed
-        first, so that a move which was cut short leaves one folder that counts, or two.
+      source, target: The folder's old and new paths.
+      mark: The name of a file in it. A folder without this file doesn't count. It is copied last
+        and removed first, so that an interrupted move leaves one or two folders that count.
     """
     client, whence, to = _client(), _key(source), _key(target)
     names = [name for name in client.find(whence) if name != f"{whence}/{mark}"]
@@ -95,7 +95,7 @@ def refuse_unwritable(folder: epath.Path) -> None:
     """Checks that objects can be written below a folder.
 
     Raises:
-      UserError: They can't; the message says why.
+      UserError: An object can't be written; the message says why.
     """
     probe = str(folder / f".{uuid.uuid4().hex}.partial")
     try:
@@ -109,9 +109,9 @@ def refuse_unwritable(folder: epath.Path) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """Returns in a line what is wrong with a bucket; None where an error isn't a bucket's."""
+    """Returns in one line what is wrong with a bucket; None if the error isn't a bucket's."""
     kind = type(error)
-    # What Google forbids is a plain OSError without a number.
+    # If Google forbids a request, gcsfs raises a plain OSError without an errno.
     forbidden = isinstance(error, OSError) and str(error).startswith("Forbidden: ")
     if not forbidden and not f"{kind.__module__}.".startswith(_PACKAGES):
         return None
@@ -121,7 +121,7 @@ def explain(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def errors_ignored() -> Iterator[None]:
-    """Goes on after an error that is a bucket's."""
+    """Ignores the errors of buckets, and no others."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Files that grow, for a folder that may be in a bucket, whose objects can't."""
+"""Files that grow, in a folder that may be in a bucket, where objects can't grow."""
 
 import contextlib
 import pathlib
@@ -9,12 +9,12 @@ from vgg_jax.storage.files import Path
 
 
 class Mirror:
-    """A folder on a disk, whose files are brought to the folder that they are meant for.
+    """A folder on a disk, from which files are copied to their real folder.
 
-    That is the same one, unless it is in a bucket.
+    The two are the same folder, unless the real one is in a bucket.
 
     Attributes:
-      here: The folder on a disk.
+      here: The folder on a disk, to write to.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +28,7 @@ class Mirror:
             self.here = folder
 
     def sync(self) -> None:
-        """Brings there what is new: files that have another size than at the last time."""
+        """Uploads the files whose size has changed since the last call; does nothing on a disk."""
         if self.here is self._folder:
             return
         for file in self.here.rglob("*"):
@@ -38,5 +38,5 @@ class Mirror:
                 self._sizes[file] = len(data)
 
     def close(self) -> None:
-        """Removes what is here alone."""
+        """Removes the folder on a disk, if the real folder is in a bucket."""
         self._temporary.close()

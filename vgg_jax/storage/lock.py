@@ -1,4 +1,4 @@
-"""Files that one process at a time holds a lock on, with the processes that it lets inherit it."""
+"""File locks, which one process at a time holds, together with those that inherit them."""
 
 import contextlib
 import fcntl
@@ -15,21 +15,21 @@ _RETRY_S = 0.2
 def locked(
     path: pathlib.Path, refusal: str | None = None, *, wait_s: int | float = 0
 ) -> Iterator[int]:
-    """Holds a file's lock, which nobody else then holds; the file is made where it isn't there.
+    """Holds an exclusive lock on a file, which is created if it doesn't exist.
 
-    The lock is free again when this context has ended and every process that inherited the file
-    descriptor has ended too, however they ended.
+    The lock is free again when this context has ended, and every process that inherited the file
+    descriptor has ended too, even if they were killed.
 
     Args:
-      path: A file on a disk, which holds nothing. It stays, since whoever waits has it open.
-      refusal: What the error says; None to wait as long as it takes.
+      path: An empty file on a disk. It is never removed, because waiting processes have it open.
+      refusal: The message of the error; None to wait as long as it takes.
       wait_s: Seconds to wait before the error.
 
     Yields:
       The file descriptor that holds the lock.
 
     Raises:
-      UserError: The lock is held, and still is after wait_s.
+      UserError: Another process still holds the lock after wait_s.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

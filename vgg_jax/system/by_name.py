@@ -21,7 +21,7 @@ def names(package: str) -> tuple[str, ...]:
 
 
 def is_own(name: str) -> bool:
-    """Tells whether a name is a user's MODULE:NAME."""
+    """Returns whether a name is a user's MODULE:NAME."""
     return re.fullmatch(r"[\w.]+:[A-Za-z_]\w*", name) is not None
 
 
@@ -65,5 +65,5 @@ def load(key: str, name: str, package: str, attribute: str) -> Any:
             "folder, in PYTHONPATH and among the installed packages."
         ) from error
     if not hasattr(module, attribute):
-        raise UserError(f"{key}={name}: {module.__file__} has no {attribute}.")
+        raise UserError(f"{key}={name}: {module.__file__} has no attribute {attribute}.")
     return getattr(module, attribute)

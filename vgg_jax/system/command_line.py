@@ -1,4 +1,4 @@
-"""How every command runs: absl's flags, one line for what a user can mend, signals."""
+"""How every command runs: its flags by absl, its signals, and its errors in one line."""
 
 import errno
 import os
@@ -16,12 +16,12 @@ def run(
     main: Callable[[list[str]], None],
     parse_flags: Callable[[list[str]], list[str]] = app.parse_flags_with_usage,
 ) -> None:
-    """Runs `main` with the flags; prints a UserError's message alone and exits with status 2."""
+    """Runs `main`. After a UserError, prints its message alone and exits with status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for number in signals.EXIT_STATUS:
         signal.signal(number, signals.stop_at_once)
 
-    # Orbax and TFDS log routine facts to stderr, over the progress bar. --verbosity shows them.
+    # Orbax and TFDS log routine messages to stderr, over the progress bar. --verbosity shows them.
     logging.set_verbosity(logging.FATAL)
     try:
         app.run(main, flags_parser=parse_flags)
@@ -30,20 +30,20 @@ def run(
         if status is None:
             raise
         if isinstance(error, UnwrittenError):
-            # Threads of Orbax wait ten minutes for a folder that it couldn't make, and Python's
-            # own end for them.
+            # Orbax's threads wait ten minutes for a folder that it couldn't make, and Python's
+            # normal exit would wait for them.
             sys.stdout.flush()
             os._exit(status)
         sys.exit(status)
 
 
 def report(error: BaseException) -> int | None:
-    """Prints what a user should read of an error.
+    """Prints an error's message, if it is meant for users.
 
     Returns:
-      The exit status; None, and nothing is printed, where an error isn't for users.
+      The exit status; None if the error isn't meant for users, and nothing was printed.
     """
-    # Only here: gcsfs and its like take longer to import than some commands to run.
+    # Imported only here: fsspec and epath take longer to import than some commands to run.
     from vgg_jax.storage import gcs
 
     match error:
@@ -52,15 +52,15 @@ def report(error: BaseException) -> int | None:
             return 2
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
             print(
-                f"error: {error}. Make room; the same command then goes on from the last "
-                "checkpoint.",
+                f"error: {error}. Free some space; the same command then goes on from the "
+                "last checkpoint.",
                 file=sys.stderr,
             )
             return 2
         case _ if gcs.explain(error):
             print(
-                f"error: The bucket can't be reached ({gcs.explain(error)}). The same command "
-                "then goes on from what was saved.",
+                f"error: The bucket can't be reached ({gcs.explain(error)}). Once it can be, "
+                "the same command goes on from what was saved.",
                 file=sys.stderr,
             )
             return 2

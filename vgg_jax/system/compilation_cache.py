@@ -1,4 +1,4 @@
-"""Compiled programs that outlive the process."""
+"""A cache on the disk for the programs that JAX compiles."""
 
 import pathlib
 
@@ -6,13 +6,13 @@ import jax
 
 
 def keep(cache_dir: str) -> None:
-    """Lets JAX keep what it compiles from now on, and take up what it kept before.
+    """Makes JAX keep the programs that it compiles, and reuse those that it has kept before.
 
-    JAX decides at its first compilation, so that comes after this. A folder that the user has named
-    to JAX (JAX_COMPILATION_CACHE_DIR) stays.
+    JAX decides at its first compilation whether it has a cache, so call this before that. A
+    folder that the user has set for JAX (JAX_COMPILATION_CACHE_DIR) takes precedence.
 
     Args:
-      cache_dir: See vgg_jax/base_config.py.
+      cache_dir: `data.cache_dir` of vgg_jax/base_config.py.
     """
     if jax.config.jax_compilation_cache_dir is None:
         folder = pathlib.Path(cache_dir).expanduser() / "compiled"

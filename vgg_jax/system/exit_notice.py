@@ -1,9 +1,9 @@
-"""What is said of a process that can't say it any more."""
+"""The last line on stderr about a process that was ended and can't print it itself."""
 
 import contextlib
 import subprocess
 
-# It ends when the pipe from this process does, however this one ended.
+# The script ends when the pipe from this process closes, however this process has ended.
 _SCRIPT = """
 trap '' INT TERM HUP
 while IFS= read -r line; do words=$line; done
@@ -14,8 +14,8 @@ while IFS= read -r line; do words=$line; done
 class LastWords:
     """A shell that waits for the end of this process, and then prints a line to stderr.
 
-    JAX ends a process whose peers are lost from within C++, where Python has no say; the system
-    ends one for want of memory.
+    When a process has lost its peers, JAX ends it from C++, where Python can't act. When memory
+    runs out, the operating system kills a process.
     """
 
     def __init__(self, words: str) -> None:
@@ -24,7 +24,7 @@ class LastWords:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,  # Ctrl-C reaches the processes of the terminal's session.
+            start_new_session=True,  # Ctrl-C must not reach the shell.
         )
         self.change(words)
 
@@ -35,7 +35,7 @@ class LastWords:
             self._shell.stdin.flush()
 
     def dismiss(self) -> None:
-        """Leaves nothing to be said."""
+        """Ends the shell without printing a line."""
         self.change("")
         with contextlib.suppress(BrokenPipeError):
             self._shell.stdin.close()

@@ -1,4 +1,4 @@
-"""Which version of this code ran."""
+"""The git commit of the code that runs."""
 
 import os
 import pathlib
@@ -6,9 +6,9 @@ import subprocess
 
 
 def commit() -> str:
-    """Returns the git commit of this code: "abc1234", or "abc1234-dirty" where files were changed.
+    """Returns the git commit of this code: "abc1234", or "abc1234-dirty" if files were changed.
 
-    Empty where the package does not lie in a git checkout of its own, or there is no git.
+    Returns "" if the package is not in a git checkout of its own, or git is not installed.
     """
     here = pathlib.Path(__file__)
     try:

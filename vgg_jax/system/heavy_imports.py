@@ -1,4 +1,4 @@
-"""Imports JAX and what comes with it without Python's garbage collector."""
+"""Imports JAX and its dependencies without Python's garbage collector."""
 
 import contextlib
 import gc
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def heavy_imports() -> Iterator[None]:
-    """Lets the garbage collector pass over what is imported meanwhile, now and until the end.
+    """Exempts what is imported in this context from garbage collection, until the process ends.
 
-    That is a million objects, nearly all of which stay. Looking through them again and again, in
-    the imports, in JAX's compilation and at the process's end, took a sixth of a short run's time.
+    These are a million objects, and nearly all of them stay. Scanning them again and again, during
+    the imports, JAX's compilation and the process's exit, took a sixth of a short run's time.
     """
-    if "jax" in sys.modules:  # What a run has made since might be garbage that must not stay.
+    if "jax" in sys.modules:  # Freezing now would also keep a run's garbage forever.
         yield
         return
     gc.disable()

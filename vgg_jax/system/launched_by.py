@@ -1,4 +1,4 @@
-"""What the environment says of the job that this process belongs to."""
+"""Reads from the environment which job this process belongs to."""
 
 import glob
 import importlib.util
@@ -7,25 +7,30 @@ from typing import Any
 
 from vgg_jax.errors import UserError
 
-# What an MPI launcher says: how many processes there are, and which one this is.
+# What MPI launchers set: the number of processes, and the index of this one.
 _MPI = (("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK"))
 _BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Returns what to call `jax.distributed.initialize` with; None for a process of its own.
+    """Returns the arguments of `jax.distributed.initialize`; None for a single process.
 
-    JAX_NUM_PROCESSES=1 says that it is one, whatever else is set. Otherwise
-    JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID
-    count; then Slurm, where the step has several tasks, as `srun` starts them: neither in a batch
-    script nor in the shell of an allocation would others come; then MPI; then a TPU's own machine.
+    JAX_NUM_PROCESSES=1 means a single process, whatever else is set. Otherwise the first of these
+    that applies decides:
+
+    1. JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), JAX_NUM_PROCESSES and
+       JAX_PROCESS_ID.
+    2. Slurm, if the job step has several tasks, as `srun` starts them. A batch script and the shell
+       of an allocation have one task, which no others would join.
+    3. MPI, if it has started several processes.
+    4. The machine of a TPU.
 
     Args:
       environment: os.environ.
 
     Raises:
       UserError: Variables are missing or impossible, or MPI has started several processes that
-        would not find one another: each would train alone, in one workdir.
+        would not find each other: each would train alone, all in the same workdir.
     """
     if environment.get("JAX_NUM_PROCESSES") == "1":
         return None
@@ -49,7 +54,7 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
     if environment.get("JAX_COORDINATOR_ADDRESS") and "SLURM_STEP_NUM_TASKS" not in environment:
         raise UserError(
             "JAX_COORDINATOR_ADDRESS is set, but neither JAX_NUM_PROCESSES and JAX_PROCESS_ID nor "
-            "a launcher say which process this is. Set these, or unset it for a single process."
+            "a launcher say which process this is. Set these two, or unset it to run one process."
         )
     return {} if on_tpu_machine(environment) else None
 
@@ -57,8 +62,8 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
 def _numbers(count: str, index: str, names: tuple[str, str]) -> tuple[int, int]:
     if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
         raise UserError(
-            f"{names[0]}={count} and {names[1]}={index} are no number of processes and a number "
-            "from 0 to below it."
+            f"{names[0]}={count} and {names[1]}={index} are impossible. They must be the number of "
+            "processes and the index of this one, counted from 0."
         )
     return int(count), int(index)
 
@@ -78,8 +83,8 @@ def _explicit(
 
 
 def _slurm(environment: Mapping[str, str], count: int, index: int) -> dict[str, Any]:
-    # JAX takes the address from Slurm's variables, and the device of the task's number on its node:
-    # a task that has the node to itself would get the first device alone.
+    # JAX reads the address from Slurm's variables, and chooses the device by the task's number on
+    # its node. A task that has its node to itself would get only the first device.
     nodes = environment.get("SLURM_STEP_NUM_NODES")
     alone = _all_devices(environment) if nodes == str(count) else {}
     return {
@@ -95,18 +100,18 @@ def _mpi(environment: Mapping[str, str], count: int, index: int) -> dict[str, An
     if not address:
         raise UserError(
             f"MPI has started {count} processes. Set JAX_COORDINATOR_ADDRESS to HOST:PORT, "
-            "the first one's host and a free port, for them to find one another."
+            "the first one's host and a free port, so that they find each other."
         )
     return _explicit(environment, address, count, index)
 
 
 def _all_devices(environment: Mapping[str, str]) -> dict[str, Any]:
-    # Without any list JAX makes the launcher's choice.
+    # An empty list means all devices. Without a list, JAX makes the launcher's choice.
     return {} if environment.get("JAX_LOCAL_DEVICE_IDS") else {"local_device_ids": []}
 
 
 def on_tpu_machine(environment: Mapping[str, str]) -> bool:
-    """Tells whether JAX will find a TPU here, without asking it, which would take hold of it."""
+    """Returns whether JAX will find a TPU here. Asking JAX would already occupy the TPU."""
     wanted = environment.get("JAX_PLATFORMS", "")
     return (
         (not wanted or "tpu" in wanted)

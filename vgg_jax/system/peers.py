@@ -1,7 +1,7 @@
-"""One of several processes that have met: messages between them, and their common end.
+"""Joins several processes to one job, passes messages between them, and ends them together.
 
 Messages go through the coordination service that `jax.distributed.initialize` starts, not through
-devices, which would be kept busy while they wait.
+the devices, which would be busy while a process waits.
 """
 
 import contextlib
@@ -28,35 +28,36 @@ from vgg_jax.system.exit_notice import LastWords
 T = TypeVar("T")
 
 JOIN_S = 300  # Hosts may start minutes apart.
-# A peer that is silent so long counts as lost; killed ones were seen to after nine tenths of it.
+# A peer that is silent for so long counts as lost. Killed peers were observed to count as lost
+# after nine tenths of it.
 HEARTBEAT_S = 40
-LEAVE_S = 5  # The others need time to learn why one ends.
-LOOK_MS = 1000  # A process that waits looks at Ctrl-C so often.
+LEAVE_S = 5  # The others need time to learn why a process ends.
+LOOK_MS = 1000  # A waiting process checks for Ctrl-C at this interval.
 _FOREVER_MS = 10 * 24 * 3600 * 1000
 
-_GO_ON = "The same command, on all of them, goes on from the last checkpoint."
+_GO_ON = "If all processes are started again, the same command goes on from the last checkpoint."
 _LOST = (
-    "error: This process was ended, by a signal or since another process of its job has ended or "
-    f"is out of reach. {_GO_ON}"
+    "error: This process was ended by a signal, or because another process of its job has ended or "
+    f"can't be reached. {_GO_ON}"
 )
 
 
 class Job:
-    """This process's place among the others.
+    """The job of this process: its link to the other processes.
 
     Attributes:
-      index: Which of them it is; 0 is the first.
-      count: How many there are.
+      index: This process's index; 0 is the first process.
+      count: The number of processes.
     """
 
     def __init__(self, arguments: dict[str, Any]) -> None:
-        """Meets the others.
+        """Joins the other processes.
 
         Args:
-          arguments: What `jax.distributed.initialize` takes, without the times.
+          arguments: Those of `jax.distributed.initialize`, without the timeouts.
 
         Raises:
-          UserError: They can't be met; the port may be taken.
+          UserError: The others can't be joined; the port may be taken.
         """
         _refuse_taken(arguments)
         who = "process {process_id} of {num_processes}" if arguments else "a TPU's host"
@@ -65,7 +66,7 @@ class Job:
             f"{who.format(**arguments)}. Start all of them, with a coordinator address that each "
             "can reach."
         )
-        faulthandler.disable()  # absl's, which says nothing of why JAX ends a process.
+        faulthandler.disable()  # absl enables it, but it can't say why JAX ends a process.
         try:
             jax.distributed.initialize(
                 **arguments,
@@ -76,14 +77,14 @@ class Job:
         except (ValueError, RuntimeError) as error:
             self._words.dismiss()
             raise UserError(
-                f"The processes of this job can't be joined: {error} JAX_NUM_PROCESSES=1 makes "
-                "this one a job of its own."
+                f"The processes of this job can't be joined: {error} Set "
+                "JAX_NUM_PROCESSES=1 to run this one alone."
             ) from error
         self.index, self.count = jax.process_index(), jax.process_count()
         self._words.change(_LOST)
         self._client = ocp.multihost.get_jax_distributed_client()
         self._names = (f"vgg_jax/{number}" for number in itertools.count())
-        self._looks = itertools.count(1)  # JAX wants a number that rises with each question.
+        self._looks = itertools.count(1)  # JAX needs a number that rises with each call.
         self._ending = threading.Lock()  # Held by the thread that ends this process.
         self._watch = threading.Thread(target=self._end_with_others, daemon=True)
         self._watch.start()
@@ -107,26 +108,26 @@ class Job:
         self._client.wait_at_barrier(next(self._names), _FOREVER_MS)
 
     def all_stop(self) -> bool:
-        """Tells whether all processes stop now, as they do soon after one got SIGTERM.
+        """Returns whether all processes stop now, which they do soon after one gets SIGTERM.
 
-        True on each at the same call. All must call it equally often.
+        It is True at the same call on each of them, so all must call it equally often.
         """
         return multihost_utils.reached_preemption_sync_point(next(self._looks))
 
     def leave(self) -> None:
-        """Waits for the others, so that JAX's exit handlers, which do so too, don't wait long."""
+        """Waits for the others, so that JAX's exit handlers, which also do, don't wait long."""
         self.wait_for_all()
         self._client.key_value_set(_end_key(self.index), "")
         self._watch.join()
         self._words.dismiss()
 
     def end(self, error: BaseException) -> NoReturn:
-        """Prints an error and ends all processes, past the exit handlers, which would wait."""
+        """Prints an error and ends all processes, without exit handlers, which would wait."""
         if not self._ending.acquire(blocking=False):
             threading.Event().wait()  # The other thread ends this process.
         if is_lost(error):
-            # The others notice too. Nothing more through the service: it may be what was lost, and
-            # JAX then ends this process.
+            # The others notice too. No more messages may be sent: if the service is what was lost,
+            # JAX would end this process.
             what = str(error).strip().partition("\n")[0]
             error = UserError(
                 f"Another process of this job has ended, or can't be reached. {_GO_ON} ({what})"
@@ -155,7 +156,7 @@ class Job:
             self._exit(2)
 
     def _wait_to_end(self) -> None:
-        # The first process has the service: it must not go before the others have learned why.
+        # The first process runs the service, so it must not end before the others know the reason.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._client.wait_at_barrier("vgg_jax/end", LEAVE_S * 1000)
             jax.distributed.shutdown()
@@ -168,7 +169,7 @@ class Job:
 
 
 def _refuse_taken(arguments: dict[str, Any]) -> None:
-    # JAX would share the port with the job that has it, and mix up the processes of both.
+    # JAX would share the port with the job that uses it, and mix up the processes of both jobs.
     if arguments.get("process_id") != 0 or "coordinator_address" not in arguments:
         return
     address = arguments["coordinator_address"]
@@ -184,9 +185,9 @@ def _refuse_taken(arguments: dict[str, Any]) -> None:
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Tells whether an error comes of a process that isn't there any more."""
+    """Returns whether an error was caused by the loss of another process."""
     while error is not None:
-        # XLA's own, or a ValueError where the value of a failed step is fetched.
+        # It is XLA's own error, or a ValueError if the value of a failed step is fetched.
         if re.search(r"\b(Gloo|NCCL|coordination_service)\b", str(error)):
             return True
         error = error.__cause__ or error.__context__

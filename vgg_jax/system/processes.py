@@ -1,6 +1,6 @@
-"""The processes of one job: they join, share what the first one finds, and end together.
+"""The processes of one job, which join, share what the first one finds, and end together.
 
-A process of its own calls all of these too; JAX is imported only for several.
+A single process calls these functions too. JAX is imported only where there are others to join.
 """
 
 import contextlib
@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FILE_S = 60  # Until a new file is seen: NFS keeps what it knows of a folder that long.
+FILE_S = 60  # The time for a new file to be seen: NFS caches a folder for that long.
 
 _job: "Job | None" = None
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Joins the processes of this job, if it has several; at the end all leave together.
+    """Joins the processes of this job, if it has several; at the end, all leave together.
 
-    An error of one ends all of them: that process prints it, the others that it has ended.
+    An error in one process ends all of them. That process prints the error, and the others print
+    that it has ended.
 
     Raises:
-      UserError: See `launched_by.arguments`; or the others can't be met.
+      UserError: The environment is impossible (see `launched_by.arguments`), or the others can't be
+        joined.
     """
     global _job
     arguments = launched_by.arguments(os.environ)
@@ -46,11 +48,11 @@ def joined() -> Iterator[None]:
 
     _job = Job(arguments)
     if _job.count == 1:
-        for number in signals.EXIT_STATUS:  # JAX took SIGTERM for itself.
+        for number in signals.EXIT_STATUS:  # JAX has replaced the handler of SIGTERM.
             signal.signal(number, signal.getsignal(number))
     try:
         yield
-    except StoppedError:  # All of them have, at the same point.
+    except StoppedError:  # All processes stop at the same point.
         _job.leave()
         raise
     except BaseException as error:
@@ -59,18 +61,18 @@ def joined() -> Iterator[None]:
 
 
 def from_first(function: Callable[[], T]) -> T:
-    """Calls it on the first process alone, and returns on all what it returns there.
+    """Calls a function on the first process alone, and returns its result on all processes.
 
     The others wait as long as it takes.
 
     Args:
-      function: What it returns can be pickled.
+      function: Its result must be picklable.
     """
     return function() if _job is None else _job.from_first(function)
 
 
 def first_then_others(function: Callable[[], T]) -> T:
-    """Calls it on the first process and then on the others, which find what the first has made."""
+    """Calls a function on the first process, then on the others, which find what that one made."""
     made: list[T] = []
     from_first(lambda: made.append(function()))
     return made[0] if made else function()
@@ -80,20 +82,20 @@ def refuse_different(what: str, value: object) -> None:
     """Checks that a value is the same on all processes.
 
     Raises:
-      UserError: It isn't here what it is on the first.
+      UserError: The value here differs from that on the first process.
     """
     if from_first(lambda: value) != value:
         raise UserError(
-            f"The {what} of process {_job.index} on {socket.gethostname()} are not the first "
-            "process's. Give all of them the same command and the same files."
+            f"The {what} of process {_job.index} on {socket.gethostname()} differ from those "
+            "of the first process. Give all processes the same command and the same files."
         )
 
 
 def make_shared(folder: Path) -> None:
-    """Makes a folder, and checks that it is one for all processes.
+    """Makes a folder, and checks that it is the same one for all processes.
 
     Raises:
-      UserError: See `wait_until_seen`.
+      UserError: The folder here is not the one that the first process writes to.
     """
     probe = folder / from_first(lambda: _write_probe(folder))
     wait_until_seen(folder, probe.exists)
@@ -106,7 +108,7 @@ def wait_until_seen(folder: Path, seen: Callable[[], bool]) -> None:
     """Returns once a folder shows what the first process wrote there, which may take a minute.
 
     Raises:
-      UserError: It doesn't come to.
+      UserError: The folder still doesn't show it.
     """
     deadline_s = time.monotonic() + FILE_S
     while not seen():
@@ -126,8 +128,8 @@ def _write_probe(folder: Path) -> str:
 
 
 def stop_request() -> StopRequest:
-    """Makes a `StopRequest` that becomes true on all processes at the same look.
+    """Makes a `StopRequest` that becomes true on all processes at the same check.
 
-    Each must look at it equally often.
+    Each process must check it equally often.
     """
     return StopRequest(_job.all_stop if _job is not None and _job.count > 1 else None)

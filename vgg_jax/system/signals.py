@@ -1,4 +1,4 @@
-"""What SIGTERM and Ctrl-C do: a run that is under way saves, then ends."""
+"""What SIGTERM and Ctrl-C do: a run in progress saves, then ends."""
 
 import os
 import signal
@@ -10,10 +10,12 @@ EXIT_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
 
 
 class StoppedError(BaseException):
-    """A signal ended the run. Not an Exception, so that nothing that expects those catches it.
+    """Raised when a signal ends the run.
+
+    It is not an Exception, so that `except Exception` doesn't catch it.
 
     Attributes:
-      signal: Which.
+      signal: The signal.
     """
 
     def __init__(self, number: int, what: str) -> None:
@@ -22,35 +24,36 @@ class StoppedError(BaseException):
 
 
 def stop_at_once(number: int, frame: types.FrameType | None) -> None:
-    """Handles a signal where there is nothing to save.
+    """Ends the process after a signal, where there is nothing to save.
 
-    Without an exception, which a callback of the garbage collector may swallow, and without
-    Python's own end, which was seen to crash over threads that were about to start workers.
+    It raises no exception, because a callback of the garbage collector may swallow one. It skips
+    Python's normal exit, which was seen to crash on threads that were about to start workers.
     """
-    # Not print, which raises where the signal met another print.
+    # print would raise an error if the signal interrupted another print.
     os.write(2, b"\nStopped. Nothing that was saved is lost; the same command goes on.\n")
     os._exit(EXIT_STATUS[number])
 
 
 class StopRequest:
-    """While entered, a first signal is noted, for the loop to act upon between two steps.
+    """Notes a first signal in its context, so that the loop can stop between two steps.
 
-    True once there was one. Of Ctrl-C a second one ends the run at once.
+    It is true once there was a signal. A second Ctrl-C ends the run at once.
     """
 
     def __init__(self, all_stop: Callable[[], bool] | None = None) -> None:
         """Makes a request.
 
         Args:
-          all_stop: Where several processes run, whether all of them stop now: asked at each look
-            until it is true. SIGTERM is then noted by JAX, not here.
+          all_stop: Returns whether all of several processes stop now. It is called at each check
+            until it returns True. JAX then notes SIGTERM, and this object doesn't. None for a
+            single process.
         """
         self._all_stop, self._stopped = all_stop, False
         self._number: int | None = None
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        # Elsewhere, as in a notebook's helper thread, Python handles no signals.
+        # In other threads, such as a notebook's helper thread, Python handles no signals.
         if threading.current_thread() is threading.main_thread():
             numbers = EXIT_STATUS if self._all_stop is None else (signal.SIGINT,)
             self._before = {number: signal.signal(number, self._note) for number in numbers}
@@ -67,11 +70,11 @@ class StopRequest:
         return self._stopped
 
     def error(self, what: str) -> StoppedError:
-        """Makes the error that ends the run, which says what was saved."""
+        """Makes the error that ends the run; its message, `what`, says what was saved."""
         return StoppedError(self._number or signal.SIGTERM, what)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
         self._number = self._number or number
         signal.signal(signal.SIGINT, stop_at_once)
         if self._all_stop is not None:
-            os.kill(os.getpid(), signal.SIGTERM)  # JAX passes on this signal alone.
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX tells the others of this signal only.
