@@ -33,7 +33,9 @@ _WIDTH = flags.DEFINE_float(
     lower_bound=0.0,
 )
 _CROP_PX = flags.DEFINE_integer(
-    "crop_px", 224, "The side of the training crop, which FC6's kernel covers, in px: 96."
+    "crop_px",
+    224,
+    "The side of the training crop, which FC6's kernel covers, in px, for example 96.",
 )
 _IMAGE_PX = flags.DEFINE_integer(
     "image_px", None, "The side of the image in px, for example 384. The default is the crop's."

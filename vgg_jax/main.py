@@ -36,7 +36,7 @@ _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval"],
-    "train: trains and then evaluates. eval: only evaluates a checkpoint, for example that of "
+    "train trains the net and then evaluates it; eval only evaluates a checkpoint, for example of "
     "--workdir=runs/mine.",
 )
 _WORKDIR = flags.DEFINE_string(

@@ -1,7 +1,7 @@
-"""The methods by which a net is tested (§3.2), each an object in a file of its own.
+"""The methods of evaluation (§3.2), one per file.
 
-A method's name is its file's, which ends in `METHOD`. A user's own is MODULE:ATTRIBUTE. This module
-needs no JAX.
+A method has the name of its file, which defines it as `METHOD`. A user's own method is named
+MODULE:ATTRIBUTE. This module needs no JAX.
 """
 
 import importlib
@@ -19,20 +19,21 @@ AVERAGES: Mapping[str, tuple[str, ...]] = {"both": ("dense", "multicrop")}
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of all methods here, averages last."""
+    """Returns the names of all methods of this package, the averages last."""
     return (*by_name.names(__name__), *AVERAGES)
 
 
 def check(key: str, name: str, *others: str) -> None:
-    """Checks that there is a method of that name; imports the module of a user's own.
+    """Checks that there is a method of that name. A user's own is imported.
 
     Args:
-      key: What names the method, for the message: "eval.method" or "--method".
-      name: The name.
-      others: What the key may be besides.
+      key: The config key or flag that names the method, for the message: "eval.method" or
+        "--method".
+      name: The name of the method.
+      others: Other values that the key may have.
 
     Raises:
-      UserError: There is none.
+      UserError: There is no such method.
     """
     if by_name.is_own(name):
         _own(key, name)
@@ -41,12 +42,12 @@ def check(key: str, name: str, *others: str) -> None:
 
 
 def singles(name: str) -> tuple[str, ...]:
-    """Returns the names of the methods whose posteriors a method averages: itself, or several."""
+    """Returns the single methods whose posteriors a method averages; a single one is its own."""
     return AVERAGES.get(name, (name,))
 
 
 def single(name: str) -> "Method":
-    """Returns a method that is no average; JAX is imported with it.
+    """Imports a single method, which is no average, and JAX with it.
 
     Raises:
       UserError: There is no such method.
@@ -62,5 +63,5 @@ def _own(key: str, name: str) -> "Method":
 
     found = by_name.load(key, name)
     if not isinstance(found, Method):
-        raise UserError(f"{key}={name} is no vgg_jax.evaluation.method.Method.")
+        raise UserError(f"{key}={name} is not a vgg_jax.evaluation.method.Method.")
     return found
