@@ -68,7 +68,7 @@ def test_both_is_no_single_method():
 
 
 def test_what_is_named_as_a_method_and_is_none_is_refused(own):
-    with pytest.raises(UserError, match=r"^eval.method=mine:NUMBER is no .*method\.Method\.$"):
+    with pytest.raises(UserError, match=r"^eval.method=mine:NUMBER is not a .*method\.Method\.$"):
         methods.check("eval.method", "mine:NUMBER")
 
 

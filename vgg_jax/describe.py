@@ -63,13 +63,13 @@ _MICRO_BATCHES = flags.DEFINE_integer(
     "micro_batches",
     None,
     "The number of parts in which the training step computes its batch, for example 4. By default "
-    "several are shown; --mesh then has 1.",
+    "several are shown; with --mesh it is 1.",
 )
 _REMAT = flags.DEFINE_boolean(
     "remat",
     None,
     "Whether the training step's backward pass computes blocks again, to save memory. By default "
-    "both are shown; --mesh then has --noremat.",
+    "both are shown; with --mesh it is --noremat.",
 )
 
 

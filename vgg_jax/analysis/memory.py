@@ -3,10 +3,10 @@
 For each layer of the backward pass, the arrays that are in memory are added up:
 
 - the float32 parameters and momentum, which are always there;
-- the gradients of the layers that the backward pass has computed, and with micro-batches the sum
-  that they are added to (a compiler may update a layer at once and keep fewer; with several devices
-  they are gathered to be sent together);
-- in bfloat16, the rounded kernels of the layers that it still needs;
+- the parameters' gradients that the backward pass has computed so far, and with micro-batches the
+  sum that they are added to (a compiler may update a layer at once and keep fewer; with several
+  devices they are gathered to be sent together);
+- in bfloat16, the rounded kernels that the backward pass still needs;
 - the values that layers keep for the backward pass (a convolution keeps its input, a pooling one
   byte per window: see `layers.relu`, `layers.max_pool`), and the gradients of the layer's output
   and input.

@@ -24,8 +24,8 @@ _HEADER = ("what", "operation", "over", "arrays", "MB", "MB sent")
 _LEGEND = (
     "MB: the whole arrays that are summed or gathered. MB sent: what each device sends if those",
     "that exchange are a ring: (n - 1) / n of an array among n devices, and twice that to sum it.",
-    "The step is read as XLA compiles it for CPUs. A compiler that turns an all-reduce whose sum is",
-    "then split, as that of activations' gradients, into a reduce-scatter, sends half of that.",
+    "XLA has compiled this step for CPUs. Other compilers may turn an all-reduce whose sum is then",
+    "split, as that of activations' gradients is, into a reduce-scatter, which sends half of that.",
 )
 
 
@@ -114,7 +114,7 @@ def _compile(
 
 
 def _over(one: Collective, mesh: jax.sharding.Mesh) -> tuple[str, bool]:
-    """Returns the axes along which devices exchange, and whether it is along "model"."""
+    """Returns the axes along which devices exchange an array, and whether this is "model"."""
     devices = np.arange(mesh.size).reshape(mesh.devices.shape)
     groups = {frozenset(group) for group in one.groups}
     along_model = groups == {*map(frozenset, devices.tolist())}

@@ -246,7 +246,7 @@ class _Evaluation:
                 if self.stop:
                     unfinished.save()
                     raise self.stop.error(
-                        "Stopped. What was computed is kept, and the same command goes on from it."
+                        "Stopped; what was computed is kept, and the same command goes on from it."
                     )
         if is_first and not unfinished.done.all():
             raise RuntimeError(

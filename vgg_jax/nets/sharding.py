@@ -42,7 +42,7 @@ def make_mesh(devices: list[jax.Device] | None = None, *, model_parallel: int = 
         divide the number of devices (see `architectures.model_parallel_choices`).
     """
     if devices is None:
-        # Sorted by process, so that each has one piece of every batch, in the processes' order.
+        # They are sorted by process: each then has one piece of every batch, in this order.
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     # Neighbouring devices share kernels, so that most of the exchange stays within a host.
     grid = np.asarray(devices).reshape(-1, model_parallel)
