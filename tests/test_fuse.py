@@ -196,8 +196,8 @@ def test_what_a_fusion_lacks_is_said_by_method(runs):
     (d / "checkpoints" / "7").mkdir(parents=True)
     _evaluate(d, "dense", 64)
     assert fusion.missing(d, key) == [
-        "dense at Q = 73: of step None, the last checkpoint of step 7",
-        "multicrop at Q = 64, 73: of step None, the last checkpoint of step 7",
+        "dense at Q = 73: of step None, but the last checkpoint is of step 7",
+        "multicrop at Q = 64, 73: of step None, but the last checkpoint is of step 7",
     ]
 
 

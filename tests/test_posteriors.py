@@ -95,7 +95,7 @@ def test_what_made_a_file_is_read_without_its_values(tmp_path):
     made.save(path)
     assert posteriors.read_made_by(path) == posteriors.read(path).made_by
     _cut(path, 0.5)
-    with pytest.raises(UserError, match="no whole file of posteriors"):
+    with pytest.raises(UserError, match="not a complete file of posteriors"):
         posteriors.read_made_by(path)
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     damage(path)
     with pytest.raises(UserError) as caught:
         posteriors.read(path)
-    assert str(caught.value).startswith(f"{path} is no whole file of posteriors")
+    assert str(caught.value).startswith(f"{path} is not a complete file of posteriors")
     assert "Remove it" in str(caught.value)
 
 

@@ -175,9 +175,10 @@ def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_pat
         assert rows[label]["top-1: ours"] == ""
     for line in (
         "b_256: 'validation', dense at Q = 224: not there",
-        "c_256: 'validation', dense at Q = 224, 256, 288: of step 7, the last checkpoint of step 9",
-        f"c_384: {damaged} is no whole file of posteriors (BadZipFile). Remove it; the evaluation "
-        "then makes it again.",
+        "c_256: 'validation', dense at Q = 224, 256, 288: of step 7, but the last checkpoint is of "
+        "step 9",
+        f"c_384: {damaged} is not a complete file of posteriors (BadZipFile). Remove it; the "
+        "evaluation then makes it again.",
         "a_lrn_256, c_multiscale, d_256, d_384, d_multiscale, e_256, e_384, e_multiscale: "
         "not trained",
     ):

@@ -1,4 +1,4 @@
-"""What a valid config is: the packages' own checks, together. Needs no JAX and no data."""
+"""Checks a config with the checks of all packages. Needs no JAX and no data."""
 
 from ml_collections import ConfigDict
 
@@ -9,7 +9,7 @@ from vgg_jax.training import settings as training
 
 
 def validate(c: ConfigDict) -> None:
-    """Checks all that can be checked without data and devices.
+    """Checks everything that can be checked without data and devices.
 
     Raises:
       UserError: A value is impossible; the message names the key and what to change.

@@ -5,9 +5,9 @@
     python -m vgg_jax.describe --net=D --batch=256
     python -m vgg_jax.describe --net=D --mesh=1,8
 
-The third prints the memory of a training step instead: see `vgg_jax.analysis.memory_table`; the
-last what devices exchange in it: see `vgg_jax.analysis.virtual_mesh`. JAX is imported for the last
-alone, so that the others answer at once.
+The third command prints the memory of a training step instead (see
+`vgg_jax.analysis.memory_table`), and the last one what devices exchange in it (see
+`vgg_jax.analysis.virtual_mesh`). Only the last one imports JAX, so that the others answer at once.
 """
 
 from absl import flags
@@ -19,38 +19,57 @@ from vgg_jax.nets import architectures
 from vgg_jax.system import command_line
 
 _NET = flags.DEFINE_string(
-    "net", "all", f"The net, one of {', '.join(architectures.NETS)}; or all to compare them."
+    "net",
+    "all",
+    f"The net to describe, one of {', '.join(architectures.NETS)}; or all, to compare them.",
 )
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "FC8 has so many outputs.", lower_bound=1)
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", 1000, "The number of classes, FC8's outputs, for example 10.", lower_bound=1
+)
 _WIDTH = flags.DEFINE_float(
-    "width", 1.0, "The width multiplies every hidden layer's channels: 0.25.", lower_bound=0.0
+    "width",
+    1.0,
+    "The factor on every hidden layer's number of channels, for example 0.25.",
+    lower_bound=0.0,
 )
 _CROP_PX = flags.DEFINE_integer(
-    "crop_px", 224, "The training crop, which FC6's kernel covers, has this side in px."
+    "crop_px",
+    224,
+    "The side of the training crop, which FC6's kernel covers, in px, for example 96.",
 )
 _IMAGE_PX = flags.DEFINE_integer(
-    "image_px", None, "The image has this side in px: 384. The default is the crop's."
+    "image_px", None, "The side of the image in px, for example 384. The default is the crop's."
 )
 _BATCH = flags.DEFINE_integer(
     "batch",
     None,
-    "Prints the memory of a training step with so many images on a device: 256. With --mesh the "
-    "images are those on all devices, and 256 if not given.",
+    "The number of images per device, for example 256: prints the memory of a training step. With "
+    "--mesh it is the number on all devices together, by default 256.",
 )
 _MESH = flags.DEFINE_string(
-    "mesh", None, "DATA,MODEL prints what so many devices exchange in a training step: 1,8."
+    "mesh",
+    None,
+    "The numbers of devices along the mesh's axes as DATA,MODEL, for example 1,8: prints what they "
+    "exchange in a training step.",
 )
 _DTYPE = flags.DEFINE_enum(
     "dtype",
     None,
     list(memory.DTYPES),
-    "The step computes in this type. The default shows both; --mesh has float32 alone.",
+    "The dtype of the training step's arithmetic. By default both are shown; --mesh shows float32 "
+    "only.",
 )
 _MICRO_BATCHES = flags.DEFINE_integer(
-    "micro_batches", None, "The step computes its batch in so many parts: 4."
+    "micro_batches",
+    None,
+    "The number of parts in which the training step computes its batch, for example 4. By default "
+    "several are shown; with --mesh it is 1.",
 )
 _REMAT = flags.DEFINE_boolean(
-    "remat", None, "The step computes blocks again on its backward pass, to save memory."
+    "remat",
+    None,
+    "Whether the training step's backward pass computes blocks again, to save memory. By default "
+    "both are shown; with --mesh it is --noremat.",
 )
 
 
@@ -58,7 +77,7 @@ def main(argv: list[str]) -> None:
     """Prints what the flags ask for.
 
     Raises:
-      UserError: The flags describe no net or no training step.
+      UserError: The flags describe an impossible net or training step.
     """
     if len(argv) > 1:
         raise UserError(f"Unexpected argument {argv[1]!r}. Name the net with --net={argv[1]}.")
@@ -78,7 +97,7 @@ def _text(spec: NetSpec, step: StepSpec) -> str:
     for flag in (_DTYPE, _MICRO_BATCHES, _REMAT):
         if flag.value is not None:
             raise UserError(
-                f"--{flag.name} is of a training step. Add --batch=IMAGES or --mesh=DATA,MODEL."
+                f"--{flag.name} describes a training step. Add --batch=IMAGES or --mesh=DATA,MODEL."
             )
     write = net_table.comparison if spec.net == "all" else net_table.column
     return f"{write(spec, _IMAGE_PX.value)}\n\n{net_table.kernel_arithmetic()}"

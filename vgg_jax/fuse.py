@@ -3,7 +3,7 @@
     python -m vgg_jax.fuse runs/d_multiscale runs/e_multiscale --method=both --scales=256,384,512
     python -m vgg_jax.fuse runs/d_256:224,256,288 runs/d_384:352,384,416  # each at its own Q
 
-Arithmetic on the files that evaluations left; no device is needed.
+It computes with the files that evaluations have written, and needs no device.
 """
 
 import re
@@ -20,28 +20,31 @@ from vgg_jax.system import command_line
 _METHOD = flags.DEFINE_string(
     "method",
     "dense",
-    "The method of the evaluations that are averaged: dense, multicrop, both, tencrop, or "
-    "MODULE:NAME for one of your own.",
+    "The method of the evaluations that are averaged: dense, multicrop, both, tencrop, or a method "
+    "of your own as MODULE:NAME, for example my_method:METHOD.",
 )
 _SCALES = flags.DEFINE_list(
     "scales",
     None,
-    "Test scales Q, px, such as 256,384,512. By default each run has its config's.",
+    "The test scales Q in px, for example 256,384,512. The default is each run's own.",
 )
 _SPLIT = flags.DEFINE_string(
     "split",
     None,
-    "The split that the runs were evaluated on, such as test. The default is what the first run "
-    "was validated on.",
+    "The split that the runs were evaluated on, for example test. The default is the split that "
+    "the first run was validated on.",
 )
 _VARIANT = flags.DEFINE_string(
     "variant",
     "",
-    "The settings that stand behind Q in the files' names, such as best-ceil. By default there are "
-    "none: the evaluations had the standard settings.",
+    "The settings that follow Q in the names of the evaluations' files, for example best-ceil. By "
+    "default there are none, and the evaluations had the standard settings.",
 )
 _OUT = flags.DEFINE_string(
-    "out", None, "The folder for the result. The default is fused, beside the first run."
+    "out",
+    None,
+    "The folder for the result, for example runs/fused. The default is the folder fused beside the "
+    "first run.",
 )
 
 

@@ -1,8 +1,9 @@
 """Trains a net and evaluates it: `python -m vgg_jax.main --config=configs/e_multiscale.py`.
 
-The same command on the same workdir goes on where it stopped, as does --workdir=DIR alone. With
---mode=eval it evaluates what is there, as --config.eval says. JAX is imported only once the config
-has passed its checks; the worker processes, which import this module anew, touch no device.
+The same command with the same workdir continues where it stopped, and so does --workdir=DIR alone.
+With --mode=eval it evaluates a checkpoint of the run, as --config.eval says. JAX is imported only
+after the config has passed its checks. Worker processes import this module too, and must not touch
+a device.
 """
 
 import itertools
@@ -27,20 +28,22 @@ if TYPE_CHECKING:
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
-    help_string="The file of configs/ that says what to train; --config.KEY=VALUE overrides its "
-    "keys. Where --workdir holds a run, the default is that run's own.",
+    help_string="The config file, which says what to train, for example configs/mini.py:a_256. "
+    "--config.KEY=VALUE overrides one of its keys. If --workdir holds a run, the default is the "
+    "config of that run.",
 )
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
     ["train", "eval"],
-    "Whether to train and then evaluate, or to evaluate a checkpoint alone.",
+    "train trains the net and then evaluates it; eval only evaluates a checkpoint, for example of "
+    "--workdir=runs/mine.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "The folder in which the run keeps everything; gs://BUCKET/FOLDER too. The default is "
-    "runs/NAME, with the config's name.",
+    "The folder in which the run keeps all its files, for example runs/mine or "
+    "gs://BUCKET/FOLDER. The default is runs/NAME, with the config's name.",
 )
 
 _WHAT_TO_GIVE = (
@@ -50,7 +53,7 @@ _WHAT_TO_GIVE = (
 
 
 def main(argv: list[str]) -> None:
-    """Trains and evaluates, or says what the finished run gave."""
+    """Trains the net unless its run is finished, and evaluates it."""
     if len(argv) > 1:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
     c = _CONFIG.value
@@ -63,7 +66,7 @@ def main(argv: list[str]) -> None:
     if _MODE.value == "eval" and c.eval.method == "none":
         raise UserError(
             "eval.method=none leaves nothing to do with --mode=eval. Add "
-            "--config.eval.method=dense, or another."
+            "--config.eval.method=dense, or another method."
         )
     with processes.joined():
         processes.refuse_different("mode and config", [_MODE.value, run_config.shared(c)])
@@ -92,10 +95,11 @@ def _train(c: ConfigDict, workdir: Path) -> None:
 
 
 def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
-    """Returns the result of a run that is finished, having checked what can be of any other."""
+    """Returns the result of a finished run; otherwise checks that the run can begin or resume."""
     result_file = workdir / "result.json"
     resumes = saved_steps.has_checkpoint(workdir)
-    if resumes or result_file.exists():  # What ended before its first checkpoint may be replaced.
+    # A run that ended before its first checkpoint may be replaced by another.
+    if resumes or result_file.exists():
         run_config.refuse_other_run(c, workdir)
     if result_file.exists():
         print("This run is finished.")
@@ -107,7 +111,7 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
 
 
 def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) -> None:
-    """Evaluates the checkpoint that the config names; opens the images where they aren't given."""
+    """Evaluates the checkpoint that the config names; opens the images if they aren't given."""
     with heavy_imports():
         from vgg_jax.data import opening
         from vgg_jax.evaluation import evaluate
@@ -145,25 +149,25 @@ def _print_next_steps(workdir: Path) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the command's flags; returns what else is given, the program's name first.
+    """Parses the command's flags; returns the program's name and the arguments that are left.
 
     Raises:
-      UserError: They name no config, or no key of it.
+      UserError: No config is given, or it can't be loaded, or it has no key that a flag names.
     """
     argv = _with_config(argv)
     with config_flag.clear_config_errors():
         rest = app.parse_flags_with_usage(argv)
         if _CONFIG.value is None:
             raise UserError(_WHAT_TO_GIVE)
-        _CONFIG.value.lock()  # A file that couldn't be loaded raises only when it is looked at.
+        _CONFIG.value.lock()  # If its file can't be loaded, only this access raises.
     return rest
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """Adds the --config of the run in --workdir where none is given.
+    """Adds the --config of the run in --workdir if no --config is given.
 
     Raises:
-      UserError: There is no run, or its config is damaged.
+      UserError: The workdir has no run, or the run's config is damaged.
     """
     workdir = _given(argv, "workdir")
     if not workdir or _given(argv, "config") is not None:
@@ -177,7 +181,7 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 def _given(argv: list[str], name: str) -> str | None:
-    """Returns the value of a flag, before flags are parsed."""
+    """Returns the value of a flag before flags are parsed; None if it isn't given."""
     for argument, following in itertools.pairwise([*argv, ""]):
         match = re.fullmatch(rf"--?{name}(?:=(.*))?", argument)
         if match:

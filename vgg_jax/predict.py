@@ -1,6 +1,6 @@
 """Classifies photos: `python -m vgg_jax.predict photo.jpg --workdir=runs/e_multiscale`.
 
-Several files, folders and `-`, an image on stdin, do as well. With --map=where.png the class score
+The arguments are files, folders, or `-` for an image on stdin. With --map=where.png the class score
 map is drawn over the image; for several images --map is a folder.
 """
 
@@ -25,44 +25,49 @@ from vgg_jax.system.heavy_imports import heavy_imports
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "The folder of the run whose net predicts, such as runs/e_multiscale.",
+    "The folder of the run whose net classifies the images, for example runs/e_multiscale.",
     required=True,
 )
-_TOP = flags.DEFINE_integer("top", 5, "How many classes are printed for each image.", lower_bound=1)
+_TOP = flags.DEFINE_integer(
+    "top", 5, "The number of classes to print per image, for example 3.", lower_bound=1
+)
 _METHOD = flags.DEFINE_string(
     "method",
     "dense",
-    "How the net is tested (§3.2): dense applies it to whole images, multicrop to 50 crops of "
-    "each, both averages the two, and tencrop takes 10 crops. MODULE:NAME is a method of your "
-    "own.",
+    "The method of evaluation (§3.2): dense applies the net to whole images, multicrop to 50 crops "
+    "per image, tencrop to 10 crops, and both averages dense and multicrop. A method of your own "
+    "is MODULE:NAME, for example my_method:METHOD.",
 )
 _SCALES = flags.DEFINE_list(
     "scales",
     None,
-    "Test scales Q, px, whose posteriors are averaged, such as 256,384,512. The default is the "
-    "run's.",
+    "The test scales Q in px, whose posteriors are averaged, for example 256,384,512. The default "
+    "is the run's own.",
 )
 _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint",
     None,
     list(get_args(saved_steps.Which)),
-    "The last checkpoint, or the one with the least validation error. The default is the run's.",
+    "The checkpoint of the net: the last one, or the best, with the least validation error. The "
+    "default is the run's own.",
 )
 _MAP = flags.DEFINE_string(
     "map",
     None,
-    "Where the class score map is drawn over the image: a file such as where.png, or for several "
-    "images a folder. By default none is drawn.",
+    "The file for a picture of the class score map over the image, for example where.png; for "
+    "several images, the folder for their pictures. By default none is drawn.",
 )
 _MAP_SCALE = flags.DEFINE_integer(
-    "map_scale", None, "The map's Q, px, such as 448. The default is twice the net's crop."
+    "map_scale",
+    None,
+    "The test scale Q of the map in px, for example 448. The default is twice the net's crop.",
 )
 
 MAP_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 
 
 def main(argv: list[str]) -> None:
-    """Prints the most probable classes of each image, and draws maps where they are wanted."""
+    """Prints the most probable classes of each image, and draws maps if --map is given."""
     methods.check("--method", _METHOD.value)
     found = photos.find(argv[1:])
     maps = _map_files(found.paths)
@@ -96,7 +101,7 @@ def main(argv: list[str]) -> None:
 def _in_order(
     computed: Iterable[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]],
 ) -> Iterator[tuple[int, Float32[np.ndarray, " c"]]]:
-    """Yields images' posteriors in the order of the images, each as soon as that can be."""
+    """Yields the posteriors of each image in the order of the images, as soon as possible."""
     waiting: dict[int, Float32[np.ndarray, " c"]] = {}
     following = 0
     for indices, values in computed:
@@ -107,7 +112,7 @@ def _in_order(
 
 
 def _print(*lines: str) -> None:
-    tqdm.write("\n".join(lines))  # It prints above the progress bar.
+    tqdm.write("\n".join(lines))  # This prints above the progress bar.
     sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""What can be said of a net without training it: sizes, memory, what devices exchange.
+"""Facts about nets that need no training: sizes, memory, and what devices exchange.
 
-`vgg_jax.describe` prints it. It reads no workdir and no image.
+`vgg_jax.describe` prints them. Nothing here reads a workdir or an image.
 """

@@ -1,17 +1,18 @@
-"""How much memory a training step takes on a device, as arithmetic on a net's layers.
+"""The memory that a training step takes on a device, computed from a net's layers.
 
-The backward pass is walked through layer by layer, counting what is alive:
+For each layer of the backward pass, the arrays that are in memory are added up:
 
-- float32 parameters and momentum, all the time;
-- the gradients of the layers that the backward pass has passed, and with micro-batches the sum
-  that they are added to (a compiler may update a layer at once and keep fewer; between devices they
-  are gathered to be sent together);
-- in bfloat16 the rounded kernels of the layers that it has yet to pass;
-- what layers keep for the backward pass (a convolution its input, a pooling a byte a window: see
-  `layers.relu`, `layers.max_pool`), and the gradients of the layer's output and input.
+- the float32 parameters and momentum, which are always there;
+- the parameters' gradients that the backward pass has computed so far, and with micro-batches the
+  sum that they are added to (a compiler may update a layer at once and keep fewer; with several
+  devices they are gathered to be sent together);
+- in bfloat16, the rounded kernels that the backward pass still needs;
+- the values that layers keep for the backward pass (a convolution keeps its input, a pooling one
+  byte per window: see `layers.relu`, `layers.max_pool`), and the gradients of the layer's output
+  and input.
 
-What a compiler adds isn't counted: copies in other layouts, a library's workspace, padding.
-JAX isn't needed.
+Additions of the compiler are not counted: copies in other layouts, a library's workspace, padding.
+This module needs no JAX.
 """
 
 import dataclasses
@@ -19,19 +20,21 @@ from collections.abc import Iterator, Sequence
 
 from vgg_jax.nets.architectures import DType, Layer
 
-DTYPES: dict[DType, int] = {"bfloat16": 2, "float32": 4}  # Bytes a value.
+DTYPES: dict[DType, int] = {"bfloat16": 2, "float32": 4}  # Bytes per value.
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on one device at the peak of a training step.
+    """The memory of a training step on one device at its peak, in bytes.
 
     Attributes:
       state: Parameters and momentum.
-      gradients: Those that exist at the peak; with micro-batches also the sum of all.
-      rounded_kernels: The kernels' copies in bfloat16 that are still needed.
-      activations: The batch as bytes, what layers keep, and the values being computed.
-      layer: The layer of the backward pass at which the peak is.
+      gradients: The gradients that exist at the peak; with micro-batches also the sum over the
+        micro-batches.
+      rounded_kernels: The bfloat16 copies of kernels that are still needed.
+      activations: The batch as uint8, the values that layers keep, and the gradients of the
+        layer's output and input.
+      layer: The layer whose backward pass has the peak.
     """
 
     state: int
@@ -55,18 +58,18 @@ def training_step(
     micro_batches: int = 1,
     remat: bool = False,
 ) -> Memory:
-    """Predicts the memory of `step.make_train_step`'s step at its peak.
+    """Predicts the memory of the training step of `step.make_train_step` at its peak.
 
     Args:
       net: See `architectures.layers`.
       crop_px: Side of the training crop.
-      batch: Images a step on this device.
-      dtype: The arithmetic's; parameters are float32.
-      micro_batches: Parts of the batch that are computed one after the other.
+      batch: Images per step on this device.
+      dtype: The dtype of the arithmetic; parameters are float32.
+      micro_batches: Number of parts of the batch that are computed one after the other.
       remat: See `vgg.VGG`.
 
     Raises:
-      ValueError: The batch isn't above 0, or not a whole number of micro-batches.
+      ValueError: The batch isn't above 0, or can't be split into this number of equal parts.
     """
     if batch < 1:
         raise ValueError(f"batch={batch} must be at least 1 image.")
@@ -77,7 +80,7 @@ def training_step(
     parameters = 4 * sum(layer.num_parameters for layer in net)
     pixels = 3 * crop_px**2
     added_up = parameters if micro_batches > 1 else 0
-    # The optimiser's update isn't one of them: conv1_1's backward pass has all it has, and more.
+    # The optimiser's update isn't counted: all its arrays, and more, are in memory at conv1_1.
     moments = []
     for layer, bytes_an_image in _walk(net, crop_px, DTYPES[dtype], remat):
         index = net.index(layer)
@@ -98,9 +101,9 @@ def training_step(
 def _walk(
     net: Sequence[Layer], crop_px: int, size: int, remat: bool
 ) -> Iterator[tuple[Layer, int]]:
-    """Yields each layer of the backward pass with the bytes an image that are alive there.
+    """Yields each layer with the bytes per image that are in memory at its backward pass.
 
-    The forward pass isn't walked: wherever it is, the backward pass has more alive.
+    The forward pass is left out, because at every layer the backward pass has more in memory.
     """
     side, below = crop_px, 0
     part: list[tuple[Layer, int]] = []
@@ -108,10 +111,11 @@ def _walk(
         part.append((layer, side))
         side = layer.output_px(side)
         if remat and layer.kind == "pool":
-            # Only a block's input is kept; the backward pass computes the rest again.
+            # Only the input of a block is kept; the backward pass computes the rest again.
             first, first_side = part[0]
             block_input = size * first_side**2 * first.features_in
-            # Before bias and ReLU, so it isn't its first convolution's; the image is.
+            # It is kept before bias and ReLU, so the first convolution's input is kept too, except
+            # for conv1_1's, which is the image itself.
             again = 0 if first.name == "conv1_1" else block_input
             yield from _walk_back(part, below + again, size)
             below += block_input
@@ -128,7 +132,7 @@ def _walk_back(
         windows = layer.output_px(side) ** 2 * layer.features
         kept += windows if layer.kind == "pool" else size * values
         gradients = size * layer.output_px(side) ** 2 * layer.features
-        if layer.name != "conv1_1":  # No gradient is passed on to the image.
+        if layer.name != "conv1_1":  # The image has no gradient.
             # LRN computes in float32.
             gradients += (4 if layer.kind == "lrn" else size) * values
         yield layer, kept + gradients

@@ -8,7 +8,7 @@ from vgg_jax.analysis import memory, text_table
 from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.nets import architectures
 
-# Sizes in which GPUs and TPUs come, and the share of a GPU that JAX takes unless told otherwise.
+# The usual memory sizes of GPUs and TPUs, and the share of a GPU's that JAX takes by default.
 _DEVICES_GB = (8, 12, 16, 24, 32, 40, 48, 80)
 _SHARE = 0.75
 _WORKSPACE_GB = 1
@@ -18,14 +18,15 @@ _HEADER = (
     *("kernels' copies", "activations", "sum", "device"),
 )
 _LEGEND = (
-    "Not counted: a library's workspace, copies in other layouts, padding (a TPU's, of 64 channels "
-    "to 128).",
-    "Too large? micro_batches divides the activations, for a second set of gradients. remat of "
-    "blocks saves",
-    "little: in its backward pass the first block alone has three tensors of its full size.",
+    "Not counted: a library's workspace, copies in other layouts, and padding (a TPU pads 64 "
+    "channels to 128).",
+    "If the sum is too large: micro_batches divides the activations, but adds a second set of "
+    "gradients.",
+    "remat saves little, because the backward pass of the first block alone has three tensors of "
+    "full size.",
 )
 _DEVICE_LEGEND = (
-    "Device: the smallest where JAX's share, three quarters of a GPU, has room for the step and "
+    "Device: the smallest on which JAX's share, three quarters of a GPU, has room for the step and "
     f"{_WORKSPACE_GB} GB more."
 )
 
@@ -34,10 +35,11 @@ def table(spec: NetSpec, step: StepSpec) -> str:
     """Writes a text table of the memory that a training step is predicted to take on a device.
 
     Args:
-      spec: A net for a row a setting with its parts, or "all" for a row a net.
-      step: Its batch is the images on one device. Where it has no dtype, micro_batches or remat,
-        both types, some numbers that divide the batch, and settings with and without remat are
-        shown.
+      spec: A net, for one row per setting with the parts of its memory; or "all", for one row per
+        net.
+      step: Its batch is the number of images on one device. If its dtype, micro_batches or remat is
+        None, the table shows both dtypes, several divisors of the batch, or steps with and without
+        remat.
 
     Raises:
       ValueError: See `architectures.layers` and `memory.training_step`.
@@ -58,14 +60,14 @@ def table(spec: NetSpec, step: StepSpec) -> str:
         lines = [*text_table.align(_HEADER, rows, num_text_columns=3), "", _DEVICE_LEGEND, *_LEGEND]
     title = (
         f"{spec.net if spec.net != 'all' else 'All nets'}: memory of a training step, predicted, "
-        f"in GB (10^9 bytes): {step.batch:,} images a device, width {spec.width:g}, "
+        f"in GB (10^9 bytes): {step.batch:,} images per device, width {spec.width:g}, "
         f"{spec.crop_px} px crop"
     )
     return "\n".join([title, "", *lines])
 
 
 def _shown(step: StepSpec, numbers_of_parts: Sequence[int]) -> list[StepSpec]:
-    """Lists the steps to show, whole ones; what is given is kept to."""
+    """Lists the steps to show. Values that `step` has are kept; those that are None are filled."""
     if step.micro_batches is None:
         parts = [number for number in numbers_of_parts if step.batch % number == 0]
     else:

@@ -1,4 +1,4 @@
-"""Writes nets in numbers as text: sizes, weights, arithmetic, receptive fields."""
+"""Writes text tables of nets: sizes, weights, arithmetic and receptive fields."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def column(spec: NetSpec, image_px: int | None = None) -> str:
 
     Args:
       spec: The net.
-      image_px: Side of the image that the net is applied to; None means the crop's.
+      image_px: Side of the image that the net is applied to, in px; None means the crop's.
 
     Raises:
       ValueError: The net is unknown, the crop isn't a whole number of 32 px cells, or the image
@@ -46,13 +46,13 @@ def column(spec: NetSpec, image_px: int | None = None) -> str:
 
 
 def comparison(spec: NetSpec, image_px: int | None = None) -> str:
-    """Writes a text table with one row a net.
+    """Writes a text table with one row per net.
 
     Table 2's figures are left out where they don't apply: they count nets of width 1 with 1000
     classes and a 224 px crop.
 
     Args:
-      spec: What all nets have in common; its net isn't looked at.
+      spec: The settings that all nets have in common; its `net` is ignored.
       image_px: See `column`.
 
     Raises:
@@ -106,8 +106,8 @@ def kernel_arithmetic() -> str:
             "",
             *text_table.align(header, rows, num_text_columns=1),
             "",
-            "From 3 to 64 channels, 3 input channels are counted for each layer, as in a net's "
-            "first.",
+            "From 3 to 64 channels, each layer of a stack is counted with 3 input channels, as a "
+            "net's first has.",
             "C's 1x1 convolutions add non-linearities, not receptive field: "
             f"pool5 sees {field_px['C']} px in C, {field_px['B']} px in B.",
         ]

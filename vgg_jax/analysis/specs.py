@@ -1,4 +1,4 @@
-"""The net and the training step that tables are about."""
+"""The settings of the net and the training step that a table describes."""
 
 import dataclasses
 
@@ -9,12 +9,12 @@ from vgg_jax.nets.architectures import Layer
 
 @dataclasses.dataclass(frozen=True)
 class NetSpec:
-    """A net, as a config may have it.
+    """The settings of a net.
 
     Attributes:
-      net: One of `architectures.NETS`; or "all", where a table compares them.
+      net: One of `architectures.NETS`; or "all", for a table that compares them.
       num_classes: Outputs of FC8.
-      width: Multiplies every number of channels but the input's and FC8's.
+      width: Factor on the number of output channels of every layer except FC8.
       crop_px: Side of the training crop, which FC6's kernel covers.
     """
 
@@ -36,13 +36,13 @@ class NetSpec:
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """A training step; None leaves a value to the table, which may show several.
+    """The settings of a training step. For None, a table chooses a value or shows several.
 
     Attributes:
-      batch: Images of a step.
-      dtype: The arithmetic's; parameters are float32.
-      micro_batches: Parts of the batch that are computed one after the other.
-      remat: Whether blocks are computed again on the backward pass: see `vgg.VGG`.
+      batch: Images per step.
+      dtype: The dtype of the arithmetic; parameters are float32.
+      micro_batches: Number of parts of the batch that are computed one after the other.
+      remat: Whether the backward pass computes blocks again: see `vgg.VGG`.
     """
 
     batch: int | None = None

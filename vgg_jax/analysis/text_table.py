@@ -1,4 +1,4 @@
-"""Text tables of fixed-width characters."""
+"""Text tables for fixed-width fonts."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ def align(
     num_text_columns: int,
     sums: Sequence[str] | None = None,
 ) -> list[str]:
-    """Aligns cells: the first columns to the left, the others, numbers, to the right.
+    """Aligns the first columns to the left and the others, numbers, to the right.
 
     Args:
       header: A cell for each column.
-      rows: A cell for each column too.
+      rows: The rows, each with a cell for each column.
       num_text_columns: How many columns are aligned to the left.
-      sums: A last row, under a rule of its own; None for none.
+      sums: The last row, below a second rule; None for none.
 
     Returns:
       The lines of the table.
@@ -36,10 +36,10 @@ def pad(
     """Pads cells to the width of their column.
 
     Args:
-      rows: All rows, the header among them.
+      rows: All rows, including the header.
       num_text_columns: How many columns are aligned to the left; the others, numbers, are aligned
         to the right.
-      min_width: What every column is wide at least, in characters.
+      min_width: The least width of a column, in characters.
     """
     widths = [max(min_width, *map(len, column)) for column in zip(*rows, strict=True)]
     return [

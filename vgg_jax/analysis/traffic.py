@@ -26,13 +26,14 @@ class Collective:
     """One array that devices exchange.
 
     Attributes:
-      kind: The operation, in its plain form where the program starts and ends it apart.
-      op_name: What JAX calls what it comes from; "" where the program doesn't say.
-      shape: The array's on one device, as HLO writes it: "f32[64,3]".
+      kind: The operation. If the program starts and ends it by two instructions, this is the name
+        without "-start".
+      op_name: JAX's name of the operation that the array comes from; "" if the program has none.
+      shape: The array's shape on one device, as HLO writes it, for example "f32[64,3]".
       num_bytes: Size of the whole array that a group of devices sums, gathers, scatters or
         permutes.
-      times: How often it happens in one run of the program: more than once in a loop.
-      groups: The devices that exchange it with one another.
+      times: How often it is exchanged in one run of the program: more than once in a loop.
+      groups: The groups of devices that exchange it with one another.
     """
 
     kind: Kind
@@ -44,9 +45,10 @@ class Collective:
 
     @property
     def sent_bytes(self) -> float:
-        """Bytes that each device sends at a time where the group is a ring.
+        """The bytes that each device sends per exchange if its group is a ring.
 
-        (n - 1) / n of the array among n devices, twice that to sum it and have the sum everywhere.
+        Among n devices this is (n - 1) / n of the array, twice that for an all-reduce, and the
+        whole array for a collective-permute.
         """
         n = max(map(len, self.groups))
         if self.kind == "collective-permute":
@@ -57,14 +59,15 @@ class Collective:
 def collectives(hlo_text: str) -> list[Collective]:
     """Lists what the devices exchange in one run of a compiled program.
 
-    An operation on several arrays, as compilers make of many, is listed array by array; all-to-all,
-    whose arrays are the pieces of one, as one. Exchanges within single devices are left out.
+    Compilers join many operations into one on several arrays, which is listed array by array. An
+    all-to-all is listed as one, because its arrays are the pieces of one. Exchanges within single
+    devices are left out.
 
     Args:
       hlo_text: `compiled.as_text()`.
 
     Raises:
-      ValueError: The number of an exchange's runs isn't known, or the text is of an unknown form.
+      ValueError: It isn't known how often an exchange runs, or the text has an unknown form.
     """
     computations = _computations(hlo_text)
     times = _times(computations)
@@ -130,7 +133,7 @@ def _num_bytes(shape: str) -> int:
 def _computations(text: str) -> dict[str, list[_Instruction]]:
     result: dict[str, list[_Instruction]] = {}
     for line in text.splitlines():
-        # Comments number the arrays of long tuples.
+        # Remove the comments, which number the arrays of long tuples.
         line = re.sub(r"/\*.*?\*/", "", line)
         if (header := _COMPUTATION.match(line)) is not None:
             result[header[1]] = current = []
@@ -140,7 +143,7 @@ def _computations(text: str) -> dict[str, list[_Instruction]]:
 
 
 def _times(computations: Mapping[str, Sequence[_Instruction]]) -> dict[str, int | None]:
-    """Counts the runs of each computation; None where a loop doesn't say."""
+    """Counts the runs of each computation; None if a loop doesn't say its number of runs."""
     callers: dict[str, list[tuple[str, int | None]]] = {name: [] for name in computations}
     for name, instructions in computations.items():
         for instruction in instructions:
@@ -157,7 +160,7 @@ def _times(computations: Mapping[str, Sequence[_Instruction]]) -> dict[str, int 
         if name not in times:
             terms = [(count(caller), trips) for caller, trips in callers[name]]
             unknown = any(None in term for term in terms)
-            # What nothing calls is the entry.
+            # A computation that nothing calls is the entry.
             times[name] = None if unknown else sum(map(math.prod, terms)) if terms else 1
         return times[name]
 
@@ -173,7 +176,7 @@ def _num_devices(text: str) -> int:
 
 
 def _groups(attributes: str, num_devices: int) -> Groups:
-    """Reads the groups of devices: listed, or as a part of an array of all."""
+    """Reads the groups of devices, which are listed or are parts of an array of all devices."""
     if (match := re.search(r"source_target_pairs=\{(.*?)\}\}", attributes)) is not None:
         return _listed(match[1])
     if re.search(r"replica_groups=\{\}", attributes):
@@ -181,15 +184,15 @@ def _groups(attributes: str, num_devices: int) -> Groups:
     if (match := re.search(r"replica_groups=\{(\{.*?\})\}", attributes)) is not None:
         return _listed(match[1])
     array = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
-    # [4,2]<=[2,4]T(1,0): the rows of an array of all devices.
+    # [4,2]<=[2,4]T(1,0): the groups are the rows of an array of all devices.
     if (match := re.search(rf"replica_groups=\[([\d,]+)\]<={array}", attributes)) is not None:
         return _rows(_devices(match[2], match[3]).reshape(_numbers(match[1])))
-    # mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}: those that differ in b alone.
+    # mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'b'}: the devices of a group differ only in b.
     match = re.search(
         rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({array}\))? \{{([^}}:]*)\}}", attributes
     )
     if match is None:
-        raise ValueError(f"Unknown devices of an exchange: {attributes}")
+        raise ValueError(f"The devices of an exchange are given in an unknown form: {attributes}")
     axes = dict(re.findall(r"'([^']+)'=(\d+)", match[1]))
     sizes = [int(size) for size in axes.values()]
     devices = _devices(match[2], match[3]) if match[2] else np.arange(math.prod(sizes))

@@ -22,10 +22,10 @@ from vgg_jax.training.step import Recipe
 
 _HEADER = ("what", "operation", "over", "arrays", "MB", "MB sent")
 _LEGEND = (
-    "MB: the arrays that are summed or gathered, whole. MB sent: by each device, where those that",
-    "exchange are a ring: (n - 1) / n of an array among n of them, and twice that to sum it.",
-    "Read from the step as XLA compiles it for CPUs. A compiler that makes a reduce-scatter of",
-    "an all-reduce whose sum is then split, as of activations' gradients, sends half of that.",
+    "MB: the whole arrays that are summed or gathered. MB sent: what each device sends if those",
+    "that exchange are a ring: (n - 1) / n of an array among n devices, and twice that to sum it.",
+    "XLA has compiled this step for CPUs. Other compilers may turn an all-reduce whose sum is then",
+    "split, as that of activations' gradients is, into a reduce-scatter, which sends half of that.",
 )
 
 
@@ -34,9 +34,10 @@ def table(spec: NetSpec, step: StepSpec, data: int, model_parallel: int) -> str:
 
     Args:
       spec: The net.
-      step: Its batch is the images on all devices together, 256 where it has none. Its arithmetic
-        is float32 whatever its dtype.
-      data, model_parallel: Devices along the axes of the mesh: see `sharding.make_mesh`.
+      step: Its batch is the number of images on all devices together; None means 256. Its dtype is
+        ignored: the arithmetic is float32.
+      data, model_parallel: Numbers of devices along the axes of the mesh: see
+        `sharding.make_mesh`.
 
     Raises:
       ValueError: The FC layers or the batch don't divide over the devices; see also
@@ -56,7 +57,7 @@ def table(spec: NetSpec, step: StepSpec, data: int, model_parallel: int) -> str:
         f"step of {batch:,} images{parts}, in MB (10^6 bytes): {spec.num_classes:,} classes, "
         f"width {spec.width:g}, {spec.crop_px} px crop, float32"
     )
-    held = f"Parameters and momentum take {_num_bytes(state) / 1e6:,.1f} MB of each device."
+    held = f"Parameters and momentum take {_num_bytes(state) / 1e6:,.1f} MB on each device."
     exchanged = _exchanged(traffic.collectives(program), mesh)
     return "\n".join([title, "", *exchanged, "", held, *_LEGEND])
 
@@ -78,7 +79,7 @@ def _refuse_undividable(
 
 
 def _exchanged(collectives: Sequence[Collective], mesh: jax.sharding.Mesh) -> list[str]:
-    """Writes the table: a row for what is alike, with the largest first, and the sums."""
+    """Writes the table: one row for all similar exchanges, the largest first, and the sums."""
     rows: dict[tuple[str, str, str], list[float]] = collections.defaultdict(lambda: [0, 0, 0])
     for one in collectives:
         over, along_model = _over(one, mesh)
@@ -98,8 +99,8 @@ def _exchanged(collectives: Sequence[Collective], mesh: jax.sharding.Mesh) -> li
 def _compile(
     model: VGG, mesh: jax.sharding.Mesh, batch: int, micro_batches: int
 ) -> tuple[TrainState, str]:
-    """Compiles the step without making any array; returns its state's description and its text."""
-    # Rates, scales and seeds change no array's size.
+    """Compiles the step without making arrays; returns its abstract state and its HLO text."""
+    # The rates, scales and seeds don't matter, because they change no array's size.
     optimiser = sgd(0.9, 5e-4)
     recipe = Recipe(
         Normalise((0.0, 0.0, 0.0), 1.0), seed=0, colour_shift=0.1, micro_batches=micro_batches
@@ -113,7 +114,7 @@ def _compile(
 
 
 def _over(one: Collective, mesh: jax.sharding.Mesh) -> tuple[str, bool]:
-    """Returns the axes that an exchange goes along, and whether "model" is what it goes along."""
+    """Returns the axes along which devices exchange an array, and whether this is "model"."""
     devices = np.arange(mesh.size).reshape(mesh.devices.shape)
     groups = {frozenset(group) for group in one.groups}
     along_model = groups == {*map(frozenset, devices.tolist())}
@@ -125,7 +126,7 @@ def _over(one: Collective, mesh: jax.sharding.Mesh) -> tuple[str, bool]:
 
 
 def _what(one: Collective, along_model: bool) -> str:
-    """Names what is exchanged, after the operations of `step` and `vgg` that it comes from."""
+    """Names an exchanged array after the operation of `step` or `vgg` that it comes from."""
     layer = re.search(r"/(conv|fc\d)", one.op_name)
     of_fc = layer is not None and layer[1] != "conv"
     backward = "transpose(" in one.op_name
@@ -135,7 +136,7 @@ def _what(one: Collective, along_model: bool) -> str:
         return "loss and error"
     if "threefry" in one.op_name:
         return "dropout's keys"
-    # Kernels are split along "model", so what is summed along it there isn't their gradient.
+    # FC kernels are split along "model", so a sum along it is not their gradient.
     if backward and one.kind in ("all-reduce", "reduce-scatter") and not (of_fc and along_model):
         if layer is None:
             return "gradients of biases"
@@ -144,7 +145,7 @@ def _what(one: Collective, along_model: bool) -> str:
 
 
 def _num_bytes(state: TrainState) -> int:
-    """Counts the bytes of a described state on one device."""
+    """Counts the bytes of an abstract state on one device."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(state)

@@ -7,17 +7,17 @@ from vgg_jax.analysis.specs import NetSpec, StepSpec
 
 
 def compiled_traffic(spec: NetSpec, step: StepSpec, mesh: str) -> str:
-    """Writes what so many devices exchange in a training step, as `traffic_table.table` does.
+    """Writes `traffic_table.table` for a mesh of virtual devices.
 
-    JAX is imported here and has these devices alone from then on: this is for commands.
+    This imports JAX, which has only these devices from then on, so only a command should call it.
 
     Args:
       spec, step: See `traffic_table.table`.
-      mesh: "DATA,MODEL", devices along its axes.
+      mesh: The numbers of devices along the axes of the mesh as "DATA,MODEL", for example "1,8".
 
     Raises:
-      ValueError: The mesh isn't two numbers above 0, the dtype is bfloat16, or see
-        `traffic_table.table`.
+      ValueError: The mesh isn't two numbers above 0, the dtype is bfloat16, or
+        `traffic_table.table` refuses the step.
     """
     match = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", mesh)
     if match is None:

@@ -1,4 +1,4 @@
-"""Whole images, rescaled, in the batches of a plan (§3.2)."""
+"""Batches of rescaled whole images (§3.2)."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +23,14 @@ def image_batches(
     shard: Shard = Shard(),
     num_workers: int = 0,
 ) -> Iterator[PaddedBatch]:
-    """Yields whole images, rescaled, in the batches of a plan (§3.2).
+    """Yields the batches of a plan, filled with rescaled whole images (§3.2).
 
     Args:
-      load_image: From an image's index to the image; picklable where there are workers.
-      batches: See `size_buckets.plan`.
-      scale: Q, px.
-      shard: Which part of each batch is wanted here.
-      num_workers: Processes that decode; 0 decodes in threads of this process.
+      load_image: Takes an index and returns the image; picklable if there are workers.
+      batches: The batches of a `size_buckets.plan`.
+      scale: The test scale Q, in px.
+      shard: The part of each batch that this process loads.
+      num_workers: Number of processes that decode; 0 decodes in threads of this process.
 
     Yields:
       {"image": uint8 RGB, padded on the right and below with zeros, "size": int32 height and

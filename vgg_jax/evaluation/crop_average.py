@@ -7,8 +7,9 @@ from jaxtyping import Array, Int, UInt8
 from vgg_jax.evaluation.inference import Inference, PaddedImages, SizesPx
 from vgg_jax.evaluation.method import Method, Probabilities
 
-# Where crops lie: what part of the room that a crop leaves in an image is above it, and what part
-# is left of it. (0, 0) is the upper left corner, (0.5, 0.5) the centre, (1, 1) the lower right one.
+# The place of each crop: its offsets from the top and from the left, as fractions of the largest
+# offsets at which it lies in the image. (0, 0) is the upper left corner, (0.5, 0.5) the centre and
+# (1, 1) the lower right corner.
 Places = tuple[tuple[float, float], ...]
 Crops = UInt8[Array, "n crop_px crop_px 3"]
 
@@ -16,12 +17,12 @@ Crops = UInt8[Array, "n crop_px crop_px 3"]
 def method(places: Places) -> Method:
     """Returns the method that averages the posteriors of crops at some places and of their flips.
 
-    An offset of half a pixel rounds to the even one.
+    An offset halfway between two pixels is rounded to the even one.
     """
     flips_too = 2 * len(places)
 
     def compute(inference: Inference, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        # Two programs: the net's is the same whatever the images' size.
+        # There are two programs, so that one program of the net serves images of all sizes.
         crops = inference.call(crops_for, images, sizes, split=True, places=places)
         return inference.call(posteriors, crops, crops_an_image=flips_too)
 
@@ -36,7 +37,8 @@ def cut_crops(images: PaddedImages, sizes: SizesPx, crop_px: int, places: Places
     """Cuts crops out of each image.
 
     Returns:
-      The crops of an image in the order of the places, then their flips; one image after the other.
+      The crops of all images, one image after the other. The crops of an image are in the order of
+      the places, followed by their flips.
     """
 
     def crops_of(image: UInt8[Array, "h w 3"], size: Int[Array, "2"]) -> Array:
@@ -54,7 +56,7 @@ def cut_crops(images: PaddedImages, sizes: SizesPx, crop_px: int, places: Places
 def crops_for(
     inference: Inference, images: PaddedImages, sizes: SizesPx, *, places: Places
 ) -> Crops:
-    """Cuts crops of the size that a net takes: see `cut_crops`."""
+    """Cuts crops of the net's crop size: see `cut_crops`."""
     return cut_crops(images, sizes, inference.model.crop_px, places)
 
 
@@ -63,8 +65,8 @@ def posteriors(inference: Inference, crops: Crops, *, crops_an_image: int) -> Pr
 
     Args:
       inference: The net.
-      crops: `cut_crops` of b = n / crops_an_image images.
-      crops_an_image: How many crops each image has, with the flips.
+      crops: The crops of b = n / crops_an_image images, in the order of `cut_crops`.
+      crops_an_image: Number of crops per image, including the flips.
     """
     scores = inference.score_maps(crops)[:, 0, 0]
     return jax.nn.softmax(scores).reshape(-1, crops_an_image, scores.shape[-1]).mean(axis=1)

@@ -1,4 +1,4 @@
-"""Evaluates a run's checkpoint: dense, multi-crop or both, at one or several Q (§3.2)."""
+"""Evaluates a run's checkpoint with one or several methods at one or several Q (§3.2)."""
 
 import contextlib
 import dataclasses
@@ -30,11 +30,10 @@ from vgg_jax.system.signals import StopRequest
 
 
 def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
-    """Loads the checkpoint that a config's evaluation names, and checks that it suits the images.
+    """Loads the checkpoint that a config's evaluation names, and checks that it fits the images.
 
     Raises:
-      UserError: There is no checkpoint, it is of another net than the config's, or the images have
-        other classes.
+      UserError: There is no checkpoint, it is damaged, or the images have other classes.
     """
     net = trained_net.load(
         workdir, checkpoint=c.eval.checkpoint, dtype=c.eval.dtype, pooling=c.eval.pooling
@@ -43,9 +42,9 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     if names and names != net.class_names:
         differing = sorted({*names} ^ {*net.class_names}) or ["their order"]
         raise UserError(
-            f"The {len(names)} classes of the images are not the {len(net.class_names)} that the "
-            f"net in {workdir} tells apart: they differ in {some_of(differing)}. Choose the data "
-            "set with --config.data.name, .dir and .val_split, or another --workdir."
+            f"The {len(names)} classes of the images are not the {len(net.class_names)} classes of "
+            f"the net in {workdir}: they differ in {some_of(differing)}. Choose the data set with "
+            "--config.data.name, .dir and .val_split, or choose another --workdir."
         )
     return net
 
@@ -54,19 +53,19 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
     """Computes the posteriors that are missing, and writes a JSON file for each result.
 
     Args:
-      c: A config that `config.validate` has passed; its eval says what to do.
+      c: A config that has passed `config.validate`. Its `eval` says what to compute.
       workdir: The run's folder.
       net: See `load_net`.
       data: The images.
 
     Returns:
-      A line for each result: one for each single method, then one for their average. Processes
-      other than the first return none.
+      A line for each single method's result, then one for their average. Processes other than the
+      first return no lines.
 
     Raises:
-      UserError: Files of other images lie there, another evaluation writes there, only some images
-        are labelled, or posteriors are not finite.
-      StoppedError: A signal asked it to stop, and it has saved.
+      UserError: The workdir has posteriors of other images under the same name, another evaluation
+        is writing there, only some images are labelled, or posteriors are not finite.
+      StoppedError: A signal asked it to stop, and the computed posteriors are saved.
     """
     key = ResultKey.from_config(c)
     by_method = key.by_method()
@@ -92,7 +91,7 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
 
 def _lock_all(paths: Iterable[Path], locks: contextlib.ExitStack) -> None:
     for path in paths:
-        if not files.in_bucket(path):  # Buckets know no locks; what two would write is the same.
+        if not files.in_bucket(path):  # A bucket has no locks, but two evaluations write the same.
             refusal = (
                 f"Another evaluation of that method writes to {path.parent}. Wait until it has "
                 "ended."
@@ -114,7 +113,7 @@ def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluation:
-    """What the passes of one evaluation share."""
+    """The values that all passes of one evaluation share."""
 
     c: ConfigDict
     workdir: Path
@@ -124,12 +123,12 @@ class _Evaluation:
     stop: StopRequest
 
     def read_or_compute(self, key: ResultKey) -> Posteriors | None:
-        """Reads or computes the file of one method and Q; only the first process returns it."""
+        """Reads or computes the file of one method and Q. Only the first process returns it."""
         path = key.path(self.workdir, ".npz")
         (scale,) = key.scales
         identity = {**self._identity, "method": key.method, "scale": scale}
         is_first = jax.process_index() == 0
-        # ImageNet's take 200 MB: the other processes need no more than to know of them.
+        # ImageNet's posteriors take 200 MB. Other processes only need to know that they exist.
         found = _reusable(path, identity) if is_first else None
         unfinished = Unfinished(
             path.with_suffix(".unfinished") if is_first else None,
@@ -153,7 +152,7 @@ class _Evaluation:
         return found
 
     def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
-        """Writes a method's result and returns its line; the parts are by single method and Q."""
+        """Writes a method's result, returns its line. The parts are by single method, then by Q."""
         return results.write_result(
             key.path(self.workdir),
             posteriors.combine({single: parts[single] for single in methods.singles(key.method)}),
@@ -170,7 +169,7 @@ class _Evaluation:
 
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:
-        """All that posteriors depend on but the method and the scale."""
+        """All that the posteriors depend on, except for the method and the scale."""
         inference, model = self.net.inference, self.net.model
         return {
             "parameters": self.net.digest(),
@@ -187,7 +186,7 @@ class _Evaluation:
     def _compute(
         self, key: ResultKey, unfinished: Unfinished, done: Bool[np.ndarray, " n"]
     ) -> dict[str, Any]:
-        """Computes what isn't done, and returns what the file says about it."""
+        """Computes the images that aren't done, and returns the facts for the file's `made_by`."""
         begin_s, num_images = time.monotonic(), len(self.data.source)
         inference, (scale,) = self.net.inference, key.scales
         compiled_before_s = inference.compile_s
@@ -204,7 +203,7 @@ class _Evaluation:
         if jax.process_index() == 0:
             print(
                 f"{key.method}, Q = {scale}: {num_images:,} images in {len(plan.batches):,} "
-                f"batches of {len(plan.shapes)} shapes, {plan.waste:.1%} of their pixels padding"
+                f"batches of {len(plan.shapes)} shapes, with {plan.waste:.1%} padding"
             )
         self._run(image_pass, f"{key.method} Q={scale}", unfinished, done)
         compile_s = inference.compile_s - compiled_before_s
@@ -212,7 +211,7 @@ class _Evaluation:
             "run": self.workdir.resolve().name,
             "checkpoint_step": self.net.step,
             "num_images": num_images,
-            "images_computed": int(num_images - done.sum()),  # The others were kept from before.
+            "images_computed": int(num_images - done.sum()),  # The others are from an earlier call.
             "seconds": round(time.monotonic() - begin_s - compile_s, 3),
             "compile_s": round(compile_s, 3),
             "shapes": len(plan.shapes),
@@ -257,10 +256,10 @@ class _Evaluation:
 
 
 def _reusable(path: Path, identity: Mapping[str, Any]) -> Posteriors | None:
-    """Reads a file of the same identity; None where there is none.
+    """Reads a file if its identity is the same; returns None if it must be computed.
 
     Raises:
-      UserError: It is of other images, or damaged.
+      UserError: The file is of other images, or damaged.
     """
     if not path.exists():
         return None
@@ -268,8 +267,8 @@ def _reusable(path: Path, identity: Mapping[str, Any]) -> Posteriors | None:
     theirs = found.made_by["identity"]
     if theirs["images"] != identity["images"]:
         raise UserError(
-            f"{path} holds the posteriors of other images. Move it away, or call these images "
-            "another split: --config.data.val_split."
+            f"{path} holds the posteriors of other images. Move it away, or give these images "
+            "another split's name with --config.data.val_split."
         )
     if theirs == identity:
         return found

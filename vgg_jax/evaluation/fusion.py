@@ -17,13 +17,13 @@ from vgg_jax.storage.files import Path
 def keys_of(
     runs: Mapping[Path, Sequence[int]], method: str, split: str | None, variant: Variant
 ) -> dict[Path, ResultKey]:
-    """Returns the keys by which `fuse` takes runs.
+    """Returns the keys of the results that `fuse` averages, by workdir.
 
     Args:
-      runs: The scales Q, px, by workdir; empty for what the run's config says.
+      runs: The test scales Q in px, by workdir; empty for those of the run's config.
       method: See `methods.check`.
-      split: The images' split; None for what the first run was validated on.
-      variant: The settings.
+      split: The split of the images; None for the split that the first run was validated on.
+      variant: The settings of the evaluations.
 
     Raises:
       UserError: There is no run in a workdir.
@@ -40,11 +40,11 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     """Averages runs, each with the same weight, and writes the result's JSON file.
 
     Args:
-      keys: What is taken of each run, by workdir: they differ in their scales alone.
+      keys: The key of each run's result, by workdir. The keys differ only in their scales.
       out: The folder of the result.
 
     Returns:
-      A line with the errors, or with where the CSV file is.
+      A line with the errors, or with the path of the CSV file for unlabelled images.
 
     Raises:
       UserError: A file is missing or of an earlier checkpoint, and the message has the command
@@ -67,7 +67,7 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     if len({part.made_by["identity"]["images"] for part in parts.values()}) > 1:
         raise UserError(
             "The runs were evaluated on image files that differ, though they have the same names. "
-            "Evaluate them on the same."
+            "Evaluate them on the same files."
         )
     names = " + ".join(workdir.resolve().name for workdir in keys)
     scales = " + ".join(", ".join(map(str, of_run)) for of_run in _distinct_scales(keys))
@@ -84,7 +84,7 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
 
 
 def result_path(keys: Mapping[Path, ResultKey], out: Path) -> Path:
-    """Returns the JSON file of a fusion: its arguments are those of `fuse`."""
+    """Returns the path of the JSON file that `fuse` writes for the same arguments."""
     names = "+".join(workdir.resolve().name for workdir in keys)
     scales = "+".join("_".join(map(str, of_run)) for of_run in _distinct_scales(keys))
     return out / f"{names}-{next(iter(keys.values())).stem_with(scales)}.json"
@@ -96,17 +96,18 @@ def _distinct_scales(keys: Mapping[Path, ResultKey]) -> list[tuple[int, ...]]:
 
 
 def read_run(workdir: Path, key: ResultKey) -> Posteriors | None:
-    """Reads what a run's last checkpoint makes of a split, averaged over methods and scales.
+    """Reads a run's posteriors of a split, averaged over methods and scales.
 
     Args:
       workdir: The run's folder.
-      key: What is read. Of the best checkpoint, any that was evaluated counts as the one meant.
+      key: The result to read. If it is of the best checkpoint, files are not checked for being of
+        an earlier one.
 
     Returns:
-      None where a file is missing, or of an earlier checkpoint.
+      The average; None if a file is missing, or of an earlier checkpoint.
 
     Raises:
-      UserError: A file is damaged, or they don't belong together.
+      UserError: A file is damaged, or the files are of different checkpoints, settings or images.
     """
     if missing(workdir, key):
         return None
@@ -122,7 +123,7 @@ def read_run(workdir: Path, key: ResultKey) -> Posteriors | None:
 
 
 def missing(workdir: Path, key: ResultKey) -> list[str]:
-    """Says which files `read_run` lacks, and why; nothing where it lacks none.
+    """Lists the files that `read_run` lacks, with the reasons; empty if it lacks none.
 
     Raises:
       UserError: A file is damaged.
@@ -149,12 +150,12 @@ def _why_missing(workdir: Path, key: ResultKey) -> str:
             saved_steps.last_step(workdir),
         )
         if step != last:
-            return f"of step {step}, the last checkpoint of step {last}"
+            return f"of step {step}, but the last checkpoint is of step {last}"
     return ""
 
 
 def evaluation_command(workdir: Path, key: ResultKey) -> str:
-    """Returns the command that makes what `read_run` reads.
+    """Returns the command that makes the files that `read_run` reads.
 
     Raises:
       UserError: There is no run in the workdir.

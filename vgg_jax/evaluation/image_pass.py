@@ -1,4 +1,4 @@
-"""One pass of a net over images: one method, one scale (§3.2), in batches of mixed sizes."""
+"""A pass of a net over images with one method at one scale (§3.2), in batches of mixed sizes."""
 
 import collections
 import contextlib
@@ -17,19 +17,20 @@ from vgg_jax.evaluation.inference import Inference
 from vgg_jax.nets import sharding
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 
-# Pixels of a batch on a device. On CPUs multi-crop took 1.45 times as long with 2^22 (net A, width
-# 1/4, two cores).
+# The pixels of a batch on each device. On CPUs, multi-crop took 1.45 times as long with 2^22 (net
+# A, width 1/4, two cores).
 BATCH_PX = {"cpu": 2**19}
 BATCH_PX_OF_OTHERS = 2**22
 
-MAX_PX = 2**24  # A rescaled image may have as many: at Q = 512 it is 64 times as long as wide.
+# The most pixels of a rescaled image. At Q = 512 an image of this size is 64 times as long as wide.
+MAX_PX = 2**24
 
 
 class ImagePass:
-    """A pass, planned.
+    """A pass over images, whose batches are planned before it runs.
 
     Attributes:
-      plan: Its batches.
+      plan: The batches of the pass.
     """
 
     def __init__(
@@ -43,17 +44,17 @@ class ImagePass:
         batch_px: int = 0,
         num_workers: int = 0,
     ) -> None:
-        """Plans a pass.
+        """Plans the batches of a pass.
 
         Args:
           inference: The net.
-          load_image: From an image's index to the image; picklable where there are workers.
-          sizes: Height and width of each image, px, before rescaling.
-          method: One that `methods.single` takes.
-          scale: Q, px.
-          batch_px: Pixels of a batch on each device, flips, crops and padding included; 0 for what
-            suits the kind of device. A batch has one image a device at least.
-          num_workers: How many processes decode; 0 for threads of this one.
+          load_image: Takes an index and returns the image; picklable if there are workers.
+          sizes: Height and width of each image in px, before rescaling.
+          method: The name of a single method: see `methods.single`.
+          scale: The test scale Q, in px.
+          batch_px: Pixels of a batch on each device, including flips, crops and padding; 0 for the
+            default of the kind of device. A batch has at least one image per device.
+          num_workers: Number of processes that decode; 0 for threads of this process.
 
         Raises:
           UserError: An image is too long and narrow, or there is no such method.
@@ -78,19 +79,21 @@ class ImagePass:
         )
         placed = np.concatenate([batch.indices for batch in self.plan.batches] or [np.zeros(0)])
         if not np.array_equal(np.sort(placed[placed >= 0]), np.arange(len(sizes))):
-            raise RuntimeError("Not every image is once in the plan. This is a bug; report it.")
+            raise RuntimeError(
+                "The plan doesn't hold every image exactly once. This is a bug; please report it."
+            )
 
     def run(
         self, done: Bool[np.ndarray, " n"] | None = None
     ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
-        """Computes batch after batch.
+        """Computes the posteriors of one batch after the other.
 
         Args:
-          done: Tells of each image whether it may be left out; a batch that has any other is
-            computed whole.
+          done: Whether each image is done already; None if none is. A batch is left out if all its
+            images are done, and is otherwise computed whole.
 
         Yields:
-          The images' indices, and their posteriors.
+          The indices of a batch's images, and their posteriors.
         """
         # Grain takes a while to import, and score maps of single images don't need it.
         from vgg_jax.data.prefetch import Shard
@@ -110,15 +113,15 @@ class ImagePass:
         try:
             with contextlib.closing(batches):
                 for planned in plan.batches:
-                    # No name here for the batch: it would hold the workers' shared memory below.
+                    # A variable for the batch would keep the workers' shared memory alive below.
                     waiting.append((planned, self._posteriors(next(batches))))
                     if len(waiting) > STEPS_IN_FLIGHT:
                         yield _of_images(*waiting.popleft())
             while waiting:
                 yield _of_images(*waiting.popleft())
         finally:
-            # On CPUs JAX reads the workers' shared memory in place, and lets go of it when Python
-            # collects garbage: at exit it would be reported as leaked.
+            # On CPUs JAX reads the workers' shared memory in place, and releases it only when
+            # Python collects garbage. Without this, it would be reported as leaked at exit.
             waiting.clear()
             if self._num_workers:
                 gc.collect()
@@ -129,17 +132,18 @@ class ImagePass:
 
 
 def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.ndarray, "n 2"]:
-    """Returns the height and width of each image once it is rescaled to Q.
+    """Returns the height and width of each image after it is rescaled to Q.
 
     Raises:
-      UserError: One has too many pixels then.
+      UserError: A rescaled image has more than `MAX_PX` pixels.
     """
     rescaled = [images.rescaled_size((int(w), int(h)), scale)[::-1] for h, w in sizes]
     for index, (height, width) in enumerate(rescaled):
         if height * width > MAX_PX:
             raise UserError(
                 f"Image {index:,}, of {sizes[index, 1]} x {sizes[index, 0]} px, would become "
-                f"{width} x {height} px at Q = {scale}: too many. Leave it out, or crop it."
+                f"{width} x {height} px at Q = {scale}, which is too large. Leave it out, or crop "
+                "it."
             )
     return np.array(rescaled, np.int32).reshape(-1, 2)
 

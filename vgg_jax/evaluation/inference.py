@@ -1,4 +1,4 @@
-"""A net on its devices, and the programs that were compiled to apply it."""
+"""A net on its devices, and the compiled programs that apply it."""
 
 import dataclasses
 import time
@@ -31,8 +31,8 @@ class Inference:
       model: The net.
       params: Its parameters, on every device of the mesh.
       mesh: The devices.
-      normalise: Takes RGB of 0-255 to what the net was trained on.
-      programs: What was compiled, by function, settings and shapes.
+      normalise: Converts RGB of 0-255 to the input of the net.
+      programs: The compiled programs, by function, settings and shapes.
     """
 
     model: VGG
@@ -53,15 +53,16 @@ class Inference:
         """Computes function(inference, *arrays, **settings) on all devices.
 
         Args:
-          function: A pure function of a module, which is compiled once for each shape and setting.
-          arrays: Images and whatever else it is computed from, of which those of one function and
-            shape always lie at the same place, on the host or on the mesh.
-          split: Whether the first axis of what it returns is divided over the devices; otherwise
-            each has a copy.
+          function: A pure function at the top level of a module. It is compiled once for each
+            combination of shapes and settings.
+          arrays: Images and other inputs. Arrays of one function and shape must always have the
+            same dtype and lie at the same place, on the host or on the mesh.
+          split: Whether the first axis of the result is divided over the devices; otherwise each
+            device has a copy.
           settings: Constants of the program.
 
         Returns:
-          What the function returns, perhaps before it is computed.
+          The result of the function. The devices may still be computing it.
         """
         key = (function, split, *settings.items(), *(array.shape for array in arrays))
         if key not in self.programs:
@@ -69,7 +70,7 @@ class Inference:
             out = sharding.split_batch(self.mesh) if split else sharding.replicated(self.mesh)
 
             def program(params: Params, *arrays: jax.Array) -> Any:
-                # The parameters are an argument: as constants they would be part of the program.
+                # The parameters are an argument, because constants become part of the program.
                 return function(dataclasses.replace(self, params=params), *arrays, **settings)
 
             with jax.default_matmul_precision(self.precision):
@@ -79,12 +80,12 @@ class Inference:
 
     @property
     def compile_s(self) -> float:
-        """Seconds that the compilation of the programs took."""
+        """The seconds that it took to compile the programs."""
         return sum((program.compile_s for program in self.programs.values()), 0.0)
 
     @property
     def precision(self) -> str:
-        """The precision of products: devices otherwise round float32 to fewer bits."""
+        """The precision of matrix products. By default, devices may round float32 to fewer bits."""
         return "highest" if self.model.dtype == jnp.float32 else "default"
 
     def score_maps(
@@ -93,11 +94,12 @@ class Inference:
         """Applies the fully convolutional net (§3.2).
 
         Args:
-          images: RGB, 0-255, at least the crop's size.
-          sizes: What is image of each, px, from the upper left corner; None for all of it.
+          images: RGB, 0-255, at least as large as the crop.
+          sizes: The height and width of the valid part of each image, in px, which begins in the
+            upper left corner; None if all of it is valid.
 
         Returns:
-          Unnormalised class scores, of which `VGG.score_cells` are valid.
+          Unnormalised class score maps. `VGG.score_cells` says how large their valid parts are.
         """
-        # The net masks after the mean is subtracted: padding is then zero to the first convolution.
+        # The net masks its input after the mean is subtracted, so padding is zero for conv1_1.
         return self.model.apply({"params": self.params}, self.normalise(images), sizes=sizes)

@@ -1,4 +1,4 @@
-"""What a method of evaluation is."""
+"""The type of a method of evaluation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,15 +13,15 @@ Probabilities = Float[Array, "b k"]
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """How the posteriors of images that were rescaled to Q are computed (§3.2).
+    """A method that computes the posteriors of images rescaled to Q (§3.2).
 
     Attributes:
-      image_px: Takes the height and width of an image and the side of the net's crop, px; returns
-        how many pixels the image takes on the device, with its flips and crops.
-      fills_evenly: See `size_buckets.plan`. False lets one program serve whatever doesn't depend on
-        the images' size.
+      image_px: Takes the height and width of an image and the side of the net's crop, in px.
+        Returns the number of pixels that the image takes on the device, with its flips and crops.
+      fills_evenly: `size_buckets.plan`'s `even`. If False, one program serves all computations
+        that don't depend on the images' size.
       compute: Takes the net, a batch of uint8 RGB images, each in the upper left corner of its
-        place, and their heights and widths; returns their posteriors, on every device. It calls
+        place, and their heights and widths. Returns their posteriors, on every device. It calls
         `Inference.call` for each program.
     """
 

@@ -1,6 +1,6 @@
-"""Files of posteriors, which several scales, both methods and several nets are averages of (§3.2).
+"""Files of posteriors, which are averaged over scales, methods and nets (§3.2).
 
-One file holds what one run, method and Q made of every image of a split. Everything else is
+One file holds the posteriors of all images of a split for one run, method and Q. Everything else is
 arithmetic on these files, in NumPy alone.
 """
 
@@ -20,20 +20,21 @@ from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
-# What NumPy and zipfile raise at a damaged archive, or at another kind of file.
+# The errors that NumPy and zipfile raise for a damaged archive or another kind of file.
 _UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
 class Posteriors:
-    """What a net makes of the images of a split.
+    """The posteriors of the images of a split.
 
     Attributes:
-      names: The images' names, wherever their data set lies.
-      labels: Indices of classes; -1 for unlabelled images.
-      class_names: What each class is called, by label.
-      values: Probabilities; each image's sum to 1.
-      made_by: Plain values that say what made it. Its "identity" is all that the values depend on.
+      names: The images' names, which don't depend on where the data set lies.
+      labels: Class indices; -1 for unlabelled images.
+      class_names: The name of each class, by label.
+      values: Probabilities, which sum to 1 for each image.
+      made_by: Plain values that say how the posteriors were made. Its "identity" is all that they
+        depend on.
     """
 
     names: tuple[str, ...]
@@ -44,11 +45,11 @@ class Posteriors:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether errors can be computed: every image has a label."""
+        """Whether every image has a label, so that errors can be computed."""
         return bool((self.labels >= 0).all())
 
     def save(self, path: Path) -> None:
-        """Writes the file: a NumPy archive, which needs no pickle."""
+        """Writes the posteriors as a NumPy archive, which needs no pickle."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with files.written_aside(path) as aside, aside.open("wb") as file:
             np.savez(
@@ -65,7 +66,7 @@ def read(path: Path) -> Posteriors:
     """Reads a file that `Posteriors.save` wrote.
 
     Raises:
-      UserError: It is damaged, or another kind of file.
+      UserError: The file is damaged, or of another kind.
     """
     with _archive(path) as archive:
         return Posteriors(
@@ -78,10 +79,10 @@ def read(path: Path) -> Posteriors:
 
 
 def read_made_by(path: Path) -> dict[str, Any]:
-    """Reads what made a file, without its values, which for ImageNet take 200 MB.
+    """Reads how a file was made, without its values, which take 200 MB for ImageNet.
 
     Raises:
-      UserError: It is damaged, or another kind of file.
+      UserError: The file is damaged, or of another kind.
     """
     with _archive(path) as archive:
         return json.loads(archive["made_by"].item())
@@ -94,7 +95,7 @@ def _archive(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             yield archive
     except _UNREADABLE as error:
         raise UserError(
-            f"{path} is no whole file of posteriors ({type(error).__name__}). Remove it; the "
+            f"{path} is not a complete file of posteriors ({type(error).__name__}). Remove it; the "
             "evaluation then makes it again."
         ) from error
 
@@ -103,7 +104,7 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
     """Averages posteriors of the same images, each part with the same weight (§3.2).
 
     Args:
-      parts: The posteriors, by what an error calls them.
+      parts: The posteriors, by their names in error messages.
 
     Raises:
       UserError: Their images, labels or classes differ.
@@ -121,8 +122,8 @@ def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
     """Checks that posteriors are of the same images in the same order.
 
     Args:
-      parts: The posteriors, by what the error calls them.
-      purpose: What they otherwise can't be: "averaged".
+      parts: The posteriors, by their names in the error message.
+      purpose: The end of "A and B can't be ..." in the message, for example "averaged".
 
     Raises:
       UserError: Their images, labels or classes differ.
@@ -148,10 +149,10 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
       parts: The posteriors, by method, then by Q.
 
     Returns:
-      Their average; its identity is what they share. A single part is returned as it is.
+      The average, whose identity is what the parts share. A single part is returned as it is.
 
     Raises:
-      UserError: They are of different checkpoints, settings or images.
+      UserError: The parts are of different checkpoints, settings or images.
     """
     named = {
         f"{method} at Q = {scale}": part
@@ -193,11 +194,11 @@ def _difference(ours: Sequence[object], theirs: Sequence[object]) -> str:
 
 
 class Unfinished:
-    """Posteriors that are being computed, kept in parts so that a stopped pass can go on.
+    """Posteriors that are being computed, saved in parts so that a stopped pass can resume.
 
     Attributes:
-      done: Tells of each image whether its posteriors are here.
-      values: The posteriors, where they are.
+      done: Whether each image's posteriors are computed.
+      values: The posteriors of the images that are done; 0 for the others.
     """
 
     def __init__(
@@ -209,13 +210,13 @@ class Unfinished:
         *,
         save_every_s: float,
     ) -> None:
-        """Takes up what the folder holds of the same pass, and removes what it holds of another.
+        """Reads the parts of the same pass from the folder, and removes those of another pass.
 
         Args:
-          folder: Where the parts are; None to keep none.
+          folder: The folder of the parts; None to save none.
           identity: All that the values depend on.
-          num_images, num_classes: The shape of the whole.
-          save_every_s: Seconds between parts.
+          num_images, num_classes: The shape of `values`.
+          save_every_s: Seconds from one saved part to the next.
         """
         self.done: Bool[np.ndarray, " n"] = np.zeros(num_images, bool)
         self.values: Float32[np.ndarray, "n c"] = np.zeros((num_images, num_classes), np.float32)
@@ -238,16 +239,16 @@ class Unfinished:
                 path.unlink()
 
     def add(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
-        """Takes a batch; saves what has come since the last part, when it is time to.
+        """Adds a batch; saves a new part if the last is `save_every_s` seconds old.
 
         Raises:
-          UserError: The posteriors are not finite.
+          UserError: The batch's posteriors are not finite.
         """
         if not np.isfinite(values).all():
             raise UserError(
                 f"The posteriors of {(~np.isfinite(values).all(axis=1)).sum():,} images of "
-                f"{len(values):,} are not finite. The checkpoint is not a net that trained; "
-                "choose another."
+                f"{len(values):,} are not finite. The training of this checkpoint's net has "
+                "diverged; choose another checkpoint."
             )
         self._take(indices, values)
         self._unsaved.append(indices)
@@ -255,7 +256,7 @@ class Unfinished:
             self.save()
 
     def save(self) -> None:
-        """Saves what has come since the last part."""
+        """Saves the posteriors that were added since the last part, as another part."""
         if self._folder is not None and self._unsaved:
             indices = np.concatenate(self._unsaved)
             path = self._folder / f"{uuid.uuid4().hex}.npz"
@@ -264,7 +265,7 @@ class Unfinished:
         self._unsaved, self._saved_at_s = [], time.monotonic()
 
     def remove(self) -> None:
-        """Removes the parts, once the whole is a file."""
+        """Removes the parts, for when all posteriors are saved in one file."""
         if self._folder is not None:
             files.remove_tree(self._folder)
 

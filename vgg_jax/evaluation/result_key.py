@@ -1,4 +1,4 @@
-"""What names the files of a result: the split, the method, the scales and the settings."""
+"""The key that names a result's files: its split, method, scales and settings."""
 
 import dataclasses
 import itertools
@@ -15,17 +15,17 @@ from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage.files import Path
 
-FOLDER = "eval"  # Below a workdir.
+FOLDER = "eval"  # In a workdir.
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """The settings of an evaluation that tell its files from the standard ones.
+    """The settings of an evaluation. Its files' names contain those that aren't standard.
 
     Attributes:
-      checkpoint: The last, or the one with the least validation error.
+      checkpoint: "last", or "best" for the checkpoint with the least validation error.
       pooling: See `vgg.VGG`.
-      dtype: The arithmetic's.
+      dtype: The dtype of the arithmetic.
     """
 
     checkpoint: saved_steps.Which = "last"
@@ -34,22 +34,22 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """The values that aren't the standard ones: "", or "best-ceil"."""
+        """The values that aren't standard, for example "best-ceil"; "" if all are standard."""
         standard = dataclasses.astuple(Variant())
         pairs = zip(dataclasses.astuple(self), standard, strict=True)
         return "-".join(value for value, usual in pairs if value != usual)
 
     @classmethod
     def from_config(cls, c: ConfigDict) -> "Variant":
-        """Returns the variant that a config's evaluation is."""
+        """Returns the settings of a config's evaluation."""
         return cls(c.eval.checkpoint, c.eval.pooling, c.eval.dtype)
 
     @classmethod
     def parse(cls, name: str) -> "Variant":
-        """Returns the variant of a name.
+        """Returns the variant that has a name.
 
         Raises:
-          UserError: There is none.
+          UserError: There is no variant of this name.
         """
         choices = map(get_args, (saved_steps.Which, OddEdges, DType))
         variants = [cls(*values) for values in itertools.product(*choices)]
@@ -65,13 +65,13 @@ class Variant:
 
 @dataclasses.dataclass(frozen=True)
 class ResultKey:
-    """What names the files of a result in a workdir.
+    """The key that names the files of a result in a workdir.
 
     Attributes:
-      split: The images' split.
+      split: The split of the images.
       method: See `methods.check`.
-      scales: Q, px, whose posteriors are averaged.
-      variant: The settings.
+      scales: The test scales Q in px, whose posteriors are averaged.
+      variant: The settings of the evaluation.
     """
 
     split: str
@@ -81,7 +81,7 @@ class ResultKey:
 
     @classmethod
     def from_config(cls, c: ConfigDict) -> "ResultKey":
-        """Returns the key of what a config's evaluation makes."""
+        """Returns the key of the result of a config's evaluation."""
         return cls(
             data_settings.evaluated_split(c),
             c.eval.method,
@@ -91,11 +91,11 @@ class ResultKey:
 
     @property
     def stem(self) -> str:
-        """The files' name: "val-dense-256_384_512-ceil"."""
+        """The files' name without its suffix, for example "val-dense-256_384_512-ceil"."""
         return self.stem_with("_".join(map(str, self.scales)))
 
     def stem_with(self, middle: str) -> str:
-        """Returns a name with something else in the place of the scales."""
+        """Returns the stem with another text in place of the scales."""
         split, method = (
             "".join(c if c.isalnum() or c in "._" else "_" for c in name)
             for name in (self.split, self.method)
@@ -103,20 +103,20 @@ class ResultKey:
         return "-".join(filter(None, (split, method, middle, self.variant.name)))
 
     def path(self, workdir: Path, suffix: str = ".json") -> Path:
-        """Returns where a run keeps a result, or with ".npz" the posteriors of one method and Q."""
+        """Returns the path of a result, or with ".npz" of the posteriors of one method and Q."""
         return workdir / FOLDER / f"{self.stem}{suffix}"
 
     def lock_path(self, workdir: Path) -> Path:
-        """Returns the file that whoever evaluates by the method locks, whatever the scales."""
+        """Returns the file that an evaluation with this method locks, whatever its scales."""
         return workdir / FOLDER / f".{self.stem_with('lock')}"
 
     def by_method(self) -> dict[str, "ResultKey"]:
-        """Returns the keys of the single methods that the method averages, at the same scales."""
+        """Returns the key of each single method that the method averages, at the same scales."""
         return {
             single: dataclasses.replace(self, method=single)
             for single in methods.singles(self.method)
         }
 
     def by_scale(self) -> dict[int, "ResultKey"]:
-        """Returns the keys of the single scales."""
+        """Returns the key of each single scale."""
         return {scale: dataclasses.replace(self, scales=(scale,)) for scale in self.scales}

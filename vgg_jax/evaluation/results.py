@@ -1,4 +1,4 @@
-"""What an evaluation says of its posteriors: errors, or for unlabelled images the top classes."""
+"""Results from posteriors: the errors, or the most probable classes of unlabelled images."""
 
 import csv
 import json
@@ -19,12 +19,12 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
     Args:
       file: The JSON file; the CSV file lies beside it.
       posteriors: The posteriors of all images.
-      title: How the line begins that is returned.
-      about: What else the JSON file says.
+      title: The beginning of the returned line.
+      about: The first entries of the JSON file.
 
     Returns:
-      The errors with their 95% intervals and the number of images, as one line; or where the CSV
-      file is.
+      One line with the errors, their 95% intervals and the number of images; for unlabelled images
+      with the path of the CSV file.
     """
     labels, values = posteriors.labels, posteriors.values
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Draws class score maps over the image that they are of."""
+"""Draws class score maps over their image."""
 
 import pathlib
 
@@ -15,7 +15,7 @@ from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.storage import files
 
 CLASSES = 3
-SIDE_PX = 800  # The photo in a panel is at most so wide and high.
+SIDE_PX = 800  # The photo in a panel is at most this wide and high.
 PANEL_INCHES = 3.4
 
 
@@ -27,14 +27,14 @@ def draw(
     *,
     scale: int,
 ) -> None:
-    """Writes a picture: the image, and over it where each of its most probable classes is seen.
+    """Draws an image, and a panel for each of its top classes that shows where the net sees it.
 
     Args:
       net: The net.
       image: RGB, 0-255, any size.
-      posteriors: The image's, which say what classes are drawn and stand in their titles.
-      path: Where the picture goes, in a format of Matplotlib's.
-      scale: The map's Q, px. At the net's crop there is one window alone.
+      posteriors: The image's posteriors, which choose the classes and stand in the panels' titles.
+      path: The file of the picture, in a format that Matplotlib writes.
+      scale: The test scale Q of the map, in px. At the net's crop, a square image has one window.
     """
     photo = Image.fromarray(image)
     width, height = images.rescaled_size(photo.size, scale)
@@ -72,15 +72,15 @@ def draw(
 def spread(
     maps: Float[np.ndarray, "h w k"], size: tuple[int, int], window_px: int, stride_px: int
 ) -> Float[np.ndarray, "h2 w2 k"]:
-    """Gives each pixel the mean of the windows that see it, the middle of a window counting most.
+    """Returns each pixel's mean over the windows that see it; a window weighs most in its middle.
 
     Args:
-      maps: Probabilities of the windows (i, j) that begin at (i, j) * stride_px.
-      size: Height and width of the image, px.
+      maps: Probabilities of the windows (i, j), which begin at pixel (i, j) * stride_px.
+      size: Height and width of the image, in px.
       window_px: Side of a window.
-      stride_px: From window to window.
+      stride_px: Distance from one window to the next.
     """
-    # Never zero, so that every pixel that a window sees has a value.
+    # The weight is never zero, so that every pixel that a window sees has a value.
     bell = np.sin(np.pi * (np.arange(window_px) + 0.5) / window_px) ** 2
     weight = (bell[:, None] * bell)[:, :, None]
     total, weights = np.zeros((*size, maps.shape[-1])), np.zeros((*size, 1))
@@ -91,7 +91,7 @@ def spread(
             ]
             total[place] += weight * values
             weights[place] += weight
-    # The rows and columns that no window reaches, fewer than a stride, take their neighbours'.
+    # No window reaches the last rows and columns, fewer than a stride. They repeat the edge values.
     reached = [(n - 1) * stride_px + window_px for n in maps.shape[:2]]
     seen = total[: reached[0], : reached[1]] / weights[: reached[0], : reached[1]]
     return np.pad(seen, [(0, n - r) for n, r in zip(size, reached, strict=True)] + [(0, 0)], "edge")

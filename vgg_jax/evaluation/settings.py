@@ -1,4 +1,4 @@
-"""The config's keys of the evaluation: checks, and what follows from them. Needs no JAX."""
+"""Checks of the evaluation's config keys, and values derived from them. Needs no JAX."""
 
 import numbers
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from vgg_jax.runs import saved_steps
 
 
 def check(c: ConfigDict) -> None:
-    """Checks the evaluation (§3.2).
+    """Checks the config keys of the evaluation (§3.2).
 
     Raises:
       UserError: A value is impossible; the message names the key and what to change.
@@ -30,7 +30,7 @@ def check(c: ConfigDict) -> None:
 
 
 def test_scales(c: ConfigDict) -> tuple[int, ...]:
-    """Returns Q: eval.scales, or val_scale where these are empty."""
+    """Returns the test scales Q in px: eval.scales, or val_scale if these are empty."""
     return tuple(c.eval.scales) or (c.val_scale,)
 
 
@@ -38,7 +38,7 @@ def check_scales(scales: Sequence[int], crop_px: int) -> None:
     """Checks test scales (§3.2).
 
     Raises:
-      UserError: One is below the crop, no whole number of px, or given twice.
+      UserError: A scale is below the crop, is not a whole number of px, or is given twice.
     """
     require(
         all(isinstance(q, numbers.Integral) for q in scales) and len(set(scales)) == len(scales),
@@ -54,10 +54,10 @@ def check_scales(scales: Sequence[int], crop_px: int) -> None:
 
 
 def parse_scales(scales: Sequence[str] | None) -> tuple[int, ...]:
-    """Returns a command's --scales as numbers; none where it isn't given.
+    """Returns a command's --scales as numbers; empty if it isn't given.
 
     Raises:
-      UserError: They are no whole numbers, or one is given twice.
+      UserError: A scale is not a whole number above 0, or is given twice.
     """
     parsed = [int(scale) if scale.isdecimal() else 0 for scale in scales or ()]
     if 0 in parsed or len(set(parsed)) < len(parsed):

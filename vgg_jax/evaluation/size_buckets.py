@@ -8,20 +8,21 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 MAX_SHAPES = 8
-# Fewer shapes than MAX_SHAPES do where they waste no more than this. Each takes a compilation, and
-# for images of FEW_PX or less together that is longer than what it saves.
+# A plan has fewer shapes than MAX_SHAPES if it then wastes no more than ENOUGH_WASTE, or for images
+# of at most FEW_PX pixels in all, ENOUGH_WASTE_OF_FEW. Each shape must be compiled, which for so
+# few pixels takes longer than it saves.
 ENOUGH_WASTE, ENOUGH_WASTE_OF_FEW = 0.10, 0.25
 FEW_PX = 2**26
-MAX_LENGTHS = 1000  # So many are told apart; where there are more, they are rounded up.
+MAX_LENGTHS = 1000  # If images have more different lengths, the lengths are rounded up.
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedBatch:
-    """Images that one call computes.
+    """The images of one batch.
 
     Attributes:
       height, width: The size of each place in the batch, px.
-      indices: The images' indices, by place; -1 in places that stay empty.
+      indices: The index of the image in each place; -1 in places that stay empty.
     """
 
     height: int
@@ -30,17 +31,17 @@ class PlannedBatch:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Number of places, height, width: what a program is compiled for."""
+        """The number of places, the height and the width, for which a program is compiled."""
         return len(self.indices), self.height, self.width
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All batches of a pass over some images, the largest places first.
+    """All batches of a pass over some images.
 
     Attributes:
-      batches: In order.
-      waste: The part of all pixels, in [0, 1), that is padding and empty places.
+      batches: The batches in order, those with the largest places first.
+      waste: The fraction of all pixels, in [0, 1), that are padding or in empty places.
     """
 
     batches: tuple[PlannedBatch, ...]
@@ -48,11 +49,11 @@ class Plan:
 
     @property
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """The shapes that occur."""
+        """The different shapes of the batches."""
         return tuple(dict.fromkeys(batch.shape for batch in self.batches))
 
     def without(self, done: Bool[np.ndarray, " n"]) -> "Plan":
-        """Leaves out the batches whose images are all done already."""
+        """Returns the plan without the batches whose images are all done."""
         left = [b for b in self.batches if not done[b.indices[b.indices >= 0]].all()]
         return dataclasses.replace(self, batches=tuple(left))
 
@@ -64,26 +65,28 @@ def plan(
     multiple: int = 1,
     even: bool = True,
 ) -> Plan:
-    """Chooses the shapes for which the fewest pixels are computed.
+    """Plans batches of few shapes, chosen so that the fewest pixels are computed.
 
-    One side of images that were rescaled to Q is Q, so wide and tall ones each lie on a line, on
-    which dynamic programming finds the best cuts.
+    One side of every rescaled image is Q, so wide images differ only in their width and tall ones
+    only in their height. For each of the two, the images are sorted by this length, and dynamic
+    programming finds the best places to cut them into shapes.
 
     Args:
       sizes: Height and width of each image after rescaling; the shorter sides are all equal.
-      most_places: (height, width) -> how many places of that size a batch has at most.
-      multiple: Every batch has a multiple of so many places: the number of devices. A batch may so
-        have more than `most_places`, never less than one for each device.
-      even: Divide a shape's images evenly over as few batches as hold them; else all batches have
-        `most_places`, and one program serves whatever doesn't depend on the size.
+      most_places: Takes a height and width, and returns the most places of this size in a batch.
+      multiple: The number of devices. Every batch has a multiple of this number of places, so it
+        has at least one for each device, even if `most_places` is less.
+      even: Whether the images of a shape are divided evenly over as few batches as hold them.
+        Otherwise all batches have `most_places` places, and computations that don't depend on the
+        images' size share one program.
 
     Returns:
-      A plan of at most `MAX_SHAPES` shapes, which is the same wherever the arguments are.
+      A plan of at most `MAX_SHAPES` shapes. Equal arguments give the same plan in every process.
     """
     if not len(sizes):
         return Plan((), 0.0)
     scale = int(sizes.min())
-    wide = sizes[:, 1] > sizes[:, 0]  # A square one is as good as tall.
+    wide = sizes[:, 1] > sizes[:, 0]  # Square images count as tall.
     lines = [
         _Line(np.flatnonzero(of), sizes, horizontal, most_places, multiple, even)
         for horizontal, of in ((True, wide), (False, ~wide))
@@ -102,11 +105,11 @@ def _cheapest(lines: Sequence["_Line"], needed: int) -> tuple[list[int], float]:
     """Chooses how many shapes each line has: the fewest that waste little enough, else the best.
 
     Args:
-      lines: One or two.
-      needed: The pixels of the images themselves.
+      lines: One or two lines.
+      needed: The number of pixels of the images, without padding.
 
     Returns:
-      The number of shapes of each line, and how many pixels are then computed.
+      The number of shapes of each line, and the number of pixels that are then computed.
     """
     enough_waste = ENOUGH_WASTE_OF_FEW if needed <= FEW_PX else ENOUGH_WASTE
     best, least = [], math.inf
@@ -132,7 +135,7 @@ def _divisions(num_lines: int) -> list[list[int]]:
 
 
 class _Line:
-    """Images whose one side is Q, by the length of the other."""
+    """All wide or all tall images: one side is Q, and they are sorted by the other's length."""
 
     def __init__(
         self,
@@ -151,18 +154,18 @@ class _Line:
         while len(np.unique(-(-lengths // step))) > MAX_LENGTHS:
             step *= 2
         lengths = -(-lengths // step) * step
-        # Stable, so that the plan doesn't depend on the sorting.
+        # The sort is stable, so that the plan doesn't depend on NumPy's algorithm.
         self._indices = indices[np.argsort(lengths, kind="stable")]
         self._lengths, counts = np.unique(lengths, return_counts=True)
         self._ends = np.concatenate([[0], np.cumsum(counts)])
         self._costs, self._cuts = self._solve()
 
     def cost(self, count: int) -> float:
-        """Returns how many pixels are computed with at most so many shapes."""
+        """Returns the number of pixels that are computed with at most `count` shapes."""
         return float(self._costs[min(count, len(self._lengths)) - 1][-1])
 
     def batches(self, count: int, scale: int) -> Sequence[PlannedBatch]:
-        """Returns the batches of at most so many shapes."""
+        """Returns the batches, which have at most `count` shapes."""
         result, end = [], len(self._lengths)
         for shapes in reversed(range(min(count, len(self._lengths)))):
             begin = int(self._cuts[shapes][end])
@@ -183,7 +186,7 @@ class _Line:
     def _division(
         self, images: Int[np.ndarray, " j"], length: int
     ) -> tuple[Int[np.ndarray, " j"], Int[np.ndarray, " j"]]:
-        """Returns how many batches of how many places hold so many images."""
+        """Returns the number of batches, and of places in each, that hold a number of images."""
         size = (self._scale, length) if self._horizontal else (length, self._scale)
         multiple = self._multiple
         most = max(multiple, self._most_places(*size) // multiple * multiple)
@@ -194,9 +197,9 @@ class _Line:
         return number, -(-places // multiple) * multiple
 
     def _solve(self) -> tuple[list[Float[np.ndarray, " e"]], list[Int[np.ndarray, " e"]]]:
-        """Finds the least cost of the first `end` lengths, and the last cut, for each count."""
+        """Finds the least cost of the first `end` lengths, and its last cut, per shape count."""
         n = len(self._lengths)
-        alone = np.full((n + 1, n + 1), np.inf)  # [begin, end]: all in one shape.
+        alone = np.full((n + 1, n + 1), np.inf)  # [begin, end]: the cost of one shape for all.
         for end in range(1, n + 1):
             length = int(self._lengths[end - 1])
             number, places = self._division(self._ends[end] - self._ends[:end], length)
@@ -205,7 +208,7 @@ class _Line:
         costs[0][0] = 0
         for _ in range(1, min(MAX_SHAPES, n)):
             totals = costs[-1][:, None] + alone
-            np.fill_diagonal(totals, costs[-1])  # One shape fewer.
+            np.fill_diagonal(totals, costs[-1])  # Or one shape fewer.
             cuts.append(totals.argmin(axis=0))
             costs.append(totals.min(axis=0))
         return costs, cuts

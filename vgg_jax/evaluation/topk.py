@@ -1,4 +1,4 @@
-"""Top-k errors, and how sure they are."""
+"""Top-k errors and their 95% intervals."""
 
 import math
 
@@ -7,33 +7,35 @@ from jaxtyping import Bool, Float, Int
 
 from vgg_jax.nets.label_rank import label_rank
 
-Z_95 = 1.959963984540054  # 95% of a normal distribution lie within so many standard deviations.
+Z_95 = 1.959963984540054  # 95% of a normal distribution lie within this many standard deviations.
 
 
 def wrong(
     posteriors: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"], k: int
 ) -> Bool[np.ndarray, " n"]:
-    """Tells which images' labels are not among the k most probable classes (§4).
+    """Returns for each image whether its label is not among its k most probable classes (§4).
 
-    With k classes or fewer no image is wrong.
+    If there are k classes or fewer, no image is wrong.
 
     Args:
-      posteriors: Probabilities of the classes; see `label_rank` for ties and what isn't finite.
-      labels: Indices in [0, c).
-      k: The paper reports 1 and 5.
+      posteriors: Probabilities of the classes. `label_rank` says how ties and values that are not
+        finite are ranked.
+      labels: Class indices in [0, c).
+      k: The number of classes that may hold the label. The paper reports 1 and 5.
     """
     return label_rank(posteriors, labels) >= k
 
 
 def best(posteriors: Float[np.ndarray, " c"], k: int) -> Int[np.ndarray, " k"]:
-    """Returns an image's k most probable classes, or all where there are fewer, the best first."""
-    return np.argsort(-posteriors, kind="stable")[:k]  # Stable: ties as in `wrong`.
+    """Returns an image's k most probable classes, or all if there are fewer, the best first."""
+    return np.argsort(-posteriors, kind="stable")[:k]  # A stable sort ranks ties like `wrong`.
 
 
 def interval(num_wrong: int, num_images: int) -> tuple[float, float]:
     """Returns the 95% interval of an error in percent (Wilson 1927).
 
-    Unlike the normal approximation it stays in [0, 100], and has a width at no errors.
+    Unlike that of the normal approximation, it stays in [0, 100], and its width isn't 0 when no
+    image is wrong.
     """
     p, n = num_wrong / num_images, num_images
     centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
@@ -49,16 +51,16 @@ def difference_interval(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Returns the 95% interval of the error of `a` less that of `b`, in percent: paired bootstrap.
+    """Returns the 95% interval of `a`'s error minus `b`'s, in percent, by a paired bootstrap.
 
-    Images are drawn anew with replacement, each with all that was made of it. Images differ in few
-    ways that matter, so the counts of these kinds, which are multinomial, are drawn in place of
-    images.
+    Images are drawn with replacement, each with its results of both `a` and `b`. Only two numbers
+    of an image matter: the difference of its results, and its tries. There are few such pairs, so
+    their counts, which are multinomial, are drawn instead of images.
 
     Args:
-      wrong_a, wrong_b: Whether each of the same images is wrong. Where several nets stand in place
-        of `a` and as many in place of `b`, these are the numbers of nets that are wrong.
-      tries: How many nets of `a`, and as many of `b`, each image was shown; None for one.
+      wrong_a, wrong_b: Whether each image is wrong, for the same images in the same order. If `a`
+        is several nets and `b` as many, the numbers of nets that are wrong.
+      tries: The number of nets of `a`, and of `b`, that classified each image; None for one.
       resamples: How often the images are drawn.
       seed: Seed of the draws.
     """

@@ -1,4 +1,4 @@
-"""A trained net, from its workdir: posteriors, class score maps and activations, in NumPy."""
+"""A trained net from its workdir: its posteriors, class score maps and activations in NumPy."""
 
 import contextlib
 import dataclasses
@@ -38,13 +38,13 @@ STRIDES_PX = (32, 16, 8, 4, 2, 1)
 
 @dataclasses.dataclass(frozen=True)
 class TrainedNet:
-    """A net with its parameters and all that its images and classes need.
+    """A net with its parameters, its normalisation of images and its classes' names.
 
     Attributes:
       inference: The net on its devices.
-      class_names: What each class is called, in the order of the outputs.
+      class_names: The name of each class, in the order of the outputs.
       config: The run's config, with the dtype of this net.
-      step: The step of the checkpoint.
+      step: The training step of the checkpoint.
     """
 
     inference: Inference
@@ -74,16 +74,17 @@ class TrainedNet:
 
         Args:
           images: RGB, 0-255.
-          method: "dense", "multicrop", the average of "both", "tencrop", or a user's own
-            "MODULE:NAME".
-          scales: Q, px; the posteriors of several are averaged. Empty for the config's.
+          method: "dense", "multicrop", "both" for their average, "tencrop", or "MODULE:NAME"
+            for a method of your own.
+          scales: The test scales Q in px, whose posteriors are averaged; empty for the config's.
           batch_px: See `ImagePass`.
 
         Returns:
           The probabilities of the classes, a row for each image.
 
         Raises:
-          UserError: A scale is below the net's crop, an image is none, or there is no such method.
+          UserError: A scale is below the net's crop, an image is not uint8 RGB, or there is no
+            such method.
         """
         opened = [to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
@@ -108,16 +109,16 @@ class TrainedNet:
         batch_px: int = 0,
         progress: bool = False,
     ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
-        """Computes what `posteriors` does, for images that needn't all be in memory.
+        """Computes the same as `posteriors` for images that needn't all be in memory.
 
         Args:
-          load_image: From an image's index to the image, RGB; called from several threads.
-          sizes: Height and width of each image, px.
+          load_image: Takes an index and returns the RGB image. Several threads call it.
+          sizes: Height and width of each image, in px.
           method, scales, batch_px: See `posteriors`.
           progress: Whether to show a progress bar.
 
         Yields:
-          The indices of some images and their posteriors, while the last scale is computed.
+          The indices of some images and their posteriors, during the last of the passes.
 
         Raises:
           UserError: See `posteriors`.
@@ -145,27 +146,28 @@ class TrainedNet:
     ) -> Float32[np.ndarray, "h w c"]:
         """Computes the class score map of a whole image (§3.2).
 
-        Cell (i, j) has the scores of the window of crop_px that begins (i, j) * stride_px from the
-        corner of the rescaled image. Ceil pooling's cells of windows that leave the image are left
-        out.
+        Cell (i, j) has the scores of the window of crop_px x crop_px px whose upper left corner is
+        pixel (i, j) * stride_px of the rescaled image. Cells of ceil pooling whose windows reach
+        beyond the image are left out.
 
         Args:
           image: RGB, 0-255.
-          scale: Q, px; None for the mean of the config's.
-          stride_px: 32 as in the paper, or 16, 8, 4, 2 or 1: the net is then applied to the image
-            without its first rows and columns too, and the maps are interleaved.
+          scale: The test scale Q in px; None for the mean of the config's.
+          stride_px: Distance from one window to the next: 32 as in the paper, or 16, 8, 4, 2 or 1.
+            Below 32, the net is also applied to the image without its first rows and columns, and
+            the maps are interleaved.
 
         Returns:
           Unnormalised class scores.
 
         Raises:
-          UserError: The scale is below the net's crop, or the stride none of these.
+          UserError: The scale is below the net's crop, or the stride is none of these.
         """
         if stride_px not in STRIDES_PX:
             raise UserError(f"stride_px={stride_px} must be 32, 16, 8, 4, 2 or 1.")
         pixels = self._rescaled(image, scale)
         size = np.array(pixels.shape[:2])
-        # Padded, so that images of about one size share a program.
+        # The image is padded, so that images of similar sizes share a program.
         pixels = np.pad(pixels, [*((0, -n % CELL_PX) for n in size), (0, 0)])
         crop_px, step = self.model.crop_px, CELL_PX // stride_px
         result = np.zeros((*((size - crop_px) // stride_px + 1), len(self.class_names)), np.float32)
@@ -181,7 +183,7 @@ class TrainedNet:
                 )
             )
             place = result[i::step, j::step]
-            # Ceil pooling can have a cell more, whose window leaves the image.
+            # Ceil pooling can give one more cell, whose window reaches beyond the image.
             rows, columns = np.minimum(self.model.score_cells(left_px), place.shape[:2])
             place[:rows, :columns] = scores[:rows, :columns]
         return result
@@ -199,7 +201,7 @@ class TrainedNet:
         Args:
           image: RGB, 0-255.
           names: Any of conv1_1 ... conv5_4, fc6, fc7, fc8.
-          scale: Q, px; None for the mean of the config's.
+          scale: The test scale Q in px; None for the mean of the config's.
           before_relu: See `vgg.activations`.
 
         Raises:
@@ -246,13 +248,13 @@ def load(
     dtype: DType | None = None,
     pooling: OddEdges | None = None,
 ) -> TrainedNet:
-    """Loads a run's net onto all devices. What it compiles is kept: see `compilation_cache.keep`.
+    """Loads a run's net onto all devices, and turns on the cache of compiled programs.
 
     Args:
       workdir: The run's folder.
-      checkpoint: The last, or the one with the least validation error. None, here and below, means
-        what the run's config says about its evaluation.
-      dtype: The arithmetic's; float32 is at highest precision.
+      checkpoint: "last", or "best" for the checkpoint with the least validation error. None, here
+        and below, means the `eval` setting of the run's config.
+      dtype: The dtype of the arithmetic. With float32, products have the highest precision.
       pooling: See `vgg.VGG`.
 
     Raises:
@@ -286,10 +288,10 @@ def load(
 
 
 def to_pillow(image: np.ndarray, index: int) -> Image.Image:
-    """Makes a Pillow image of an array that a user gave.
+    """Converts an array that a user gave to a Pillow image.
 
     Raises:
-      UserError: It is no `RgbImage`; the message calls it by the index.
+      UserError: The array is not an `RgbImage`. The message names the image by its index.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:

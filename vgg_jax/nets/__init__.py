@@ -1,5 +1,5 @@
-"""The nets of Table 1: as data, as a linen module, and where its arrays lie on a mesh of devices.
+"""The nets of Table 1 as data and as a linen module, and how their arrays are sharded.
 
-Here are pure functions of parameters and pixels, and the config's keys that make a net. Nothing
-here reads files, images or checkpoints.
+The package holds pure functions of parameters and pixels, and the config keys that describe a net.
+Nothing here reads files, images or checkpoints.
 """

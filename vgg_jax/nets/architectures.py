@@ -9,13 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-DType = Literal["bfloat16", "float32"]  # What a net computes in.
+DType = Literal["bfloat16", "float32"]  # The dtype of a net's arithmetic.
 
 BLOCK_WIDTHS = (64, 128, 256, 512, 512)
 FC_WIDTHS = (4096, 4096)
 
-# Kernel sizes in px, block by block (Table 1). B-5x5 is §4.1's shallow net: B with each pair of
-# 3x3 convolutions replaced by one 5x5.
+# The sides of each block's kernels in px (Table 1). B-5x5 is §4.1's shallow net: B with each pair
+# of 3x3 convolutions replaced by one 5x5.
 BLOCKS: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
     "A-LRN": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
@@ -28,15 +28,15 @@ BLOCKS: Mapping[str, tuple[tuple[int, ...], ...]] = {
 NETS = tuple(BLOCKS)
 NETS_WITH_LRN = ("A-LRN",)
 
-# Table 2, millions of parameters. The paper gives no figure for B-5x5.
+# The millions of parameters of each net (Table 2). The paper gives no figure for B-5x5.
 TABLE_2_MILLIONS = {"A": 133, "A-LRN": 133, "B": 133, "C": 134, "D": 138, "E": 144}
 
-# The layers of A that a deeper net starts from (§3.1): A's first four convolutions, under the
-# names that they have in A, and the three FC layers. B-5x5's convolutions have other shapes, so it
-# takes the FC layers alone.
+# A deeper net starts from these layers of a trained A (§3.1): A's first four convolutions, by their
+# names in A, and its three FC layers. B-5x5's convolutions have other shapes, so it takes only the
+# FC layers.
 PREINITIALISED = ("conv1_1", "conv2_1", "conv3_1", "conv3_2", "fc6", "fc7", "fc8")
 
-CELL_PX = 2 ** len(BLOCK_WIDTHS)  # Five halvings: one cell of the last pooling every 32 px.
+CELL_PX = 2 ** len(BLOCK_WIDTHS)  # Five poolings halve the sides: 32 px per cell of pool5.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +44,10 @@ class Layer:
     """One row of Table 1.
 
     Attributes:
-      name: The literature's name: conv3_1, lrn1, pool3, fc6.
-      kind: A convolution pads so that its output has its input's size; a fully connected layer
-        is a convolution without padding (§3.2); a pooling halves, rounding down.
+      name: The usual name, for example conv3_1, lrn1, pool3 or fc6.
+      kind: A convolution ("conv") pads its input so that the size stays the same. A fully
+        connected layer ("fc") is a convolution without padding (§3.2). A pooling ("pool") halves
+        the size, rounding down.
       kernel_px: Side of the kernel in cells of the layer's input; 0 for LRN.
       features_in: Channels in.
       features: Channels out.
@@ -60,18 +61,18 @@ class Layer:
 
     @property
     def num_weights(self) -> int:
-        """Kernel values, biases not counted."""
+        """The number of kernel values, without the biases."""
         if self.kind in ("conv", "fc"):
             return self.kernel_px**2 * self.features_in * self.features
         return 0
 
     @property
     def num_parameters(self) -> int:
-        """Kernel values and biases."""
+        """The number of kernel values and biases."""
         return self.num_weights + (self.features if self.num_weights else 0)
 
     def output_px(self, input_px: int) -> int:
-        """Side of the output for an input of the given side, in cells."""
+        """Returns the side of the output, in cells, for an input of the given side."""
         if self.kind == "pool":
             return input_px // 2
         if self.kind == "fc":
@@ -81,13 +82,14 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a layer costs on one square image.
+    """The cost of a layer on one square image.
 
     Attributes:
       layer: The layer.
       output_px: Side of its output, in cells.
-      values: Output values.
-      multiply_adds: Multiplications of the kernel with the input; biases, LRN, pooling not counted.
+      values: Number of output values.
+      multiply_adds: Number of multiply-adds of the kernel with the input. Biases, LRN and pooling
+        are not counted.
       receptive_field_px: Side of the part of the image that one output value sees.
     """
 
@@ -101,17 +103,17 @@ class Cost:
 def layers(
     net: str, *, num_classes: int = 1000, width: float = 1.0, crop_px: int = 224
 ) -> tuple[Layer, ...]:
-    """Lists a net's layers, input to output (Table 1).
+    """Lists a net's layers from input to output (Table 1).
 
     Args:
       net: One of `NETS`.
       num_classes: Outputs of FC8.
-      width: Multiplies every number of channels but the input's and FC8's.
+      width: Factor on the number of output channels of every layer except FC8.
       crop_px: Side of the training crop. FC6 covers the last pooling's output, crop_px / 32 cells.
 
     Raises:
-      ValueError: The net is unknown, the crop not a whole number of 32 px cells, or the width or
-        the number of classes not above 0.
+      ValueError: The net is unknown, the crop is not a whole number of 32 px cells, or the width
+        or the number of classes is not above 0.
     """
     if net not in BLOCKS:
         raise ValueError(f"Unknown net {net!r}. Choose one of {', '.join(NETS)}.")
@@ -147,12 +149,15 @@ def layers(
 
 
 def num_parameters(net: Sequence[Layer]) -> int:
-    """Counts kernels and biases."""
+    """Counts the kernel values and biases of a net."""
     return sum(layer.num_parameters for layer in net)
 
 
 def model_parallel_choices(net: Sequence[Layer], num_devices: int) -> list[int]:
-    """Lists how many of the devices can share FC6's and FC7's outputs evenly."""
+    """Lists the numbers of devices that can share FC6's and FC7's outputs evenly.
+
+    Each of them divides `num_devices`, so that the mesh has equal rows.
+    """
     widths = [layer.features for layer in net if layer.name in ("fc6", "fc7")]
     common = math.gcd(num_devices, *widths)
     return [number for number in range(1, common + 1) if common % number == 0]

@@ -8,9 +8,9 @@ from vgg_jax.nets.vgg import VGG
 
 
 def model(c: ConfigDict, num_classes: int) -> VGG:
-    """Builds the net that a config describes, with as many classes as the data set has.
+    """Builds the net that a config describes, with the data set's number of classes.
 
-    The keys that a checkpoint must agree with are `settings.ARCHITECTURE_KEYS`.
+    `settings.ARCHITECTURE_KEYS` are the keys that must agree with those of a checkpoint.
     """
     return VGG(
         **{key: c[key] for key in ARCHITECTURE_KEYS},

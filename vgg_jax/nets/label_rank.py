@@ -1,4 +1,4 @@
-"""The rank of an image's label among the classes, which top-k errors count. Needs no JAX."""
+"""The rank of an image's label among the classes, which top-k errors need. Needs no JAX."""
 
 from typing import Any
 
@@ -6,14 +6,15 @@ from jaxtyping import Float, Int
 
 
 def label_rank(scores: Float[Any, "b k"], labels: Int[Any, " b"]) -> Int[Any, " b"]:
-    """Counts the classes ranked above each image's label (§4): it is in the top k below rank k.
+    """Counts the classes that rank above each image's label (§4).
 
-    Of equal scores the lower class ranks higher. A score that is not finite ranks above the label,
-    so that a net that broke is never right.
+    The label is among the top k if its rank is below k. If scores are equal, the lower class index
+    ranks higher. A score that is not finite ranks above the label, so that a net that has diverged
+    is never right.
 
     Args:
-      scores: Class scores or posteriors, an array of NumPy or JAX.
-      labels: Indices in [0, k), an array of the same kind.
+      scores: Class scores or posteriors, a NumPy or JAX array.
+      labels: Class indices in [0, k), an array of the same library.
     """
     xp = scores.__array_namespace__()
     own = xp.take_along_axis(scores, labels[:, None], axis=1)

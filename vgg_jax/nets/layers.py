@@ -21,7 +21,7 @@ def conv(
         applied at every position (§3.2).
     """
     if padding == "VALID" and x.shape[1:3] == kernel.shape[:2]:
-        # One position: a matrix product gives the same sums and is faster than a convolution.
+        # For a single position, a matrix product gives the same sums and is faster.
         product = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
         return product[:, None, None, :]
     return jax.lax.conv_general_dilated(
@@ -31,10 +31,10 @@ def conv(
 
 @jax.custom_vjp
 def relu(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Zeroes what is negative.
+    """Zeroes negative values.
 
-    Its gradient looks at the output, which the next convolution keeps anyway; JAX's own keeps a
-    mask of the input besides.
+    The backward pass uses the output, which the next convolution keeps anyway. That of JAX's own
+    ReLU also keeps a mask of the input.
     """
     return jnp.maximum(x, 0)
 
@@ -45,8 +45,8 @@ def _relu_forward(x: Array) -> tuple[Array, Array]:
 
 
 def _relu_backward(y: Array, g: Array) -> tuple[Array]:
-    # Without the barrier XLA for GPUs computed y here again from the convolution's sums, and kept
-    # those besides y: net D took 11.1 GB for 256 images in bfloat16, with it 6.6.
+    # Without the barrier, XLA for GPUs computed y again here from the convolution's sums, and kept
+    # both these sums and y: net D took 11.1 GB for 256 images in bfloat16, instead of 6.6 GB.
     return (jnp.where(jax.lax.optimization_barrier(y) > 0, g, 0),)
 
 
@@ -55,19 +55,19 @@ relu.defvjp(_relu_forward, _relu_backward)
 
 @jax.custom_vjp
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """Takes the maximum of each 2x2 window, stride 2; an odd last row or column is left out (§2.1).
+    """Takes the maximum of each 2x2 window with stride 2 (§2.1).
 
-    Maxima of strided slices, since XLA's reduce_window and its gradient, select_and_scatter,
-    take twice the time on a CPU. For the backward pass it keeps which of the four values was the
-    largest, the first of equal ones, in a byte for each window; the gradient of jnp.maximum would
-    keep one and a half times the input.
+    An odd last row or column is left out. The maxima are taken of strided slices, because XLA's
+    reduce_window and its gradient, select_and_scatter, take twice as long on a CPU. For the
+    backward pass one byte per window is kept: which of the four values was the largest, or the
+    first among equal ones. The gradient of jnp.maximum would keep one and a half times the input.
     """
     (a, b), (c, d) = _windows(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
 
 
 def pad_odd(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Pads an odd last row or column with -inf, so that `max_pool` keeps it: ceil pooling."""
+    """Pads odd heights and widths with -inf, so that `max_pool` leaves nothing out (ceil)."""
     return jnp.pad(
         x, [(0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)], constant_values=-jnp.inf
     )
@@ -76,12 +76,12 @@ def pad_odd(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
 def mask(
     x: Float[Array, "b h w c"], sizes: Int[Array, "b 2"], outside: float = 0.0
 ) -> Float[Array, "b h w c"]:
-    """Replaces what lies right of or below each example's valid part (see `VGG.__call__`).
+    """Replaces the values outside each example's valid part (see `VGG.__call__`).
 
     Args:
       x: Activations.
-      sizes: Height and width of the valid parts, which begin in the upper left corner.
-      outside: What it is replaced by.
+      sizes: Heights and widths of the valid parts, which begin in the upper left corner.
+      outside: The value that replaces them.
     """
     rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]
     columns = jnp.arange(x.shape[2])[None, :] < sizes[:, 1:]
@@ -97,7 +97,7 @@ def _max_pool_forward(x: Array) -> tuple[Array, tuple[Array, Array]]:
     (a, b), (c, d) = _windows(x)
     top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
     largest = jnp.where(bottom > top, 2 + (d > c), b > a).astype(jnp.uint8)
-    # An array of no values carries the size, which an odd last row doesn't leave in the output.
+    # An empty array carries the input's size, because the output doesn't show if it was odd.
     return jnp.maximum(top, bottom), (largest, jnp.zeros((0, *x.shape[1:3], 0)))
 
 
@@ -124,8 +124,9 @@ def local_response_norm(
 ) -> Float[Array, "b h w c"]:
     """Divides each value by (k + alpha * sum of squares over n neighbouring channels) ** beta.
 
-    Krizhevsky et al. 2012, as §2.2 has it: alpha is not divided by n and k is 2, where Caffe's
-    layer divides alpha by n and defaults to k = 1. The sum runs over the channels that exist.
+    This is the form of Krizhevsky et al. 2012, whose parameters the paper uses (§2.1): k is 2 and
+    alpha is not divided by n, whereas Caffe's layer divides alpha by n and has k = 1 by default.
+    For the first and last channels, the sum is over the neighbours that exist.
     """
     half = n // 2
     squares = jnp.pad(jnp.square(x.astype(jnp.float32)), ((0, 0),) * 3 + ((half, half),))
@@ -141,8 +142,8 @@ def dropout(
 
     Args:
       x: Activations.
-      keys: One key an example, so that what an example draws doesn't depend on how the batch is
-        split over devices.
+      keys: One key per example, so that the random values of an example don't depend on how the
+        batch is split over devices.
       rate: Probability in [0, 1).
     """
     kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1.0 - rate, x.shape[1:]))(keys)

@@ -1,6 +1,6 @@
-"""What happens to pixels on the device: colour shift, mean subtraction (§2.1, §3.1).
+"""Operations on pixels on the device: colour shift and mean subtraction (§2.1, §3.1).
 
-Geometry, which is to say scale, crop and flip, happens on the host: see `vgg_jax.data.images`.
+The host rescales, crops and flips images: see `vgg_jax.data.images`.
 """
 
 import dataclasses
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, UInt8
 
-# Principal components of RGB in [0, 1] over ImageNet, the widely used values of Krizhevsky et
-# al. 2012: standard deviations, and eigenvectors as columns, rows R, G, B.
+# The principal components of RGB in [0, 1] over ImageNet, as widely used for the colour shift of
+# Krizhevsky et al. 2012: their standard deviations, and the eigenvectors as columns, in which the
+# rows are R, G and B.
 RGB_STANDARD_DEVIATIONS = (0.2175, 0.0188, 0.0045)
 RGB_EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),
@@ -30,11 +31,11 @@ def colour_shift(
 
     Args:
       images: RGB, 0-255.
-      keys: One key an example.
+      keys: One key per example.
       sigma: Standard deviation of a; 0.1 in the paper.
     """
     a = jax.vmap(lambda key: jax.random.normal(key, (3,)))(keys) * sigma
-    # 0-255 pixels. A NumPy constant, so that importing this module touches no device.
+    # The factor of 255 is for pixels of 0-255.
     components = 255.0 * np.asarray(RGB_EIGENVECTORS) * np.asarray(RGB_STANDARD_DEVIATIONS)
     shift = jnp.matmul(a, components.T.astype(np.float32), precision="highest")
     return images + shift[:, None, None, :]
@@ -45,8 +46,9 @@ class Normalise:
     """Subtracts the training set's mean RGB (§2.1) and multiplies by the input scale.
 
     Attributes:
-      mean_rgb: 0-255.
-      input_scale: 1 in the paper. A constant, so that it folds into conv1_1's kernel exactly.
+      mean_rgb: The mean of R, G and B over the training set, 0-255.
+      input_scale: The factor on the mean-subtracted RGB; 1 in the paper. Because it is a constant,
+        conv1_1's kernel can absorb it exactly.
     """
 
     mean_rgb: tuple[float, float, float]
@@ -55,7 +57,7 @@ class Normalise:
     def __call__(
         self, images: UInt8[Array, "b h w 3"] | Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w 3"]:
-        """Takes RGB of 0-255 to what the net is applied to."""
+        """Converts RGB of 0-255 to the input of the net."""
         mean_rgb = np.asarray(self.mean_rgb, np.float32)
         return (images.astype(jnp.float32) - mean_rgb[None, None, None]) * self.input_scale
 
@@ -65,7 +67,7 @@ def example_keys(
 ) -> Key[Array, " batch_size"]:
     """Derives a key for each example from (seed, step, place in the global batch).
 
-    What an example draws is then the same on one device or eight, in a new run or a resumed one.
+    An example then draws the same values on one device or eight, in a new run or a resumed one.
     """
     key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch_size))

@@ -1,4 +1,4 @@
-"""The config's keys that make a net: their checks, and what follows from them. Needs no JAX."""
+"""Checks of the config keys that describe a net, and values derived from them. Needs no JAX."""
 
 import math
 from typing import Literal, get_args
@@ -10,11 +10,11 @@ from vgg_jax.nets import architectures
 from vgg_jax.nets.architectures import DType
 
 Init = Literal["normal", "glorot", "he"]
-OddEdges = Literal["floor", "ceil"]  # What pooling does with an odd last row or column.
+OddEdges = Literal["floor", "ceil"]  # How pooling treats an odd last row or column.
 
-# A checkpoint fits a config where these agree, and the input scale besides. A new key that changes
-# the parameters' shapes or what they compute belongs here; `from_config.model` then gives it to the
-# field of `vgg.VGG` that has its name.
+# A checkpoint fits a config if both agree in these keys and in the input scale. A new key that
+# changes the parameters' shapes or what they compute belongs here; `from_config.model` then passes
+# it to the field of `vgg.VGG` that has its name.
 ARCHITECTURE_KEYS = ("net", "width", "crop_px")
 
 
@@ -32,17 +32,18 @@ def check(c: ConfigDict) -> None:
     require_choice("init", c.init, get_args(Init))
     require(
         0 <= c.input_scale < math.inf,
-        f"input_scale={c.input_scale} must be a number above 0, or 0 for what suits init.",
+        f"input_scale={c.input_scale} must be a number above 0, or 0 for the scale that suits "
+        "init.",
     )
     require(c.init_sigma > 0, f"init_sigma={c.init_sigma} must be above 0.")
     require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
 
 
 def input_scale(c: ConfigDict) -> float:
-    """Returns what the mean-subtracted input is multiplied by.
+    """Returns the factor by which the mean-subtracted input is multiplied.
 
-    An input_scale of 0 means 1 with "normal", the paper's initialisation, and with the others 1/70,
-    about one over the pixels' standard deviation: these keep the variance from layer to layer, so
-    that a net's scores would otherwise be as large as its pixels.
+    An input_scale of 0 means 1 with "normal", the paper's initialisation. With the others it means
+    1/70, about one over the pixels' standard deviation: these initialisations keep the variance
+    from layer to layer, so a net's scores would otherwise be as large as its pixels.
     """
     return c.input_scale or (1.0 if c.init == "normal" else 1 / 70)

@@ -1,8 +1,9 @@
-"""The mesh of devices and where arrays lie on it.
+"""The mesh of devices, and how arrays are sharded over it.
 
-Each batch is split over the devices (§3.3). Besides, the devices along "model" can share the FC
-layers' kernels, nine tenths of D's parameters, as Krizhevsky 2014 does: each then holds a part of
-them, has no gradient of the others' parts, and gets the batch's activations instead.
+Each batch is split over all devices (§3.3). The devices along "model" can also share the FC layers'
+kernels, nine tenths of D's parameters, as in Krizhevsky 2014. Each device then holds one part of
+these kernels and exchanges no gradient of the other parts; instead it receives the batch's
+activations.
 """
 
 from collections.abc import Mapping
@@ -16,12 +17,13 @@ from jaxtyping import Array
 
 from vgg_jax.nets.vgg import Place, Split
 
-# Steps that may wait on the devices. Without a bound a fast host runs ahead without end, and
-# several hosts that do so hang.
+# The number of steps that may wait on the devices. Without a bound, a fast host runs ever further
+# ahead of its devices, and several such hosts hang.
 STEPS_IN_FLIGHT = 4
 
-# FC6 and FC7 are split by their outputs. FC8's outputs, the classes, needn't divide, so it is split
-# by its inputs: the sum over "model" of its scores is a sixteenth of its gradient (D, 256 images).
+# FC6 and FC7 are split by their outputs. FC8 is split by its inputs, because its outputs, the
+# classes, may not divide evenly. Its scores must then be summed over "model", but they are only a
+# sixteenth of its gradient's size (D, 256 images).
 _SPLIT_PARAMS = {
     ("fc6", "kernel"): PartitionSpec(None, None, None, "model"),
     ("fc6", "bias"): PartitionSpec("model"),
@@ -32,42 +34,42 @@ _SPLIT_PARAMS = {
 
 
 def make_mesh(devices: list[jax.Device] | None = None, *, model_parallel: int = 1) -> Mesh:
-    """Lays the devices along two axes, "data" and "model".
+    """Arranges the devices along two axes, "data" and "model".
 
     Args:
-      devices: By default all there are.
-      model_parallel: Devices along "model", which share the FC layers' kernels; it divides the
-        number of devices (see `architectures.model_parallel_choices`).
+      devices: The devices; None for all there are.
+      model_parallel: Number of devices along "model", which share the FC layers' kernels. It must
+        divide the number of devices (see `architectures.model_parallel_choices`).
     """
     if devices is None:
-        # Process after process: each then has one piece of every batch, in the processes' order.
+        # They are sorted by process: each then has one piece of every batch, in this order.
         devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    # Neighbours share kernels, so that what they exchange most stays within a host.
+    # Neighbouring devices share kernels, so that most of the exchange stays within a host.
     grid = np.asarray(devices).reshape(-1, model_parallel)
-    # Auto: the compiler places intermediate values. Under the default, Explicit, every operation
-    # would have to say how it is split.
+    # With Auto the compiler places intermediate values. With Explicit, the default, every operation
+    # would have to say how its result is split.
     return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on each device."""
+    """Returns the sharding that puts a copy on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """The first axis divided over all devices: batches."""
+    """Returns the sharding of a batch: its first axis is divided over all devices."""
     return NamedSharding(mesh, PartitionSpec(("data", "model")))
 
 
 def of_state(state: Any, mesh: Mesh) -> Any:
-    """Says where each array of a training state lies, parameters and momentum alike.
+    """Returns the sharding of each array of a training state, parameters and momentum alike.
 
     Args:
-      state: A `state.TrainState`, or a part of one; arrays or shapes.
+      state: A `state.TrainState` or a part of one; its leaves are arrays or shapes.
       mesh: See `make_mesh`.
 
     Returns:
-      The same tree of shardings.
+      The same tree with shardings as its leaves.
     """
 
     def placed(path: KeyPath, _: Any) -> NamedSharding:
@@ -78,10 +80,10 @@ def of_state(state: Any, mesh: Mesh) -> Any:
 
 
 def fc_place(mesh: Mesh) -> Place:
-    """Makes what tells `vgg.VGG` where its FC layers' values lie while it trains.
+    """Returns the function that fixes the sharding of `vgg.VGG`'s FC activations in training.
 
-    Told nothing, XLA for CPUs gathered FC6's kernel where that was smaller than the batch's
-    activations, and exchanged all its gradient again.
+    Without it, XLA for CPUs gathered FC6's kernel where that was smaller than the batch's
+    activations, and then exchanged the kernel's whole gradient again.
     """
     specs = {
         "examples": PartitionSpec("data"),
@@ -89,7 +91,7 @@ def fc_place(mesh: Mesh) -> Place:
     }
 
     def place(x: Array, split: Split) -> Array:
-        if mesh.shape["model"] == 1:  # Nothing to tell; on one device XLA would copy x.
+        if mesh.shape["model"] == 1:  # Nothing is split; on one device XLA would copy x.
             return x
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, specs[split]))
 
@@ -97,7 +99,7 @@ def fc_place(mesh: Mesh) -> Place:
 
 
 def put_batch(batch: Mapping[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:
-    """Sends this process's part of a batch to its devices; the result is the global batch."""
+    """Sends this process's part of a batch to its devices, and returns the global batch."""
     return {
         name: jax.make_array_from_process_local_data(sharding, values)
         for name, values in batch.items()
@@ -110,5 +112,5 @@ def put_replicated(tree: Any, mesh: Mesh) -> Any:
 
 
 def put_state(state: Any, mesh: Mesh) -> Any:
-    """Sends a training state to where `of_state` says."""
+    """Sends a training state to the devices, sharded as `of_state` says."""
     return jax.device_put(state, of_state(state, mesh))

@@ -22,11 +22,12 @@ Place = Callable[[Array, Split], Array]
 
 
 def kernel_initialiser(init: Init, sigma: float = 0.1) -> Initialiser:
-    """Returns the initialiser of every kernel; biases are always zero (§3.1).
+    """Returns the initialiser of the kernels. Biases always start at zero (§3.1).
 
     Args:
-      init: "normal" is the paper's, N(0, sigma^2); "glorot" is the uniform one of Glorot & Bengio
-        2010, which the paper's footnote recommends; "he" is N(0, 2 / fan_in), He et al. 2015.
+      init: "normal" is the paper's, N(0, sigma^2). "glorot" is the uniform one of Glorot & Bengio
+        2010, with which, as §3.1 adds, nets can be trained without pre-training. "he" is
+        N(0, 2 / fan_in) of He et al. 2015.
       sigma: Standard deviation of "normal". The paper's variance of 1e-2 is a sigma of 0.1.
 
     Raises:
@@ -47,7 +48,7 @@ def _anywhere(x: Array, split: Split) -> Array:
 
 
 class Conv(nn.Module):
-    """A kernel and a bias. The bias is returned, not added: see `VGG`."""
+    """A convolution that returns its bias instead of adding it: see `VGG._apply`."""
 
     features: int
     kernel_px: int
@@ -59,12 +60,12 @@ class Conv(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w i"]
     ) -> tuple[Float[Array, "b h2 w2 o"], Float[Array, "1 1 1 o"]]:
-        """Returns the sums without the bias, and the bias."""
+        """Returns the convolution's sums without the bias, and the bias."""
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
         kernel = self.param("kernel", self._draw, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # The bias stays float32: its gradient is a sum over all positions of all images, which in
-        # bfloat16 stops growing at a few hundred.
+        # The bias stays float32, because its gradient is a sum over all positions of all images,
+        # and such a sum stops growing at a few hundred in bfloat16.
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         x, bias = layers.conv(x, kernel, self.padding), bias[None, None, None]
         if self.is_mutable_collection("activations") and not self.is_initializing():
@@ -73,34 +74,35 @@ class Conv(nn.Module):
 
     def _draw(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k k i o"]:
         if self.padding == "VALID":
-            # Drawn as the matrix that it is: Glorot's rule would count a convolution's area among
-            # its outputs, and draw FC6 2.8 times too small.
+            # An FC kernel is drawn as a matrix. For a convolution, Glorot's rule would multiply the
+            # number of outputs by the kernel's area, and draw FC6 2.8 times too small.
             matrix = (math.prod(shape[:-1]), shape[-1])
             return self.kernel_init(key, matrix, jnp.float32).reshape(shape)
         return self.kernel_init(key, shape, jnp.float32)
 
 
 class VGG(nn.Module):
-    """Any net of Table 1, fully convolutional from the start (§3.2).
+    """A net of Table 1, which is fully convolutional in training too (§3.2).
 
-    One parameter tree serves crops and whole images: on a training crop the class score map has
-    one cell, on a larger image one every 32 px.
+    The same parameters are applied to crops and to whole images: the class score map of a training
+    crop has one cell, that of a larger image one cell per 32 px.
 
     Attributes:
       net: One of `architectures.NETS`.
       num_classes: Outputs of FC8.
-      width: Multiplies every number of channels but the input's and FC8's.
-      crop_px: Side of the training crop, a multiple of 32; sets FC6's kernel.
-      dropout: Rate after FC6 and FC7 (§3.1).
+      width: Factor on the number of output channels of every layer except FC8.
+      crop_px: Side of the training crop in px, a multiple of 32. FC6's kernel covers
+        crop_px / 32 cells.
+      dropout: Dropout rate after FC6 and FC7 (§3.1).
       kernel_init, sigma: See `kernel_initialiser`.
-      dtype: The arithmetic's, bfloat16 or float32. Parameters and scores are float32.
-      remat: Compute each block's activations again in the backward pass, not keep them: a
-        little less memory (see `vgg_jax.analysis.memory`), a third more arithmetic, the same
-        values.
-      pooling: "floor" leaves out an odd last row or column, "ceil" pools it alone as Caffe does.
-        The paper leaves it open, and crops have none.
-      place: Told FC6's input and the dropout keys ("examples"), and FC6's and FC7's outputs
-        ("features"), returns them where they lie on a mesh: see `sharding.fc_place`.
+      dtype: The dtype of the arithmetic, bfloat16 or float32. Parameters and scores are float32.
+      remat: Whether the backward pass computes each block's activations again instead of keeping
+        them. This gives the same values with a little less memory (see
+        `vgg_jax.analysis.memory`) and a third more arithmetic.
+      pooling: "floor" leaves out an odd last row or column; "ceil" pools it alone, as Caffe does.
+        The paper doesn't say which it uses. For crops both are the same.
+      place: Fixes how FC6's input and the dropout keys ("examples"), and FC6's and FC7's outputs
+        ("features"), are split over a mesh: see `sharding.fc_place`.
     """
 
     net: str
@@ -117,7 +119,7 @@ class VGG(nn.Module):
 
     @property
     def architecture(self) -> tuple[architectures.Layer, ...]:
-        """The rows of Table 1 that this net is made of."""
+        """The rows of Table 1 that make up this net."""
         return architectures.layers(
             self.net, num_classes=self.num_classes, width=self.width, crop_px=self.crop_px
         )
@@ -131,20 +133,21 @@ class VGG(nn.Module):
     ) -> Float[Array, "b h2 w2 k"]:
         """Computes class score maps.
 
-        Images of different sizes make one batch where each lies in the upper left corner of its
-        place, and `sizes` says how large it is: what lies outside is zeroed before each
-        convolution, as if the image ended there. The `score_cells` of each map are then those of
-        the image alone.
+        A batch can hold images of different sizes. Each then lies in the upper left corner of its
+        place, and `sizes` says how large it is. Values outside it are zeroed before each
+        convolution, as if the image ended there, so that the first `score_cells` of its map are
+        the same as if it were alone.
 
         Args:
           images: Mean-subtracted RGB times the input scale (`pixels.Normalise`), at least
             crop_px on both sides.
-          dropout_keys: One key an example to train; None to evaluate, without dropout.
-          sizes: Height and width of each image, at least crop_px; None where all fill their places.
+          dropout_keys: One key per example for training; None for evaluation, without dropout.
+          sizes: Height and width of each image in px, at least crop_px; None if all fill their
+            places.
 
         Returns:
-          Unnormalised class scores, `score_cells` of (h, w).
-          With `mutable=["activations"]` every layer's values besides: see `activations`.
+          Unnormalised class score maps, as large as `score_cells` of (h, w).
+          With `mutable=["activations"]` also the values of every layer: see `activations`.
 
         Raises:
           ValueError: The images are smaller than the crop.
@@ -170,10 +173,10 @@ class VGG(nn.Module):
     def score_cells(
         self, sizes: Int[Array | np.ndarray, "*b 2"]
     ) -> Int[Array | np.ndarray, "*b 2"]:
-        """Returns the height and width in cells of images' class score maps (§3.2).
+        """Returns the heights and widths, in cells, of the class score maps of images (§3.2).
 
         Args:
-          sizes: Heights and widths of the images, px; NumPy or JAX.
+          sizes: Heights and widths of the images in px, a NumPy or JAX array.
         """
         return (
             self._pooled(sizes, architectures.CELL_PX) - self.crop_px // architectures.CELL_PX + 1
@@ -192,11 +195,11 @@ class VGG(nn.Module):
         block: Sequence[architectures.Layer],
         dropout_keys: Key[Array, " b"] | None = None,
     ) -> tuple[Float[Array, "b h2 w2 c2"], Float[Array, "1 1 1 c2"] | None]:
-        """Applies layers that follow one another; the last one's bias and ReLU are left to do."""
+        """Applies consecutive layers, except for the bias and ReLU of the last one."""
         for layer in block:
             if layer.kind == "pool":
-                # A maximum commutes with adding a bias and with ReLU, so both wait for it and
-                # then touch a quarter of the values.
+                # A maximum commutes with adding a bias and with ReLU, so both come after the
+                # pooling, where they touch a quarter of the values.
                 if self.pooling == "ceil":
                     x = layers.pad_odd(x if sizes is None else layers.mask(x, sizes, -jnp.inf))
                 x = layers.max_pool(x)
@@ -218,7 +221,7 @@ class VGG(nn.Module):
                 kernel_px=layer.kernel_px,
                 padding="VALID" if layer.kind == "fc" else "SAME",
                 kernel_init=kernel_initialiser(self.kernel_init, self.sigma),
-                # Scores of 8 bits would tie, and the loss be of rounded scores.
+                # Scores with bfloat16's 8 bits would tie, and would be rounded in the loss.
                 dtype=jnp.float32 if layer.name == "fc8" else self.dtype,
                 name=layer.name,
             )(x)
@@ -248,7 +251,7 @@ def activations(
       params: Its parameters.
       images: Mean-subtracted RGB, scaled as in training, at least crop_px on both sides.
       names: Any of conv1_1 ... conv5_4, fc6, fc7, fc8.
-      before_relu: Return the values that go into ReLU. FC8 has no ReLU.
+      before_relu: Whether to return the values before ReLU. FC8 has no ReLU.
 
     Raises:
       ValueError: The net has no layer of that name.
@@ -265,18 +268,18 @@ def activations(
 
 
 def preinitialise(params: Params, trained: Params) -> Params:
-    """Starts a deeper net from a trained A: its first four convolutions and FC layers (§3.1).
+    """Copies the first four convolutions and FC layers of a trained A into a deeper net (§3.1).
 
-    A's convolutions keep their names, which are conv1_1, conv2_1, conv3_1 and conv3_2. A layer is
-    copied where its kernel has the same shape: B-5x5 takes the FC layers alone.
+    A's convolutions keep their names: conv1_1, conv2_1, conv3_1 and conv3_2. A convolution is
+    copied only if its kernel has the same shape, so B-5x5 takes only the FC layers.
 
     Args:
       params: Freshly drawn parameters of the deeper net.
       trained: Parameters of the trained A.
 
     Raises:
-      ValueError: The FC layers differ, so that these nets were made for other crops, widths or
-        classes.
+      ValueError: The FC kernels' shapes differ: the nets have different crops, widths or numbers
+        of classes.
     """
     result = dict(params)
     for name in architectures.PREINITIALISED:

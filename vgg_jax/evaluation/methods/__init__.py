@@ -1,7 +1,7 @@
-"""The methods by which a net is tested (§3.2), each an object in a file of its own.
+"""The methods of evaluation (§3.2), one per file.
 
-A method has the name of its file, which ends with `METHOD`. A user's own is MODULE:NAME. This
-module needs no JAX.
+A method has the name of its file, which defines it as `METHOD`. A user's own method is named
+MODULE:NAME. This module needs no JAX.
 """
 
 from collections.abc import Mapping
@@ -18,20 +18,21 @@ AVERAGES: Mapping[str, tuple[str, ...]] = {"both": ("dense", "multicrop")}
 
 
 def names() -> tuple[str, ...]:
-    """Returns the names of all methods here, averages last."""
+    """Returns the names of all methods of this package, the averages last."""
     return (*by_name.names(__name__), *AVERAGES)
 
 
 def check(key: str, name: str, *others: str) -> None:
-    """Checks that there is a method of that name; imports the module of a user's own.
+    """Checks that there is a method of that name. A user's own is imported.
 
     Args:
-      key: What names the method, for the message: "eval.method" or "--method".
-      name: The name.
-      others: What the key may be besides.
+      key: The config key or flag that names the method, for the message: "eval.method" or
+        "--method".
+      name: The name of the method.
+      others: Other values that the key may have.
 
     Raises:
-      UserError: There is none.
+      UserError: There is no such method.
     """
     by_name.require_known(key, name, (*names(), *others))
     if by_name.is_own(name):
@@ -39,16 +40,16 @@ def check(key: str, name: str, *others: str) -> None:
 
 
 def singles(name: str) -> tuple[str, ...]:
-    """Returns the names of the methods whose posteriors a method averages: itself, or several."""
+    """Returns the single methods whose posteriors a method averages; a single one is its own."""
     return AVERAGES.get(name, (name,))
 
 
 def single(name: str, key: str = "method") -> "Method":
-    """Returns a method that is no average; JAX is imported with it.
+    """Imports a single method, which is no average, and JAX with it.
 
     Args:
-      name: The name.
-      key: What names the method, for the message.
+      name: The name of the method.
+      key: The config key or flag that names the method, for the message.
 
     Raises:
       UserError: There is no such method.

@@ -16,14 +16,14 @@ def pool_score_map(
 
     Args:
       scores: Unnormalised class scores.
-      cells: Height and width of the valid part of each map: `VGG.score_cells`.
+      cells: Height and width of the valid part of each map, from `VGG.score_cells`.
     """
     sums = layers.mask(scores, cells).sum(axis=(1, 2))
     return sums / cells.prod(axis=1, keepdims=True)
 
 
 def flip_valid(images: PaddedImages, sizes: SizesPx) -> PaddedImages:
-    """Flips each image horizontally within its own width; it stays in the upper left corner."""
+    """Flips each image horizontally within its own width, so that it stays in its corner."""
     roll = jax.vmap(lambda image, width: jnp.roll(image, width - image.shape[1], axis=1))
     return roll(images[:, :, ::-1], sizes[:, 1])
 
@@ -31,16 +31,16 @@ def flip_valid(images: PaddedImages, sizes: SizesPx) -> PaddedImages:
 def posteriors(inference: Inference, images: PaddedImages, sizes: SizesPx) -> Probabilities:
     """Computes posteriors of whole images (§3.2).
 
-    The class score map is averaged over its cells, then softmax; the posteriors of the image and
-    its horizontal flip are averaged.
+    The class score map is averaged over its cells and then goes through softmax. The posteriors of
+    the image and its horizontal flip are averaged.
 
     Args:
       inference: The net.
-      images: RGB, 0-255, padded on the right and below with anything.
-      sizes: What of them is image, px, at least the crop.
+      images: RGB, 0-255, padded on the right and below with any values.
+      sizes: Height and width of the valid part of each image in px, at least the crop's.
     """
     b = images.shape[0]
-    # An image and its flip stay neighbours, and so on one device.
+    # An image and its flip are neighbours, and so they stay on one device.
     both = jnp.stack([images, flip_valid(images, sizes)], axis=1).reshape(2 * b, *images.shape[1:])
     sizes = jnp.repeat(sizes, 2, axis=0)
     maps = inference.score_maps(both, sizes)

@@ -4,5 +4,5 @@ import itertools
 
 from vgg_jax.evaluation import crop_average
 
-# From corner to corner, so that an image at one scale gives 50 crops.
+# The grid reaches from corner to corner. With the flips, an image gives 50 crops at one scale.
 METHOD = crop_average.method(tuple(itertools.product((0.0, 0.25, 0.5, 0.75, 1.0), repeat=2)))

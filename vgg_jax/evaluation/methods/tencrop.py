@@ -1,8 +1,8 @@
-"""Ten-crop evaluation: the net is applied to the corners, the centre and their flips.
+"""Ten-crop evaluation: the net is applied to crops of the corners and centre, and their flips.
 
-This is how Krizhevsky et al. 2012 tested nets, and the habit before this paper. They cut the crops
-out of an image's central square; here they come from the whole rescaled image, as those of
-multi-crop do (§3.2).
+Krizhevsky et al. 2012 tested nets in this way, which was usual before this paper. They cut the
+crops out of the central square of an image. Here the crops come from the whole rescaled image, as
+in multi-crop evaluation (§3.2).
 """
 
 from vgg_jax.evaluation import crop_average
