@@ -223,7 +223,7 @@ def test_stopped_in_a_validation_and_killed_where_its_checkpoint_is_replaced(
 
 
 def test_ctrl_c_reaches_the_worker_processes_too(folder, whole, tmp_path):
-    """A terminal sends Ctrl-C to the whole process group, at any moment of its start."""
+    """Ctrl-C in a terminal signals the whole process group, at any moment of its start."""
     more = ("--config.data.num_workers=1",)
     for delay in (0.5, 2, 0):
         process = start(folder, tmp_path, *more, process_group=0)

@@ -89,7 +89,7 @@ def _recipe(c: ConfigDict) -> None:
 
     # constant: the rate is learning_rate from the end of the warm-up on.
     c.constant = ConfigDict()
-    c.constant.warmup_epochs = 0.0  # The rate rises linearly from 0; 0 means no warm-up.
+    c.constant.warmup_epochs = 0.0  # Epochs in which the rate rises linearly from 0; 0 for none.
 
     # cosine: the rate follows half a cosine, from learning_rate at the end of the warm-up to
     # final_rate at num_epochs.
@@ -112,15 +112,15 @@ def _evaluation(c: ConfigDict) -> None:
     # Pixels per batch on each device, including flips, crops and padding.
     c.eval.batch_px = 0  # 0 means 2^22, or 2^19 on CPUs, where caches make this faster.
     c.eval.save_every_s = 30.0  # Seconds between saves of posteriors; a stop loses no more work.
-    c.eval.batch_size = (
-        256  # Images per batch of the validation after each epoch, over all devices.
-    )
+    c.eval.batch_size = 256  # Images per batch of the validation after each epoch, on all devices.
 
 
 def _running(c: ConfigDict) -> None:
     """Sets how a run is executed. Except for rounding, these keys don't change its result."""
     # These keys change only the memory, the time and the rounding of a step.
-    c.model_parallel = 1  # Devices that share the FC kernels; divides the device count (README).
+    c.model_parallel = (
+        1  # Devices that share the FC kernels; must divide the device count (README).
+    )
     c.micro_batches = 1  # Parts of each device's batch that are computed one after another.
     c.remat = False  # Whether the backward pass recomputes activations instead of keeping them.
     # Makes runs on GPUs resume to the bit, but slows them. CPUs and TPUs don't need it.

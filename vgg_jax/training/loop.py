@@ -104,7 +104,7 @@ class Loop:
         window: metrics.Window,
         stop: StopRequest,
     ) -> None:
-        """Prepares to train from a state on.
+        """Prepares to train from a state.
 
         Args:
           state: The parameters and the optimiser's state. They are donated to the first step.

@@ -36,7 +36,9 @@ from vgg_jax.training.validation import ValResult
 
 
 def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any]:
-    """Trains to the end of the schedule or the epochs, from the last checkpoint if there is one.
+    """Trains a run to its end, from its last checkpoint if there is one.
+
+    The end is where the schedule ends training, or where all epochs are done.
 
     Args:
       c: A config that has passed `config.validate`.
