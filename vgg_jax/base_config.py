@@ -118,9 +118,7 @@ def _evaluation(c: ConfigDict) -> None:
 def _running(c: ConfigDict) -> None:
     """Sets how a run is executed. Except for rounding, these keys don't change its result."""
     # These keys change only the memory, the time and the rounding of a step.
-    c.model_parallel = (
-        1  # Devices that share the FC kernels; must divide the device count (README).
-    )
+    c.model_parallel = 1  # Devices that share the FC kernels; divides the device count (README).
     c.micro_batches = 1  # Parts of each device's batch that are computed one after another.
     c.remat = False  # Whether the backward pass recomputes activations instead of keeping them.
     # Makes runs on GPUs resume to the bit, but slows them. CPUs and TPUs don't need it.
