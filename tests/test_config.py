@@ -237,7 +237,7 @@ def test_a_saved_config_is_read_back(tmp_path, make):
     saved = run_config.load(tmp_path / "runs" / "it")
     assert run_config.flat(saved) == run_config.flat(c)
     assert [path.name for path in (tmp_path / "runs" / "it").iterdir()] == ["config.json"]
-    # Whole enough to build the net and to be saved again.
+    # It is complete: it can be validated and saved again.
     config.validate(saved)
     run_config.save(saved, tmp_path / "again")
     run_config.refuse_other_run(c, tmp_path / "again")

@@ -1,4 +1,4 @@
-"""configs/ against the paper's Table 3, Section 3.1 and each other."""
+"""The configs against the paper's Table 3, against §3.1 and against each other."""
 
 import dataclasses
 import importlib
@@ -168,7 +168,7 @@ def test_the_miniature_says_how_it_shrinks():
 
 
 def test_every_key_is_read():
-    # The checks are no use of a key.
+    # A check alone doesn't count as reading a key.
     code = "\n".join(
         inspect.getsource(function)
         for settings in (net_settings, data_settings, evaluation_settings)
@@ -188,7 +188,7 @@ def test_every_key_is_read():
 
 def test_every_key_has_a_comment():
     lines = (ROOT / "vgg_jax/base_config.py").read_text().splitlines()
-    plain = {"momentum"}  # Its name says it.
+    plain = {"momentum"}  # The name is clear enough.
     for key in run_config.flat(base_config.get_config()):
         (line,) = (line for line in lines if line.startswith(f"    c.{key} = "))
         name = key.rsplit(".")[-1]

@@ -1,4 +1,4 @@
-"""The methods of evaluation: a file for each, and those of a user's own."""
+"""The methods of evaluation: one file for each, and a user's own."""
 
 import pathlib
 import subprocess
@@ -17,7 +17,7 @@ from vgg_jax.evaluation.posteriors import read
 
 FOLDER = pathlib.Path(methods.__file__).parent
 
-# What vgg_jax/README.md says of a method of one's own: here one that doesn't flip.
+# A user's own method, as vgg_jax/README.md describes it. It doesn't flip the images.
 OWN = """
 import jax
 from vgg_jax.evaluation.method import Method

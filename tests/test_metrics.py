@@ -1,4 +1,4 @@
-"""The log, the window that fills it late, and the curves drawn from it."""
+"""The log, the window that writes to it late, and the curves that are drawn from it."""
 
 import json
 
@@ -44,7 +44,7 @@ def test_records_are_lines(tmp_path, open_log):
     log = open_log()
     log.train(5, TRAIN)
     log.val(10, VAL)
-    # Without closing: a killed process leaves what it has logged.
+    # The log isn't closed: what a killed process has logged is there too.
     assert _lines(tmp_path) == [
         {"kind": "train", "step": 5, **TRAIN},
         {"kind": "val", "step": 10, **VAL},
@@ -148,14 +148,14 @@ def test_the_rates_are_of_the_steps_that_the_window_saw_done(tmp_path, open_log,
     clock = iter([0.0, 10.0, 14.0, 14.0, 100.0, 102.0, 102.0])
     monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
     window = metrics.Window(open_log(write=True), batch_size=32, steps_per_epoch=4)
-    window.add(_step(1.0), 5.0)  # Compiles until 10 s; not counted.
+    window.add(_step(1.0), 5.0)  # It compiles until 10 s, which doesn't count.
     window.add(_step(1.0), 1.0)
     for _ in range(metrics.STEPS_IN_FLIGHT + 1):
         window.add(_step(1.0), 0.0)
     window.end(3, 0.01)  # At 14 s.
     window.restart_clock()  # At 100 s, after a validation.
     window.add(_step(1.0), 1.5)
-    window.end(4, 0.01)  # At 102 s, with nothing known to be done.
+    window.end(4, 0.01)  # At 102 s, when no step is known to be done.
     window.flush()
     first, second = _lines(tmp_path)
     assert (first["images_per_s"], first["input_wait_share"]) == (2 * 32 / 4, 0.25)

@@ -1,4 +1,4 @@
-"""Real runs, killed and stopped at random moments, end as an uninterrupted one does, to the bit."""
+"""Real runs that are killed or stopped at any moment end like an uninterrupted one, to the bit."""
 
 import contextlib
 import json
@@ -22,12 +22,12 @@ STEPS_PER_EPOCH, NUM_EPOCHS = 11, 7
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """91 training images, in batches of 8 with a remainder, and 60 to validate on."""
+    """A folder with 91 training images, which 8 doesn't divide, and 60 validation images."""
     return small_runs.small_images(tmp_path_factory.mktemp("resume"), train=91, val=60)
 
 
 def start(folder, workdir, *more, prefix=(), process_group=None):
-    """Starts a run: dropout, colour shift, jitter, a rate that drops, many checkpoints."""
+    """Starts a run with dropout, colour shift, jitter, a rate that drops and many checkpoints."""
     arguments = small_runs.arguments(
         folder,
         workdir,
@@ -36,7 +36,7 @@ def start(folder, workdir, *more, prefix=(), process_group=None):
         "--config.train_scale=33,48",
         "--config.val_scale=36",
         "--config.batch_size=8",
-        "--config.eval.batch_size=4",  # 15 batches: a validation to be killed in.
+        "--config.eval.batch_size=4",  # 15 batches, to have time for a kill in a validation.
         f"--config.num_epochs={NUM_EPOCHS}",
         "--config.plateau.patience_epochs=1",
         "--config.plateau.min_improvement=20",
@@ -66,7 +66,7 @@ def finish(folder, workdir, *more):
 
 @pytest.fixture(scope="session")
 def whole(folder, tmp_path_factory):
-    """An uninterrupted run."""
+    """The workdir of an uninterrupted run."""
     workdir = tmp_path_factory.mktemp("whole")
     finish(folder, workdir)
     return workdir
@@ -83,7 +83,7 @@ def wait_until(condition, process):
 
 
 def wait_for_training(process):
-    """Returns when the run has said from where it trains: imports and data are done."""
+    """Waits until the run has printed its first line: imports and data are then done."""
     for line in process.stdout:
         if "parameters" in line:
             return
@@ -108,7 +108,7 @@ def read_json(workdir, step):
 
 
 def but_commits(values):
-    """What somebody edits while the tests run changes these."""
+    """Leaves out the commits, which change if somebody edits the code during the tests."""
     return {key: value for key, value in values.items() if key != "commits"}
 
 
@@ -125,7 +125,7 @@ def assert_same(workdir, whole):
 
 
 def test_the_uninterrupted_run_is_worth_comparing_with(whole):
-    """Its log has each step once, its rate drops, and its checkpoints lie within epochs too."""
+    """Its log has each step once, its rate drops, and its last step has a checkpoint."""
     train = [r["step"] for r in records(whole) if r["kind"] == "train"]
     total = STEPS_PER_EPOCH * NUM_EPOCHS
     expected = {*range(4, total + 1, 4), *range(11, total + 1, 11)}
@@ -144,13 +144,13 @@ def last_on_disk(workdir):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments(folder, whole, tmp_path, seed):
-    """Ten times each; two runs make twenty."""
+    """Kills each of two runs ten times."""
     rng = random.Random(seed)
     kills, reached = 0, []
     while kills < 10:
         process = start(folder, tmp_path)
         wait_for_training(process)
-        if rng.random() < 0.8:  # The others while it restores and compiles.
+        if rng.random() < 0.8:  # The other kills come while it restores and compiles.
             before = last_on_disk(tmp_path)
             wait_until(lambda: last_on_disk(tmp_path) > before, process)  # noqa: B023
             time.sleep(rng.uniform(0, 0.5))
@@ -160,13 +160,13 @@ def test_killed_at_random_moments(folder, whole, tmp_path, seed):
         if (tmp_path / "result.json").exists():
             assert_same(tmp_path, whole)
             shutil.rmtree(tmp_path)
-    assert len(set(reached)) > 2  # It got somewhere in between.
+    assert len(set(reached)) > 2  # The run made progress between kills.
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
 
 
 def catch(folder, workdir, condition, number):
-    """Ends runs by a signal until the condition outlives one; returns that one's stderr."""
+    """Ends runs with a signal until the condition holds after one; returns that run's stderr."""
     while True:
         process = start(folder, workdir)
         wait_for_training(process)
@@ -182,7 +182,7 @@ def test_killed_in_a_checkpoint_being_written(folder, whole, tmp_path):
     def being_written():
         return list((tmp_path / "checkpoints").glob("*tmp*"))
 
-    for _ in range(3):  # What an earlier one left half-written is gone when training begins.
+    for _ in range(3):  # Each run first removes what an earlier one left half-written.
         catch(folder, tmp_path, being_written, signal.SIGKILL)
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
@@ -190,7 +190,7 @@ def test_killed_in_a_checkpoint_being_written(folder, whole, tmp_path):
 
 
 def in_validation(workdir):
-    """Tells whether the log ends with an epoch's last step, so that its validation is under way."""
+    """Returns whether the log ends with an epoch's last step: its validation then runs."""
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     with contextlib.suppress(ValueError, IndexError):
@@ -223,7 +223,7 @@ def test_stopped_in_a_validation_and_killed_where_its_checkpoint_is_replaced(
 
 
 def test_ctrl_c_reaches_the_worker_processes_too(folder, whole, tmp_path):
-    """A terminal sends it to the whole process group, at whatever moment of its start."""
+    """Ctrl-C in a terminal signals the whole process group, at any moment of its start."""
     more = ("--config.data.num_workers=1",)
     for delay in (0.5, 2, 0):
         process = start(folder, tmp_path, *more, process_group=0)
@@ -240,7 +240,7 @@ def test_ctrl_c_reaches_the_worker_processes_too(folder, whole, tmp_path):
 
 
 def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
-    """Again and again, at whatever step; what is logged stays as if it had never happened."""
+    """Stops a run several times, at any step; its log must be that of an uninterrupted run."""
     rng = random.Random(2)
     stops = within_a_window = 0
     while stops < 3 or not within_a_window:
@@ -250,10 +250,10 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
         wait_until(lambda: last_on_disk(tmp_path) > written, process)  # noqa: B023
         time.sleep(rng.uniform(0, 0.3))
         before = time.monotonic()
-        process.send_signal(signal.SIGTERM)  # As launchers do that signal both group and process.
+        process.send_signal(signal.SIGTERM)  # Some launchers signal both group and process.
         time.sleep(0.01)
         _, errors = end(process, signal.SIGTERM)
-        assert time.monotonic() - before < 20  # On a loaded machine; less than 1 s on an idle one.
+        assert time.monotonic() - before < 20  # On a loaded machine; an idle one takes below 1 s.
         assert process.returncode == 0
         assert "Traceback" not in errors
         step = saved.steps(tmp_path)[-1]
@@ -275,14 +275,14 @@ def killed_after_two_checkpoints(folder, tmp_path_factory):
 
 @pytest.fixture
 def killed(killed_after_two_checkpoints, tmp_path):
-    """A copy of it."""
+    """A copy of the workdir of the run that was killed after two checkpoints."""
     return shutil.copytree(killed_after_two_checkpoints, tmp_path / "run")
 
 
 def test_a_disk_that_fills_up_loses_nothing(folder, whole, killed):
     kept = saved.steps(killed)
 
-    # No file may exceed 60 KB: the system refuses to write on, as on a full disk.
+    # No file may exceed 60 KB: the system refuses further writes, as on a full disk.
     process = start(folder, killed, prefix=["bash", "-c", 'ulimit -f 60; exec "$@"', "-"])
     _, errors = process.communicate(timeout=180)
     assert process.returncode == 2
@@ -295,7 +295,7 @@ def test_a_disk_that_fills_up_loses_nothing(folder, whole, killed):
 
 
 def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path):
-    """As a mount that is gone. Threads of Orbax wait for ten minutes for what they can't make."""
+    """A lost mount is like this. Orbax's threads wait ten minutes for files they can't make."""
     checkpoints, file, link = (tmp_path / name for name in ("run/checkpoints", "file", "link"))
     (tmp_path / "kept").mkdir()
     checkpoints.parent.mkdir()
@@ -352,7 +352,7 @@ def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):
 
 def test_sigterm_before_training_exits_0(folder, tmp_path):
     process = start(folder, tmp_path)
-    time.sleep(0.8)  # In its imports, as a rule.
+    time.sleep(0.8)  # It is usually still importing.
     _, errors = end(process, signal.SIGTERM)
-    assert process.returncode in (0, -signal.SIGTERM)  # The latter before main has begun.
+    assert process.returncode in (0, -signal.SIGTERM)  # The latter if main has not begun.
     assert "Traceback" not in errors

@@ -1,4 +1,4 @@
-"""Short real runs: a cosine that is resumed, and a schedule of a user's own."""
+"""Short real runs: a cosine that is resumed, and a user's own schedule."""
 
 import shutil
 
@@ -26,7 +26,7 @@ def _logged_rates(workdir):
 
 
 def _interrupted(workdir, copy):
-    """Copies a finished run of 6 steps as it was when its 5th one was saved: within an epoch."""
+    """Copies a finished run of 6 steps as it was after step 5, which is within an epoch."""
     shutil.copytree(workdir, copy)
     assert saved.steps(copy)[-2:] == [5, 6]
     shutil.rmtree(copy / "checkpoints/6")
@@ -61,7 +61,7 @@ def test_a_cosine_that_is_resumed_within_an_epoch_ends_as_one_that_was_not(
         np.testing.assert_array_equal(a, b)
 
 
-# A user's own.
+# A user's own schedule.
 
 _OWN = """
 import dataclasses
@@ -134,7 +134,7 @@ def test_a_users_own_schedule_trains_with_a_section_of_its_own(
 
     c = run_config.load(workdir)
     assert (c.schedule, c.halving.every_epochs) == ("own_schedule:Halving", 1.0)
-    # The workdir alone goes on with it, and one of another value isn't this run.
+    # The workdir alone is enough to resume the run, and another value is refused.
     resumed = _interrupted(workdir, tmp_path / "resumed")
     with pytest.raises(UserError, match=r"halving\.every_epochs: 1\.0 there, 2\.0 now"):
         run_main(f"--workdir={resumed}", "--config.halving.every_epochs=2")

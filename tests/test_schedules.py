@@ -1,4 +1,4 @@
-"""The plateau rule against the paper's words (§3.1), the others against Optax's; a user's own."""
+"""The plateau rule against the paper's words (§3.1), and the other schedules against Optax's."""
 
 import dataclasses
 import json
@@ -44,7 +44,10 @@ def _run(errors, learning_rate, **changes):
 
 
 def _reference(hundredths, drops):
-    """The rule on errors in whole hundredths of a point; returns each epoch's count of drops."""
+    """Applies the rule to errors in whole hundredths of a point.
+
+    Returns the drops before each epoch, the best error, and whether training ended.
+    """
     best, waited, dropped, result = 10_000, 0, 0, []
     for error in hundredths:
         result.append(dropped)
@@ -112,7 +115,7 @@ def test_a_smaller_improvement_neither_counts_nor_moves_the_best(better_by):
 
 
 def test_the_best_error_persists_across_drops():
-    # After the drop the error is worse than 70, falls steadily, but reaches no 69.9.
+    # After the drop the error is above 70 and falls steadily, but it doesn't reach 69.9.
     errors = [*_IMPROVES, *[70.0] * 5, 75.0, 74.0, 73.0, 72.0, 71.0, 69.95]
     rates, state = _run(errors, 1e-2)
     np.testing.assert_allclose(rates, [1e-2] * 8 + [1e-3] * 5 + [1e-4], rtol=1e-9)
@@ -175,7 +178,7 @@ _STEPS_PER_EPOCH, _NUM_EPOCHS = 12, 5
 
 def _rates(**changes):
     schedule = schedules.from_config(_config(num_epochs=_NUM_EPOCHS, **changes))
-    # At its last value no step begins: it is the end of training.
+    # No step begins at the last value, which is the end of training.
     return [schedule.rate(i / _STEPS_PER_EPOCH) for i in range(_NUM_EPOCHS * _STEPS_PER_EPOCH + 1)]
 
 
@@ -204,7 +207,7 @@ def test_cosine_is_optaxs(warmup_epochs, final_rate):
         decay_steps=_NUM_EPOCHS * _STEPS_PER_EPOCH,
         end_value=final_rate,
     )
-    # In float32 the end of a cosine is what rounding leaves of 1 - 1.
+    # Optax computes in float32, where the end of a cosine is 1 - 1 with a rounding error.
     np.testing.assert_allclose(
         _rates(schedule="cosine", **keys), _of_optax(theirs), rtol=1e-5, atol=1e-9
     )
@@ -251,7 +254,7 @@ def test_an_impossible_value_is_named(changes, says):
     [
         {"schedule": "constant", "constant.warmup_epochs": 1000.0},
         {"schedule": "cosine", "cosine.warmup_epochs": 73.5, "cosine.final_rate": 1e-2},
-        # Keys of schedules that aren't in use.
+        # Keys of schedules that aren't in use may have any value.
         {"schedule": "cosine", "plateau.last_rate": 1.0},
         {"cosine.warmup_epochs": 100.0, "constant.warmup_epochs": -1.0},
     ],

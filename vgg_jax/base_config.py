@@ -1,11 +1,13 @@
-"""Every key of a config, with the paper's values. Not a run: the runs are the files of configs/.
+"""All keys of a config, with the paper's values. The files of configs/ are the configs of runs.
+
+Any key can be set on the command line:
 
     python -m vgg_jax.main --config=configs/d_256.py --config.KEY=VALUE ...
 
-sets any of them. § is the paper's section.
+§ is a section of the paper. S and Q are its training scale and its test scale.
 
-A key that is new has the old behaviour as its default. Whatever reads a run's config fills in the
-keys that it was saved without, so that yesterday's workdirs open, go on and are reported.
+A new key has the previous behaviour as its default. If a saved config lacks the key, the default
+fills it in, so that an older workdir still opens, resumes and is reported as before.
 """
 
 import os
@@ -14,10 +16,10 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Net D at S = 256, as §3.1 trains it."""
+    """Returns the config of net D at S = 256, trained as in §3.1."""
     c = ConfigDict()
-    c.name = "base"  # The run's; --workdir defaults to runs/NAME.
-    c.seed = 0  # Decides initialisation, order, crops, dropout, colour shift.
+    c.name = "base"  # The run's name; --workdir defaults to runs/NAME.
+    c.seed = 0  # Decides the initialisation, order, crops, dropout and colour shift.
     _net(c)
     _data(c)
     _recipe(c)
@@ -27,22 +29,24 @@ def get_config() -> ConfigDict:
 
 
 def _net(c: ConfigDict) -> None:
-    """Sets the net (§2) and its initialisation (§3.1). Defaults that are not the paper's say so."""
-    c.net = "D"  # A, A-LRN, B, B-5x5, C, D, E: Table 1.
-    c.width = 1.0  # Multiplies all channels but the input's and FC8's.
-    c.crop_px = 224  # Side of the training crop, a multiple of 32.
-    c.num_classes = 1000  # 0: as many as the data set has.
-    c.dropout = 0.5  # After FC6 and FC7.
-    c.dtype = "bfloat16"  # The arithmetic's, or float32. Parameters are float32.
+    """Sets the net (§2) and its initialisation (§3.1), whose default is not the paper's."""
+    c.net = "D"  # A, A-LRN, B, C, D or E of Table 1, or B-5x5 of §4.1.
+    c.width = 1.0  # Multiplies the channels of every layer except the input and FC8.
+    c.crop_px = 224  # Side of the training crop, in px: a multiple of 32.
+    c.num_classes = 1000  # 0 means as many as the data set has.
+    c.dropout = 0.5  # The dropout rate after FC6 and FC7 (§3.1).
+    c.dtype = "bfloat16"  # bfloat16 or float32, for the arithmetic. Parameters are float32.
 
-    # Initialisation (§3.1). init = "normal" is the paper to the letter, from which nets were seen
-    # to stay at chance or to turn to NaN (README), so the default is He's on divided inputs.
-    c.init = "he"  # normal, glorot, he.
-    c.init_sigma = 0.1  # The deviation of "normal": the paper's variance is 1e-2.
-    # Multiplies the mean-subtracted 0-255 input; folds into conv1_1's kernel exactly.
-    c.input_scale = 0.0  # 0: 1 with "normal", 1/70 with the others.
-    c.init_from = "none"  # A workdir, or the name of a run beside this one; its last checkpoint.
-    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit, what §3.1 takes of A.
+    # The initialisation (§3.1). "normal" is exactly the paper's, but nets that started from it were
+    # seen to stay at chance or to reach NaN (README). The default is therefore He's initialisation,
+    # with a scaled input.
+    c.init = "he"  # normal, glorot or he.
+    c.init_sigma = 0.1  # Standard deviation for "normal"; the paper's variance is 1e-2.
+    # Multiplies the input (0-255, minus the mean). It can be folded into conv1_1's kernel exactly.
+    c.input_scale = 0.0  # 0 means 1 for "normal" and 1/70 for the others.
+    # The run whose last checkpoint training starts from: a workdir, or the name of one next to it.
+    c.init_from = "none"  # none means a random initialisation.
+    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit, the layers of A in §3.1.
 
 
 def _data(c: ConfigDict) -> None:
@@ -67,61 +71,62 @@ def _data(c: ConfigDict) -> None:
 
 def _recipe(c: ConfigDict) -> None:
     """Sets the optimisation, the schedule and the validation after each epoch (§3.1)."""
-    c.batch_size = 256  # Images a step, over all devices.
-    c.num_epochs = 74  # At most; the schedule may end it sooner.
-    c.learning_rate = 1e-2  # At first, or where a warm-up ends.
-    c.momentum = 0.9  # Caffe's: see `optimiser.sgd`.
-    c.l2_penalty = 5e-4  # On kernels.
-    c.trained_layers = "all"  # all, or fc: FC6 to FC8 alone.
+    c.batch_size = 256  # Images per step, over all devices.
+    c.num_epochs = 74  # The most epochs to train; the schedule may end training sooner.
+    c.learning_rate = 1e-2  # The first rate, or the rate at the end of a warm-up.
+    c.momentum = 0.9  # In Caffe's form: see `optimiser.sgd`.
+    c.l2_penalty = 5e-4  # The multiplier of the L2 penalty (weight decay), on kernels only.
+    c.trained_layers = "all"  # all, or fc for FC6 to FC8 only.
 
-    # The schedule of the rate: plateau, constant, cosine, or a user's own as MODULE:NAME
-    # (vgg_jax/README.md). Each reads a section of its own below, and checks it where it is in use.
+    # The schedule of the learning rate: plateau, constant, cosine, or your own as MODULE:NAME (see
+    # vgg_jax/README.md). Each has its own section below, which is only checked if it is in use.
     c.schedule = "plateau"  # The paper's.
 
-    # plateau: the rate drops where the top-1 validation error stands still (§3.1).
+    # plateau: the rate drops when the top-1 validation error stops improving (§3.1).
     c.plateau = ConfigDict()
     c.plateau.patience_epochs = 5  # Epochs without an improvement before a drop.
-    c.plateau.min_improvement = 0.1  # Points of error.
-    c.plateau.factor = 0.1  # A drop multiplies the rate by it.
-    c.plateau.last_rate = 1e-5  # A plateau at this rate ends the run.
+    c.plateau.min_improvement = 0.1  # The smallest improvement that counts, in points (percent).
+    c.plateau.factor = 0.1  # A drop multiplies the rate by this factor.
+    c.plateau.last_rate = 1e-5  # The lowest rate. A plateau at this rate ends training.
 
-    # constant: learning_rate from the warm-up's end on.
+    # constant: the rate is learning_rate from the end of the warm-up on.
     c.constant = ConfigDict()
-    c.constant.warmup_epochs = 0.0  # It rises from 0 in these, by the same at each step.
+    c.constant.warmup_epochs = 0.0  # Epochs in which the rate rises linearly from 0; 0 for none.
 
-    # cosine: half a cosine from learning_rate at the warm-up's end to final_rate at num_epochs.
+    # cosine: the rate follows half a cosine, from learning_rate at the end of the warm-up to
+    # final_rate at num_epochs.
     c.cosine = ConfigDict()
-    c.cosine.warmup_epochs = 0.0  # As constant's.
-    c.cosine.final_rate = 0.0  # What it falls to: from 0 to learning_rate.
+    c.cosine.warmup_epochs = 0.0  # As in constant.
+    c.cosine.final_rate = 0.0  # The rate at the end, from 0 to learning_rate.
 
     # Validation after each epoch, on the centre crop.
-    c.val_scale = 256  # Q, px: S, or the mean of its range (§4.1).
+    c.val_scale = 256  # Q, in px: S, or the mean of its range (§4.1).
 
 
 def _evaluation(c: ConfigDict) -> None:
-    """Sets the evaluation (§3.2), after training and with --mode=eval."""
+    """Sets the evaluation (§3.2), which follows training or runs alone with --mode=eval."""
     c.eval = ConfigDict()
-    c.eval.method = "dense"  # Or multicrop, both, tencrop, MODULE:NAME; none leaves it out.
-    c.eval.scales = ()  # Q, px, whose posteriors are averaged; (): val_scale alone.
-    c.eval.checkpoint = "last"  # Or best: of the least validation error.
-    c.eval.pooling = "floor"  # Or ceil, as Caffe pools.
-    c.eval.dtype = "float32"  # At highest precision; or bfloat16, faster on accelerators.
-    # Pixels of a batch on a device, flips, crops and padding included.
-    c.eval.batch_px = 0  # 0: 2^22, but on CPUs, where caches make it faster, 2^19.
-    c.eval.save_every_s = 30.0  # Seconds between saves of what is computed; a stop loses no more.
-    c.eval.batch_size = 256  # Images of the validation after each epoch, over all devices.
+    c.eval.method = "dense"  # dense, multicrop, both, tencrop, MODULE:NAME; none skips it.
+    c.eval.scales = ()  # The scales Q, in px, to average over; () means val_scale alone.
+    c.eval.checkpoint = "last"  # last, or best for the one with the lowest validation error.
+    c.eval.pooling = "floor"  # floor drops an odd last row or column; ceil pools it, as in Caffe.
+    c.eval.dtype = "float32"  # float32, at highest precision, or bfloat16, faster on accelerators.
+    # Pixels per batch on each device, including flips, crops and padding.
+    c.eval.batch_px = 0  # 0 means 2^22, or 2^19 on CPUs, where caches make this faster.
+    c.eval.save_every_s = 30.0  # Seconds between saves of posteriors; a stop loses no more work.
+    c.eval.batch_size = 256  # Images per batch of the validation after each epoch, on all devices.
 
 
 def _running(c: ConfigDict) -> None:
-    """Sets what changes how a run goes, and but for rounding not what comes of it."""
-    # What changes the memory, the time and the rounding of a step, and nothing else.
-    c.model_parallel = 1  # Devices that share the FC kernels; divides the number of all (README).
-    c.micro_batches = 1  # Parts of a device's batch that follow one another.
-    c.remat = False  # A block's activations are computed again for the backward pass, not kept.
-    # For runs on GPUs that resume to the bit; slower. CPUs and TPUs need nothing.
+    """Sets how a run is executed. Except for rounding, these keys don't change its result."""
+    # These keys change only the memory, the time and the rounding of a step.
+    c.model_parallel = 1  # Devices that share the FC kernels; divides the device count (README).
+    c.micro_batches = 1  # Parts of each device's batch that are computed one after another.
+    c.remat = False  # Whether the backward pass recomputes activations instead of keeping them.
+    # Makes runs on GPUs resume to the bit, but slows them. CPUs and TPUs don't need it.
     c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
-    # Neither these nor model_parallel, micro_batches, remat and all of eval make another run, nor
-    # do data.dir, .undecodable, .num_workers and .cache_dir.
-    c.log_every_steps = 20  # Steps that a line of metrics.jsonl is the mean of.
-    c.checkpoint_every_steps = 1000  # Besides one after each epoch.
+    # A run can be resumed with other values of these two keys, and also of name, model_parallel,
+    # micro_batches, remat, all of eval, and data.dir, .undecodable, .num_workers and .cache_dir.
+    c.log_every_steps = 20  # Steps per line of metrics.jsonl, which holds their means.
+    c.checkpoint_every_steps = 1000  # Steps between checkpoints. Each epoch also ends with one.

@@ -8,8 +8,8 @@ from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.training import metrics
 
-# How many times below the highest rate its panel ends: the plateau rule's three drops fit in, and
-# what starts or ends at 0 leaves the panel at the bottom.
+# The largest ratio of the highest rate to the bottom of its panel. The plateau rule's three drops
+# fit in, and a rate that starts or ends at 0 leaves the panel at the bottom.
 _RANGE_OF_RATES = 1e4
 
 
@@ -53,6 +53,6 @@ def _scale(axes: Axes, rates: list[float]) -> None:
         return
     highest, lowest = max(positive), min(positive)
     axes.set_yscale("log", nonpositive="clip")
-    # A decade at least, so that a constant rate has a power of ten on its axis.
+    # The axis spans at least a decade, so that a constant rate has a power of ten on it.
     bottom = min(max(lowest, highest / _RANGE_OF_RATES), highest / 10)
     axes.set_ylim(bottom / 1.5, highest * 1.5)

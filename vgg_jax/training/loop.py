@@ -1,4 +1,4 @@
-"""The training loop, and what it takes to leave it and come back."""
+"""The training loop, and the progress that it needs to resume."""
 
 import dataclasses
 import math
@@ -20,12 +20,12 @@ from vgg_jax.training.validation import ValResult
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run needs besides its `TrainState` to go on as if it had never stopped.
+    """The progress of a run. With this and the `TrainState`, the run resumes as if never stopped.
 
     Attributes:
-      schedule: As it is after the epochs that were validated.
-      validation_due: An epoch's steps are done, its validation is not.
-      window: The metrics of steps not yet logged: see `metrics.Window.open_values`.
+      schedule: The schedule after the epochs that were validated.
+      validation_due: Whether the steps of an epoch are done, but its validation is not.
+      window: The metrics of steps that aren't logged yet: see `metrics.Window.open_values`.
     """
 
     schedule: Schedule
@@ -34,18 +34,18 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], schedule: Schedule) -> "Progress":
-        """Inverts `to_json`.
+        """Returns the progress that `to_json` was called on.
 
         Args:
-          values: What it gave.
-          schedule: The run's, before the first step.
+          values: The values that `to_json` returned.
+          schedule: The run's schedule before the first step.
         """
-        # Checkpoints that were saved when the plateau rule was the only schedule have its name.
+        # Checkpoints from when the plateau rule was the only schedule have the key "plateau".
         state = values["schedule"] if "schedule" in values else values["plateau"]
         return cls(schedule.restored(state), values["validation_due"], tuple(values["window"]))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns the progress as plain JSON values."""
         return {
             "schedule": self.schedule.state,
             "validation_due": self.validation_due,
@@ -55,11 +55,11 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Timetable:
-    """After how many steps training ends at the latest, and what is done how often until then.
+    """The length of a run, and how often it logs and saves.
 
     Attributes:
-      num_epochs: At most.
-      steps_per_epoch: Batches of an epoch.
+      num_epochs: Epochs after which training ends, if the schedule doesn't end it sooner.
+      steps_per_epoch: Steps per epoch, one for each batch.
       log_every_steps: Steps between lines of metrics.
       checkpoint_every_steps: Steps between checkpoints.
     """
@@ -71,18 +71,18 @@ class Timetable:
 
     @property
     def num_steps(self) -> int:
-        """Steps at most."""
+        """Steps after which training ends, if the schedule doesn't end it sooner."""
         return self.num_epochs * self.steps_per_epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What a loop does from step to step.
+    """The batches and functions that a loop works with.
 
     Attributes:
-      batches: Training batches, on the devices, from the loop's first step on.
-      train_step: Takes (state, batch, learning rate) to (state, metrics).
-      validate: Returns a state's validation; None where a stop was asked for on the way.
+      batches: The training batches from the loop's first step on, on the devices.
+      train_step: Maps (state, batch, learning rate) to (state, metrics).
+      validate: Validates a state; returns None if a stop was requested meanwhile.
       save: Begins to save a state with its progress and, after an epoch, its top-1 error.
     """
 
@@ -93,7 +93,7 @@ class Work:
 
 
 class Loop:
-    """Trains, logs, validates after each epoch and saves."""
+    """The loop that trains, logs, validates after each epoch and saves."""
 
     def __init__(
         self,
@@ -104,15 +104,15 @@ class Loop:
         window: metrics.Window,
         stop: StopRequest,
     ) -> None:
-        """Begins where a run is.
+        """Prepares to train from a state.
 
         Args:
-          state: Parameters and optimiser; donated to the first step.
-          progress: How far the run has come.
-          timetable: How it goes on.
-          work: What is done.
-          window: Gathers the metrics of steps, and has the log.
-          stop: Becomes true when the run is to stop.
+          state: The parameters and the optimiser's state. They are donated to the first step.
+          progress: The progress that belongs to the state.
+          timetable: The run's length, and how often it logs and saves.
+          work: The batches and functions to work with.
+          window: Collects the metrics of the steps; its log also takes the validations.
+          stop: Becomes true when the run must stop.
         """
         self._state, self._timetable, self._work = state, timetable, work
         self._window, self._stop = window, stop
@@ -120,13 +120,13 @@ class Loop:
         self._done = self._saved = int(state.step)
 
     def run(self) -> int:
-        """Trains until training ends or is stopped, and all of it is given to `Work.save`.
+        """Trains until training ends or is stopped, and saves the last state.
 
         Returns:
           The last step.
 
         Raises:
-          NotFiniteError: A loss or a parameter isn't finite; none of it is saved.
+          NotFiniteError: A loss or a parameter isn't finite; this state isn't saved.
         """
         while True:
             if self._validation_due and not self._stop:
@@ -152,7 +152,7 @@ class Loop:
                 self._save(None)
 
     def _rate(self, step: int) -> float:
-        # A user's schedule may compute with NumPy or Optax, whose float32 is not JSON's.
+        # A user's schedule may return a float32 of NumPy or JAX, which JSON can't hold.
         return float(self._schedule.rate(step / self._timetable.steps_per_epoch))
 
     def _rate_of_last_step(self) -> float:
@@ -185,7 +185,7 @@ class Loop:
     def _save(self, top1_error: float | None) -> None:
         self._window.flush()
         self._refuse_not_finite()
-        # In this order: a checkpoint without the metrics before it could not be resumed whole.
+        # The log comes first: a run whose checkpoint is ahead of its log would lose metrics.
         self._window.log.sync()
         open_values = tuple(self._window.open_values())
         progress = Progress(self._schedule, self._validation_due, open_values)

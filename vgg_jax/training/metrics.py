@@ -1,4 +1,4 @@
-"""What a run reports while it goes: JSON lines, TensorBoard events, a progress bar."""
+"""The reports of a run while it trains: JSON lines, TensorBoard events and a progress bar."""
 
 import collections
 import contextlib
@@ -27,13 +27,13 @@ class NotFiniteError(UserError):
 
 
 class MetricsLog:
-    """Writes workdir/metrics.jsonl and TensorBoard events, and shows a progress bar.
+    """The log of a run: workdir/metrics.jsonl, TensorBoard events and a progress bar.
 
-    Opened at a step, it leaves out what an interrupted run wrote beyond it.
+    When a run is resumed, the records that it wrote after the step of its checkpoint are removed.
 
     Attributes:
-      folder: What holds metrics.jsonl up to the last record: the workdir, unless that is in a
-        bucket. None on processes that don't write.
+      folder: The folder that holds metrics.jsonl up to the last record: the workdir, or a temporary
+        folder if the workdir is in a bucket. None on processes that don't write.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class MetricsLog:
         """Opens the log.
 
         Args:
-          workdir: The run's.
-          start_step: Steps done before.
-          validation_due: The validation after start_step comes now, though it may have been
-            logged before.
-          total_steps: Steps at most.
+          workdir: The run's workdir.
+          start_step: The steps that are already done; later records are removed.
+          validation_due: Whether the validation after start_step comes next. If it is already
+            logged, this record is removed too.
+          total_steps: The length of the progress bar, in steps.
           write: Whether this process is the one that writes.
         """
         self._write = write
@@ -72,14 +72,14 @@ class MetricsLog:
         path = self.folder / "metrics.jsonl"
         files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
         self._file = path.open("a", buffering=1)
-        import tensorboardX  # Here, since it brings half a second of other packages' imports.
+        import tensorboardX  # Imported here, because its own imports take half a second.
 
         self._events = tensorboardX.SummaryWriter(
             str(self.folder / "tensorboard"), purge_step=start_step + 1
         )
 
     def train(self, step: int, values: Mapping[str, int | float]) -> None:
-        """Records means over the steps since the last call, and moves the bar."""
+        """Records the means over the steps since the last call, and moves the bar."""
         self._record("train", step, values)
         rate = f", {values['images_per_s']:,.0f} images/s" if "images_per_s" in values else ""
         self._bar.set_postfix_str(
@@ -103,7 +103,7 @@ class MetricsLog:
             self._bar.write(text)
 
     def sync(self) -> None:
-        """Brings what was recorded to disk or bucket, so that it outlives the machine's end."""
+        """Writes the records to disk or to the bucket, to survive a crash of the machine."""
         if self._write:
             os.fsync(self._file.fileno())
             self._mirror.sync()
@@ -112,8 +112,8 @@ class MetricsLog:
         """Flushes and closes the files and the bar."""
         self._bar.close()
         if self._write:
-            # On a full disk, or without the bucket, all fail again, over the error that ended the
-            # run. What counts was brought there before the last checkpoint.
+            # On a full disk or without the bucket, these fail again, and would hide the error that
+            # ended the run. All records that matter were synced before the last checkpoint.
             with contextlib.suppress(OSError):
                 self._file.close()
             with contextlib.suppress(OSError):
@@ -131,10 +131,10 @@ class MetricsLog:
 
 
 class Window:
-    """Gathers the metrics of steps without waiting for them, and logs their means.
+    """The steps whose metrics are averaged into one record of the log.
 
-    A window's values are fetched when the next one is full, when the device has long computed
-    them, so that no step waits for the host.
+    The metrics are only fetched when the next window is full. The device has computed them long
+    before, so no step waits for the host.
     """
 
     def __init__(
@@ -148,10 +148,10 @@ class Window:
         """Begins a window.
 
         Args:
-          log: Where windows are logged.
-          batch_size: Images a step.
-          steps_per_epoch: Steps an epoch.
-          values: What `open_values` gave when the run was saved within a window.
+          log: The log for the windows' means.
+          batch_size: Images per step.
+          steps_per_epoch: Steps per epoch.
+          values: The values of `open_values` when the run was saved within a window.
         """
         self.log = log
         self._batch_size = batch_size
@@ -163,7 +163,7 @@ class Window:
         self.restart_clock()
 
     def restart_clock(self) -> None:
-        """Leaves out of the rates what has passed, which was not training."""
+        """Excludes the time until now from the rates, because it wasn't spent on training."""
         self._in_flight.clear()
         self._reset_rates()
 
@@ -173,11 +173,11 @@ class Window:
         self._started = time.perf_counter()
 
     def add(self, metrics: Mapping[str, jax.Array], waited_s: float) -> None:
-        """Takes in a step's metrics, not yet computed, and the time spent waiting for its input."""
+        """Adds the metrics of a step, which may still run, and the seconds waited for its input."""
         self._values.append(metrics)
         self._in_flight.append(metrics["loss"])
         if not self._compiled:
-            # The first step compiles; its time would drown the rates.
+            # The first step includes compilation, whose time would distort the rates.
             metrics["loss"].block_until_ready()
             self._compiled = True
             self.restart_clock()
@@ -185,10 +185,10 @@ class Window:
         self._waited_s += waited_s
         if len(self._in_flight) > STEPS_IN_FLIGHT:
             self._in_flight.popleft().block_until_ready()
-            self._timed_steps += 1  # Counted when done, since asking for a step takes no time.
+            self._timed_steps += 1  # Counted when done, because dispatching takes no time.
 
     def end(self, step: int, learning_rate: float) -> None:
-        """Closes the window at a step, and logs the one before."""
+        """Closes the window at a step, and logs the previous one."""
         self.flush()
         elapsed = time.perf_counter() - self._started
         rates = {
@@ -203,10 +203,10 @@ class Window:
         self._reset_rates()
 
     def flush(self) -> None:
-        """Logs the window that is closed but not logged yet, waiting for its values.
+        """Logs the window that is closed but not logged yet, and waits for its values.
 
         Raises:
-          NotFiniteError: Its loss is not finite; nothing is logged.
+          NotFiniteError: The window's mean loss is not finite; nothing is logged.
         """
         if self._full is None:
             return
@@ -221,12 +221,12 @@ class Window:
         self.log.train(step, {**means, **rates})
 
     def open_values(self) -> list[dict[str, float]]:
-        """Fetches the values of the window that isn't closed yet, for a run that resumes within."""
+        """Returns the values of the open window, for a run that is saved and resumed within it."""
         return _floats(self._values)
 
 
 def _floats(values: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    # Not float32: what comes back from JSON is not, and means of both must agree to the bit.
+    # Not float32: JSON gives Python's floats back, and the means of both must agree to the bit.
     return [{k: float(v) for k, v in step.items()} for step in jax.device_get(list(values))]
 
 
@@ -240,7 +240,7 @@ def _kept(workdir: Path, step: int, validation_due: bool) -> list[str]:
 
 
 def _whole_lines(workdir: Path) -> list[str]:
-    # A killed process can leave a last line without its end.
+    # A killed process can leave an incomplete last line.
     path = workdir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [line for line in lines if line.endswith("\n")]

@@ -1,4 +1,4 @@
-"""SGD as Caffe has it (§3.1)."""
+"""SGD as in Caffe (§3.1)."""
 
 import jax
 import jax.numpy as jnp
@@ -9,24 +9,24 @@ from vgg_jax.training.settings import TrainedLayers
 
 
 def is_trained(layer: str, trained_layers: TrainedLayers) -> bool:
-    """Tells whether a layer learns: "all" do, or FC6 to FC8 alone ("fc")."""
+    """Returns whether a layer learns: "all" trains every layer, "fc" only FC6 to FC8."""
     return trained_layers == "all" or layer.startswith("fc")
 
 
 def sgd(
     momentum: float, l2_penalty: float, trained_layers: TrainedLayers = "all"
 ) -> optax.GradientTransformationExtraArgs:
-    """Mini-batch SGD with momentum and a coupled L2 penalty: v <- mu v - lr (g + l2 w), w <- w + v.
+    """Returns SGD with momentum and a coupled L2 penalty: v <- mu v - lr (g + l2 w), w <- w + v.
 
-    This is Caffe's order. The penalty joins the gradient before momentum, and the rate multiplies
-    the gradient before it enters the velocity, so that the velocity keeps the rate that it was
-    built with when the rate drops (in PyTorch's order it would shrink at once). At a constant rate
-    both orders give the same weights.
+    This is Caffe's order. The penalty is added to the gradient before momentum, and the rate
+    multiplies the gradient before it enters the velocity. When the rate drops, the velocity thus
+    keeps the rate that it was built with (in PyTorch's order, the next update would shrink at
+    once). At a constant rate both orders give the same weights.
 
     Args:
       momentum: mu; 0.9 in the paper.
-      l2_penalty: 5e-4 in the paper. On kernels only, not on biases.
-      trained_layers: See `is_trained`; the others aren't penalised.
+      l2_penalty: l2; 5e-4 in the paper. It applies to kernels only, not to biases.
+      trained_layers: See `is_trained`. The other layers aren't penalised.
 
     Returns:
       A transformation whose `update` takes the rate: `update(grads, state, params,

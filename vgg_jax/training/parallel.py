@@ -19,17 +19,17 @@ def train_step(
     mesh: Mesh,
     recipe: step.Recipe,
 ) -> jax.stages.Wrapped:
-    """Compiles `step.make_train_step`'s step, which donates the state, for a mesh.
+    """Compiles the step of `step.make_train_step` for a mesh. The step's state is donated.
 
     Args:
       model: The net.
       optimiser: See `optimiser.sgd`.
-      mesh: See `sharding.make_mesh`. The result is the same for any, but for rounding.
-      recipe: The rest of the step.
+      mesh: See `sharding.make_mesh`. Every mesh gives the same result, except for rounding.
+      recipe: The other settings of the step.
 
     Returns:
-      train_step(state, batch, learning_rate) -> (state, metrics). The state lies where
-      `abstract_state` says, the batch as `sharding.split_batch`.
+      train_step(state, batch, learning_rate) -> (state, metrics). The state is sharded as in
+      `abstract_state`, the batch as in `sharding.split_batch`.
     """
     state = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, optimiser, mesh))
     copied = sharding.replicated(mesh)
@@ -42,7 +42,7 @@ def train_step(
 
 
 def val_step(model: VGG, mesh: Mesh, normalise: Normalise) -> Callable[..., step.Metrics]:
-    """Compiles `step.make_val_step`'s step, for parameters that lie as in training."""
+    """Compiles the step of `step.make_val_step`, for parameters that are sharded as in training."""
     return jax.jit(
         step.make_val_step(_placed(model, mesh), normalise),
         out_shardings=sharding.replicated(mesh),

@@ -1,4 +1,4 @@
-"""What a schedule is. JAX isn't needed."""
+"""The base class of all schedules. This module needs no JAX."""
 
 import abc
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from ml_collections import ConfigDict
 class Schedule(abc.ABC):
     """The learning rate from step to step, and when training ends.
 
-    One derives a frozen dataclass from it. A schedule that depends on the step alone defines
-    `from_config` and `rate`; one that takes in the validation errors defines the rest too.
+    A schedule is a frozen dataclass that derives from this class. If it depends on the step alone,
+    it defines `from_config` and `rate`; if it uses the validation errors, it also defines the rest.
 
     Attributes:
-      ended: Training is over, however many of the config's num_epochs are left.
+      ended: Whether training is over, even if some of the config's num_epochs are left.
     """
 
     ended: bool = False
@@ -25,17 +25,17 @@ class Schedule(abc.ABC):
         """Returns the schedule before the first step.
 
         Raises:
-          UserError: A key that it reads has an impossible value; the message names the key and
+          UserError: A key of the schedule has an impossible value; the message names the key and
             what to change.
         """
 
     @abc.abstractmethod
     def rate(self, epochs: float) -> float:
-        """Returns the learning rate of the step that begins so many epochs into the training.
+        """Returns the learning rate of the step that begins after this many epochs of training.
 
         Args:
-          epochs: Steps done / steps of an epoch: a fraction within an epoch, and 0 at the first
-            step.
+          epochs: Steps done, divided by the steps per epoch: 0 at the first step, and not a whole
+            number within an epoch.
         """
 
     def after_epoch(self, top1_error: float) -> "Schedule":
@@ -45,10 +45,10 @@ class Schedule(abc.ABC):
 
     @property
     def state(self) -> dict[str, Any]:
-        """What it remembers of the epochs, as plain JSON values: what a checkpoint keeps of it."""
+        """The schedule's memory of past epochs, as plain JSON values for a checkpoint."""
         return {}
 
     def restored(self, state: Mapping[str, Any]) -> "Schedule":
-        """Returns the schedule with the `state` of a checkpoint of the same run."""
+        """Returns the schedule with the `state` from a checkpoint of the same run."""
         del state
         return self

@@ -1,4 +1,4 @@
-"""The config's keys of the recipe: their checks, alone and against the devices. Needs no JAX."""
+"""The checks of the recipe's config keys, alone and against the devices. Needs no JAX."""
 
 import math
 from typing import Literal, get_args
@@ -14,7 +14,7 @@ TrainedLayers = Literal["all", "fc"]
 
 
 def check(c: ConfigDict) -> None:
-    """Checks the recipe (§3.1).
+    """Checks the config keys of the recipe (§3.1).
 
     Raises:
       UserError: A value is impossible; the message names the key and what to change.
@@ -22,9 +22,10 @@ def check(c: ConfigDict) -> None:
     require_choice("init_layers", c.init_layers, get_args(InitLayers))
     require_choice("trained_layers", c.trained_layers, get_args(TrainedLayers))
     require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
-    require(bool(c.init_from), "init_from is empty: name a run, or none.")
+    require(bool(c.init_from), "init_from is empty. Set it to a run, or to none.")
     require(
-        0 < c.learning_rate < math.inf, f"learning_rate={c.learning_rate} must be a number above 0."
+        0 < c.learning_rate < math.inf,
+        f"learning_rate={c.learning_rate} must be a finite number above 0.",
     )
     for key in (
         "num_epochs",
@@ -39,14 +40,14 @@ def check(c: ConfigDict) -> None:
     require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
     require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
     require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
-    schedules.from_config(c)  # It checks its own keys.
+    schedules.from_config(c)  # The schedule checks its own keys.
 
 
 def check_divides(c: ConfigDict, num_devices: int) -> None:
-    """Checks that FC kernels and batches split evenly over the devices, and on each into parts.
+    """Checks that FC kernels and batches divide evenly over devices and micro-batches.
 
     Raises:
-      UserError: They don't; the message names the nearest batch that does.
+      UserError: They don't divide evenly; the message names values that do.
     """
     net = architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
     choices = architectures.model_parallel_choices(net, num_devices)

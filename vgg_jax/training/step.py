@@ -23,17 +23,17 @@ Metrics = dict[str, Array]
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What a training step does besides applying the net and the optimiser (§3.1).
+    """The settings of a training step, apart from the net and the optimiser (§3.1).
 
-    Every field but the first is filled from the config's key of its name.
+    Every field except the first is filled from the config key of the same name.
 
     Attributes:
-      normalise: Takes pixels to the net's input.
+      normalise: Turns pixels into the net's input.
       seed: Decides dropout and colour shift.
-      colour_shift: Standard deviation of its coefficients; 0 for none.
-      micro_batches: Equal parts of the batch whose gradients are computed one after the other and
-        added up. The step is the same but for rounding; the activations take a part of the memory.
-      trained_layers: See `optimiser.is_trained`. No gradient is computed of the others.
+      colour_shift: Standard deviation of the colour shift's coefficients; 0 for no shift.
+      micro_batches: Equal parts of the batch, whose gradients are computed one after another and
+        added up. More parts take less memory for activations, and change the step's rounding only.
+      trained_layers: See `optimiser.is_trained`. No gradient is computed for the other layers.
     """
 
     normalise: pixels.Normalise
@@ -46,16 +46,16 @@ class Recipe:
 def make_train_step(
     model: VGG, optimiser: optax.GradientTransformationExtraArgs, recipe: Recipe
 ) -> Callable[[TrainState, Batch, Float[Array, ""]], tuple[TrainState, Metrics]]:
-    """Makes train_step(state, batch, learning_rate) -> (state, metrics) (§3.1).
+    """Makes the function train_step(state, batch, learning_rate) -> (state, metrics) (§3.1).
 
     Args:
       model: The net.
       optimiser: See `optimiser.sgd`.
-      recipe: The rest of the step.
+      recipe: The other settings of the step.
 
     Returns:
-      A function of {"image": uint8, "label": int32}. Its metrics are the batch's mean "loss"
-      (cross entropy, without the L2 penalty) and top-1 "error" in percent, with dropout on.
+      A function whose batch is {"image": uint8, "label": int32}. Its metrics are the batch's mean
+      "loss" (cross entropy, without the L2 penalty) and top-1 "error" in percent, with dropout on.
     """
 
     def train_step(
@@ -105,7 +105,7 @@ def _sums(
 
 
 def _split(batch: Batch, micro_batches: int) -> Batch:
-    # Every n-th example, not blocks: each device then holds an equal share of each part already.
+    # A part has every n-th example, so that each device already holds an equal share of it.
     return jax.tree.map(
         lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0), dict(batch)
     )
@@ -116,16 +116,17 @@ def _keys_for(keys: Array, use: int) -> Array:
 
 
 def make_val_step(model: VGG, normalise: pixels.Normalise) -> Callable[[Params, Batch], Metrics]:
-    """Makes val_step(params, batch) -> sums over the batch's images of weight 1.
+    """Makes the function val_step(params, batch) -> sums over the batch's images of weight 1.
 
     Args:
       model: The net.
-      normalise: Takes pixels to the net's input.
+      normalise: Turns pixels into the net's input.
 
     Returns:
-      A function of {"image", "label", "weight"} whose metrics are "count", the sum of cross
-      entropies "loss", and the numbers of images wrong in their first ("top1") and first five
-      ("top5") classes. Of classes with equal scores the first counts as the higher.
+      A function whose batch is {"image", "label", "weight"}. Its metrics are the number of images
+      ("count"), the sum of their cross entropies ("loss"), and the numbers of images whose label
+      isn't the first class ("top1") or among the first five ("top5"). If classes have equal scores,
+      the one with the lower index ranks higher.
     """
 
     def val_step(params: Params, batch: Batch) -> Metrics:

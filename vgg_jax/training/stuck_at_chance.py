@@ -1,4 +1,4 @@
-"""Says that a net has not begun to learn, and what to do."""
+"""The warning that a net has not begun to learn, and what to do about it."""
 
 import math
 import statistics
@@ -9,24 +9,24 @@ from vgg_jax.nets import settings as net_settings
 from vgg_jax.storage.files import Path
 from vgg_jax.training import metrics
 
-# The loss of a net that gives all classes the same probability is ln(classes); this is the part
-# of it that a loss may be off.
+# A net that gives all classes the same probability has a loss of ln(classes). A loss that
+# differs from it by at most this fraction counts as chance.
 MARGIN = 0.01
 
 
 def warning(
     workdir: Path, c: ConfigDict, *, epoch: int, steps_per_epoch: int, num_classes: int
 ) -> str | None:
-    """Returns what to print after an epoch; None where the training loss has left ln(classes).
+    """Returns the warning to print after an epoch, or None if the loss has left ln(classes).
 
-    With classes of very different sizes a net that has learned nothing but these comes to lie
-    below ln(classes), unnoticed.
+    If the classes have very different sizes, a net that has learned only these sizes has a lower
+    loss than ln(classes), and isn't noticed.
 
     Args:
-      workdir: Whose metrics.jsonl holds the epoch.
-      c: The run's config, from which the remedies follow.
-      epoch: From 1.
-      steps_per_epoch: Steps an epoch.
+      workdir: The folder whose metrics.jsonl holds the epoch.
+      c: The run's config, which decides the remedy.
+      epoch: The epoch, counted from 1.
+      steps_per_epoch: Steps per epoch.
       num_classes: Classes of the data set.
     """
     first, last = (epoch - 1) * steps_per_epoch, epoch * steps_per_epoch
@@ -34,8 +34,8 @@ def warning(
     at_chance = math.log(num_classes)
     if not losses:  # Somebody removed the log.
         return None
-    # Not the mean: a first window from He's initialisation was seen 24% above. The last one too,
-    # since a net that begins late in the epoch has begun.
+    # Not the mean, because the first window after He's initialisation was seen 24% above. The last
+    # window counts by itself, because a net that begins to learn late in the epoch has begun.
     if any(abs(loss / at_chance - 1) > MARGIN for loss in (statistics.median(losses), losses[-1])):
         return None
     return (
@@ -47,15 +47,15 @@ def warning(
 def _remedy(c: ConfigDict) -> str:
     if c.init_from == "none" and (c.init != "he" or net_settings.input_scale(c) == 1):
         return (
-            "Initialised so, nets of this depth may never begin to. In a new --workdir, leave "
-            "--config.init and --config.input_scale at their defaults (he, 0)."
+            "With this initialisation, nets of this depth may never begin to learn. In a new "
+            "--workdir, leave --config.init and --config.input_scale at their defaults (he, 0)."
         )
     if c.init_from == "none" and c.net not in ("A", "A-LRN"):
         return (
-            "A deep net takes long to begin from random weights. In a new --workdir, start from a "
+            "A deep net with random weights takes long to begin. In a new --workdir, start from a "
             "trained A, as the paper does: --config.init_from=a_256 --config.init_layers=preinit."
         )
     return (
-        "The first thousand steps may pass so. If it lasts, try a smaller --config.batch_size, for "
-        "more steps an epoch, or another --config.learning_rate, in a new --workdir."
+        "This may happen in the first thousand steps. If it lasts, use a new --workdir with a "
+        "smaller --config.batch_size, for more steps per epoch, or another --config.learning_rate."
     )

@@ -36,21 +36,23 @@ from vgg_jax.training.validation import ValResult
 
 
 def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any]:
-    """Trains until the schedule ends training or the epochs are done, from wherever the workdir is.
+    """Trains a run to its end, from its last checkpoint if there is one.
+
+    The end is where the schedule ends training, or where all epochs are done.
 
     Args:
-      c: A config that `config.validate` has passed.
-      workdir: Empty, or this run's.
-      images: What to train on, and to validate on after each epoch.
+      c: A config that has passed `config.validate`.
+      workdir: An empty folder, or the workdir of this run.
+      images: The images to train on, and to validate on after each epoch.
 
     Returns:
       The result, as written to workdir/result.json.
 
     Raises:
-      UserError: The batch doesn't divide over the devices or exceeds the data, the data has
-        changed since the checkpoint, the run to start from doesn't fit, the loss is not finite, or
-        a checkpoint can't be written or read.
-      StoppedError: A signal asked it to stop, and it has saved.
+      UserError: The batch doesn't divide over the devices or is larger than the training set, the
+        data has changed since the checkpoint, the run to start from doesn't fit, the loss is not
+        finite, or a checkpoint can't be written or read.
+      StoppedError: A signal asked the run to stop; all steps that were done are saved.
     """
     run = _Run(c, images)
     processes.make_shared(workdir)
@@ -85,17 +87,17 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
             raise stop.error(
                 f"Stopped and saved at step {last_step:,}; the same command goes on from there."
                 if checkpoints.last_step is not None
-                else "Stopped before the first step; the same command starts anew."
+                else "Stopped before the first step; the same command starts the run again."
             )
     return processes.from_first(lambda: _finish(c, workdir, run.facts))
 
 
 class _Run:
-    """The parts of a run, as its config and its images have them.
+    """The parts of a run, made from its config and its images.
 
     Attributes:
-      facts: What it is made of.
-      timetable: How it goes.
+      facts: The facts that don't change from step to step.
+      timetable: The run's length, and how often it logs and saves.
     """
 
     def __init__(self, c: ConfigDict, images: TrainingSplits) -> None:
@@ -103,7 +105,8 @@ class _Run:
         num_images, names = len(images.train_source), images.train_source.class_names
         if c.batch_size > num_images:
             raise UserError(
-                f"batch_size={c.batch_size} is more than the {num_images:,} training images."
+                f"batch_size={c.batch_size} is more than the {num_images:,} training images. "
+                "Lower --config.batch_size."
             )
         self.facts = RunFacts(
             class_names=names,
@@ -124,7 +127,7 @@ class _Run:
         self._mesh = sharding.make_mesh(model_parallel=c.model_parallel)
 
     def open(self, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
-        """Restores what the workdir has of this run, or begins it; the facts are then its own."""
+        """Restores the run's last checkpoint and its facts, or begins the run if there is none."""
         c, model, optimiser, mesh = self._c, self._model, self._optimiser, self._mesh
         schedule = schedules.from_config(c)
         if checkpoints.last_step is None:
@@ -137,7 +140,7 @@ class _Run:
         return state, Progress.from_json(saved.progress, schedule)
 
     def headline(self, state: TrainState) -> str:
-        """Says what is trained, on what, from where."""
+        """Returns the line that names the net, the images, the devices and the first step."""
         images, step = self._images, int(state.step)
         num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         return (
@@ -151,7 +154,7 @@ class _Run:
     def batches(
         self, start_step: int
     ) -> tuple[Iterator[crops.CropBatch], Iterator[crops.CropBatch]]:
-        """Begins to read what is trained on from a step on, and what is validated on."""
+        """Returns the training batches from a step on, and the validation batches."""
         c, images = self._c, self._images
         batching = functools.partial(
             crops.Batching,
@@ -180,10 +183,10 @@ class _Run:
         log: metrics.MetricsLog,
         stop: StopRequest,
     ) -> Work:
-        """Puts together what the loop does from step to step."""
+        """Returns the batches and functions that the loop works with."""
         c, num_val = self._c, len(self._images.val.source)
         put = functools.partial(sharding.put_batch, sharding=sharding.split_batch(self._mesh))
-        # `map` keeps no batch, which would hold the workers' shared memory beyond their end.
+        # `map` keeps no batch: it would hold the workers' shared memory after they have ended.
         train_batches, val_batches = map(put, train_batches), map(put, val_batches)
         normalise = Normalise(self.facts.mean_rgb, net_settings.input_scale(c))
         keys = [field.name for field in dataclasses.fields(Recipe) if field.name != "normalise"]
@@ -223,7 +226,7 @@ class _Run:
             log.note(warning)
 
     def window(self, log: metrics.MetricsLog, progress: Progress) -> metrics.Window:
-        """Gathers the metrics of steps from where the run is."""
+        """Returns the window that collects metrics, with those saved before they were logged."""
         return metrics.Window(
             log,
             batch_size=self._c.batch_size,
@@ -240,17 +243,17 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
         else "No checkpoint was saved yet."
     )
     return UserError(
-        f"{error} Training has stopped; nothing that is not finite was saved. {kept}\n"
+        f"{error} Training has stopped; no infinite or NaN values were saved. {kept}\n"
         "In a new --workdir, try a lower --config.learning_rate, a larger --config.batch_size, or "
         "the default initialisation (init=he, input_scale=0) if this run has another."
     )
 
 
 def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
-    from vgg_jax.training import curves  # Here, since Matplotlib takes half a second.
+    from vgg_jax.training import curves  # Imported here, because Matplotlib takes half a second.
 
     history = metrics.read(workdir, "val")
-    # The last of equal errors is the best, as `Checkpoints` keeps it.
+    # If errors are equal, the last counts as the best, as in `Checkpoints`.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
     keys = ("commits", "train_fingerprint", "val_fingerprint")

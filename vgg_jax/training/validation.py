@@ -1,4 +1,4 @@
-"""Errors on the validation split."""
+"""The errors on the validation split."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +11,12 @@ from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 
 @dataclasses.dataclass(frozen=True)
 class ValResult:
-    """Errors over a whole split.
+    """The errors over a whole split.
 
     Attributes:
-      top1_error, top5_error: Percent.
+      top1_error, top5_error: In percent.
       loss: Mean cross entropy.
-      num_images: How many images they are of.
+      num_images: The number of images in the split.
     """
 
     top1_error: float
@@ -36,17 +36,17 @@ def validate(
     """Runs one pass over the centre crops of a split.
 
     Args:
-      batch_metrics: `step.make_val_step`'s function with everything but the batch given.
+      batch_metrics: The function of `step.make_val_step`, with its parameters already given.
       batches: See `crops.val_batches`.
-      num_batches: Batches of the pass.
-      num_images: Images of the split; each must be counted once.
-      stop: Looked at before each batch.
+      num_batches: Batches in the pass.
+      num_images: Images in the split; each must be counted once.
+      stop: If this is true before a batch, the pass ends.
 
     Returns:
-      The errors, or None where `stop` became true on the way.
+      The errors, or None if `stop` became true during the pass.
 
     Raises:
-      RuntimeError: More or fewer images came than the split has.
+      RuntimeError: More or fewer images were counted than the split has.
     """
     sums = []
     for _ in range(num_batches):
@@ -61,8 +61,8 @@ def validate(
     }
     if totals["count"] != num_images:
         raise RuntimeError(
-            f"The validation pass counted {totals['count']:.0f} images of {num_images}. "
-            "This is a bug of the input pipeline; please report it."
+            f"The validation pass counted {totals['count']:.0f} images instead of {num_images}. "
+            "This is a bug in the input pipeline; please report it."
         )
     return ValResult(
         top1_error=100.0 * totals["top1"] / num_images,

@@ -1,7 +1,7 @@
-"""The schedules, each a class in a file of its own; `training.schedule` says what one is.
+"""The schedules: one class per file. Their base class is in `training.schedule`.
 
-A new one is a file NAME.py here that ends in `SCHEDULE`; its name is then a value of the config's
-`schedule`. This module needs no JAX.
+A new schedule is a file NAME.py in this folder that ends by assigning its class to `SCHEDULE`. NAME
+is then a possible value of the config's `schedule`. This module needs no JAX.
 """
 
 import inspect
@@ -17,19 +17,19 @@ def from_config(c: ConfigDict) -> Schedule:
     """Returns the schedule that a config describes, before the first step.
 
     Raises:
-      UserError: There is no such schedule, the config lacks one of its keys, or one has an
-        impossible value.
+      UserError: There is no such schedule, or one of its keys is missing from the config or has
+        an impossible value.
     """
     schedule = _class(c.schedule)
     try:
         return schedule.from_config(c)
     except AttributeError as error:
         if not isinstance(error.__context__, KeyError):
-            raise  # ConfigDict raises it from a KeyError; any other is a mistake in the class.
+            raise  # A ConfigDict raises it from a KeyError; any other is a bug in the class.
         key = str(error.__context__.args[0]).replace("\n", ". ")
         raise UserError(
-            f"schedule={c.schedule} reads a key that the config lacks: {key}. A config file of "
-            "your own adds it, as vgg_jax/README.md says."
+            f"schedule={c.schedule} reads a key that the config lacks: {key}. Add it in a "
+            "config file of your own: see vgg_jax/README.md."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Half a cosine from the highest rate to the last, after a warm-up. The paper has none such."""
+"""Half a cosine, with an optional warm-up before it. The paper has no such schedule."""
 
 import dataclasses
 import math
@@ -12,13 +12,13 @@ from vgg_jax.training.schedule import Schedule
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Schedule):
-    """A linear warm-up from 0, and then half a cosine.
+    """A linear warm-up from 0, followed by half a cosine.
 
     Attributes:
-      learning_rate: After the warm-up, where it is highest.
-      warmup_epochs: May be a fraction of an epoch; 0: no warm-up.
-      final_rate: What the rate falls to.
-      num_epochs: When it reaches that, from the first step on: when training ends.
+      learning_rate: The rate at the end of the warm-up, which is the highest.
+      warmup_epochs: Epochs of the warm-up, not necessarily whole; 0 for no warm-up.
+      final_rate: The rate at the end of training.
+      num_epochs: Epochs from the first step to the end of training.
     """
 
     learning_rate: float
@@ -28,7 +28,7 @@ class Cosine(Schedule):
 
     @classmethod
     def from_config(cls, c: ConfigDict) -> "Cosine":
-        """Returns the schedule, and checks its keys."""
+        """Returns the schedule and checks its keys."""
         cosine = cls(c.learning_rate, c.cosine.warmup_epochs, c.cosine.final_rate, c.num_epochs)
         cosine._check()
         return cosine
@@ -47,7 +47,7 @@ class Cosine(Schedule):
         )
 
     def rate(self, epochs: float) -> float:
-        """Returns the rate of the step that begins so many epochs into the training."""
+        """Returns the rate of the step that begins after this many epochs of training."""
         fallen = max(0.0, epochs - self.warmup_epochs) / (self.num_epochs - self.warmup_epochs)
         share = (1 + math.cos(math.pi * fallen)) / 2
         highest = self.final_rate + share * (self.learning_rate - self.final_rate)

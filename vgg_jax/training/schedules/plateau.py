@@ -1,4 +1,4 @@
-"""The paper's schedule: the rate drops where the validation error stands still (§3.1)."""
+"""The paper's schedule: the rate drops when the validation error stops improving (§3.1)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ _REMEMBERED = ("learning_rate", "best_error", "epochs_since_best", "ended")
 
 @dataclasses.dataclass(frozen=True)
 class Plateau(Schedule):
-    """When the learning rate drops and when training ends (§3.1).
+    """The rule that lowers the learning rate and ends training (§3.1).
 
     Attributes:
-      learning_rate: The next epoch's.
+      learning_rate: The rate of the next epoch.
       patience_epochs: Epochs without an improvement after which the rate drops.
-      min_improvement: In points (percent) of top-1 error, below the best error seen.
-      factor: What a drop multiplies the rate by.
-      last_rate: The lowest rate. A plateau at it ends training.
-      best_error: Lowest top-1 validation error, in percent. It persists across drops.
-      epochs_since_best: Epochs since that error, or since the last drop.
-      ended: Training is over.
+      min_improvement: The smallest improvement on the best error that counts, in points (percent).
+      factor: The factor that a drop multiplies the rate by.
+      last_rate: The lowest rate. A plateau at this rate ends training.
+      best_error: Top-1 validation error of the last improvement, in percent. Drops don't reset it.
+      epochs_since_best: Epochs since the best error or the last drop, whichever came later.
+      ended: Whether training is over.
     """
 
     learning_rate: float
@@ -38,7 +38,7 @@ class Plateau(Schedule):
 
     @classmethod
     def from_config(cls, c: ConfigDict) -> "Plateau":
-        """Returns the rule before the first epoch, and checks its keys."""
+        """Returns the rule before the first epoch and checks its keys."""
         plateau = cls(
             learning_rate=c.learning_rate,
             patience_epochs=c.plateau.patience_epochs,
@@ -52,10 +52,10 @@ class Plateau(Schedule):
     def _check(self) -> None:
         require(self.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
         require(self.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
-        require(0 < self.factor < 1, f"plateau.factor={self.factor} must lie between 0 and 1.")
+        require(0 < self.factor < 1, f"plateau.factor={self.factor} must be above 0 and below 1.")
         require(
             0 < self.last_rate <= self.learning_rate,
-            f"plateau.last_rate={self.last_rate} must lie between 0 and "
+            f"plateau.last_rate={self.last_rate} must be above 0 and at most "
             f"learning_rate={self.learning_rate}.",
         )
 
@@ -65,8 +65,8 @@ class Plateau(Schedule):
         return self.learning_rate
 
     def after_epoch(self, top1_error: float) -> "Plateau":
-        """Takes in an epoch's top-1 validation error (percent) and decides the next one's rate."""
-        # The tolerance keeps an improvement of exactly 0.1 points one in floating point.
+        """Returns the rule after an epoch with this top-1 validation error (percent)."""
+        # The tolerance lets an improvement of exactly 0.1 points count despite rounding.
         if top1_error <= self.best_error - self.min_improvement + 1e-9:
             return dataclasses.replace(self, best_error=top1_error, epochs_since_best=0)
         epochs = self.epochs_since_best + 1
@@ -79,11 +79,11 @@ class Plateau(Schedule):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Rate, best error, epochs since it, and whether training is over."""
+        """The rate, the best error, the epochs since then, and whether training is over."""
         return {name: getattr(self, name) for name in _REMEMBERED}
 
     def restored(self, state: Mapping[str, Any]) -> "Plateau":
-        """Returns the rule with these."""
+        """Returns the rule with the `state` from a checkpoint of the same run."""
         return dataclasses.replace(self, **state)
 
 
