@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 import small_runs
 
@@ -84,6 +85,22 @@ def parsed_flags():
     yield
     if not was_parsed:
         flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def own_module(tmp_path, monkeypatch):
+    """Writes a module of a user's own, which imports find until the test ends."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+
+    def write(name, text):
+        (folder / f"{name}.py").write_text(textwrap.dedent(text))
+        monkeypatch.setitem(sys.modules, name, None)  # The end of the test forgets the module.
+        del sys.modules[name]
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

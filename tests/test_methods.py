@@ -36,16 +36,6 @@ NUMBER = 3
 """
 
 
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A folder with a module of a user's own."""
-    folder = tmp_path / "own"
-    folder.mkdir()
-    (folder / "mine.py").write_text(OWN)
-    monkeypatch.syspath_prepend(folder)
-    return folder
-
-
 def test_each_method_is_the_file_of_its_name():
     files = {path.stem for path in FOLDER.glob("[a-z]*.py")}
     assert {single for name in methods.names() for single in methods.singles(name)} == files
@@ -67,7 +57,8 @@ def test_both_is_no_single_method():
         methods.single("both")
 
 
-def test_what_is_named_as_a_method_and_is_none_is_refused(own):
+def test_what_is_named_as_a_method_and_is_none_is_refused(own_module):
+    own_module("mine", OWN)
     with pytest.raises(
         UserError, match=r"^eval.method=mine:NUMBER must be a Method of .*, not 3\.$"
     ):
@@ -75,12 +66,12 @@ def test_what_is_named_as_a_method_and_is_none_is_refused(own):
 
 
 @pytest.mark.runs
-def test_a_method_of_ones_own_evaluates_a_run(own, trained, folder):
+def test_a_method_of_ones_own_evaluates_a_run(own_module, trained, folder):
     done = small_runs.run_process(
         f"--workdir={trained}",
         "--mode=eval",
         "--config.eval.method=mine:UNFLIPPED",
-        PYTHONPATH=str(own),
+        PYTHONPATH=str(own_module("mine", OWN)),
     )
 
     assert done.returncode == 0, done.stderr

@@ -93,37 +93,32 @@ from configs import mini
 def get_config():
     c = mini.get_config("a_256")
     with c.unlocked():
-        c.schedule = "own_schedule:Halving"
+        c.schedule = "mine:Halving"
         c.halving = ConfigDict({"every_epochs": 10.0})
     return c
 """
 
 
-def test_a_users_schedule_is_told_which_key_the_config_lacks(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "keyless.py").write_text(_OWN)
+def test_a_users_schedule_is_told_which_key_the_config_lacks(own_module):
+    own_module("mine", _OWN)
     c = base_config.get_config()
-    c.schedule = "keyless:Halving"
-    with pytest.raises(UserError, match=r"^schedule=keyless:Halving reads .* lacks: 'halving'\. A"):
+    c.schedule = "mine:Halving"
+    with pytest.raises(UserError, match=r"^schedule=mine:Halving reads .* lacks: 'halving'\. A"):
         schedules.from_config(c)
 
 
-def test_what_fails_within_a_users_schedule_shows_as_it_is(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "failing.py").write_text(
-        _OWN.replace("c.halving.every_epochs", "c.learning_rate.absent")
-    )
+def test_what_fails_within_a_users_schedule_shows_as_it_is(own_module):
+    own_module("mine", _OWN.replace("c.halving.every_epochs", "c.learning_rate.absent"))
     c = base_config.get_config()
-    c.schedule = "failing:Halving"
+    c.schedule = "mine:Halving"
     with pytest.raises(AttributeError, match="absent"):
         schedules.from_config(c)
 
 
 def test_a_users_own_schedule_trains_with_a_section_of_its_own(
-    run_main, folder, tmp_path, monkeypatch
+    run_main, folder, tmp_path, own_module
 ):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "own_schedule.py").write_text(_OWN)
+    own_module("mine", _OWN)
     (tmp_path / "own_config.py").write_text(_OWN_CONFIG)
     workdir = tmp_path / "run"
     more = ("--config.halving.every_epochs=1", "--config.checkpoint_every_steps=1", *_SHORT)
@@ -133,7 +128,7 @@ def test_a_users_own_schedule_trains_with_a_section_of_its_own(
     np.testing.assert_allclose(rates, [1e-2, 1e-2, 5e-3, 5e-3, 2.5e-3, 2.5e-3], rtol=1e-6)
 
     c = run_config.load(workdir)
-    assert (c.schedule, c.halving.every_epochs) == ("own_schedule:Halving", 1.0)
+    assert (c.schedule, c.halving.every_epochs) == ("mine:Halving", 1.0)
     # The workdir alone is enough to resume the run, and another value is refused.
     resumed = _interrupted(workdir, tmp_path / "resumed")
     with pytest.raises(UserError, match=r"halving\.every_epochs: 1\.0 there, 2\.0 now"):
