@@ -76,7 +76,7 @@ def test_what_cannot_be_decoded_is_named_before_a_device_is_touched(folder, tmp_
     error = done.stderr[done.stderr.index("error: ") :]
     for split, name in (("train", "training"), ("val", "validation")):
         path = scan.cache_path(opened.folder(folder, split), f"{folder}-cache")
-        assert f"5 of the 17 {name} images can't be decoded (all in {path})" in error
+        assert f"5 of the 17 {name} images can't be decoded (full list: {path})" in error
         for file, (_, reason) in BAD.items():
             (line,) = [line for line in error.splitlines() if f"/{split}/" in line and file in line]
             assert reason in line
@@ -108,4 +108,4 @@ def test_one_class_alone_is_refused(folder, tmp_path):
         path.write_bytes(GOOD["photo.jpg"])
     done = _main(tmp_path / "images", tmp_path / "run", JAX_PLATFORMS="nonsense")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: The data set has one class alone, alone")
+    assert done.stderr.startswith("error: The data set has only one class, alone")

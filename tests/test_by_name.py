@@ -1,4 +1,4 @@
-"""Objects that a config names."""
+"""Finding the objects that a config names."""
 
 import pytest
 

@@ -192,7 +192,7 @@ def test_one_class_alone_is_refused():
     assert data_settings.resolve_num_classes(0, ("a", "b")) == 2
     for num_classes in (0, 1):
         message = _refusal(data_settings.resolve_num_classes, num_classes, ("cat",))
-        assert "one class alone, cat" in message
+        assert "only one class, cat" in message
         assert "two classes or more" in message
 
 

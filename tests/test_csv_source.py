@@ -1,4 +1,4 @@
-"""Images that a CSV file lists: what is read, what identifies it, what is refused by its line."""
+"""Sources from CSV files: their examples, their fingerprints, and errors with line numbers."""
 
 import contextlib
 import csv
@@ -63,7 +63,7 @@ def identity(file, split="train"):
     return source.fingerprint, source.contents_key
 
 
-# What is read.
+# Reading.
 
 
 def test_a_split_is_read_in_the_order_of_its_paths(root):
@@ -151,7 +151,7 @@ def test_a_file_without_splits_is_evaluated_whole_and_trained_on_with_held_out_i
         assert len(open_val_source(spec(file, val_split=val_split))) == 4
     train, val = open_sources(spec(file, held_out=1))
     assert (len(train), len(val)) == (3, 1)
-    with pytest.raises(UserError, match=r"list\.csv:1: without a column split .*held_out=N"):
+    with pytest.raises(UserError, match=r"list\.csv:1: the file has no column split.*held_out=N"):
         open_sources(spec(file))
 
 
@@ -173,7 +173,7 @@ def test_an_image_that_is_gone_later_is_named(root):
     assert source.label(1) == 2
 
 
-# What identifies it.
+# Fingerprints.
 
 
 def test_the_fingerprint_is_not_of_the_place(root, tmp_path):
@@ -193,7 +193,7 @@ def test_the_fingerprint_is_not_of_the_place(root, tmp_path):
     ids=["another label", "another path", "a row less", "a class renamed"],
 )
 def test_the_fingerprint_is_of_the_rows(root, old, new):
-    data = {"val_split": "train"}  # Labels of another split don't matter then.
+    data = {"val_split": "train"}  # Then the labels of other splits don't matter.
     before = CsvSource(spec(write(root), **data), "train").fingerprint
     file = write(root, [row.replace(old, new) for row in ROWS])
     assert CsvSource(spec(file, **data), "train").fingerprint != before
@@ -210,7 +210,7 @@ def test_an_image_of_another_size_or_time_is_another_one(root):
     assert identity(file)[0] != before[0]
 
 
-# What is refused.
+# Errors.
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_an_image_of_another_size_or_time_is_another_one(root):
         (["path,label,path"], 1, "the header has the column path 2 times"),
         (["path;label;split"], 1, "the header has an unknown column 'path;label;split'"),
         (["path,label"], 1, "no row follows the header"),
-        ([*ROWS, "v/0.jpg,a"], 10, "the row has 2 fields, and the header 3"),
-        ([*ROWS, "v/0.jpg,a,train,"], 10, "the row has 4 fields, and the header 3"),
+        ([*ROWS, "v/0.jpg,a"], 10, "the row has 2 fields, but the header has 3"),
+        ([*ROWS, "v/0.jpg,a,train,"], 10, "the row has 4 fields, but the header has 3"),
         ([*ROWS[:2], "", ",ant,train"], 4, "the path is empty"),
         ([*ROWS, "v/0.jpg,ant,"], 10, "the split is empty"),
         ([*ROWS, '"a\nb",x,other', "v/0.jpg"], 12, "the row has 1 field, "),
@@ -234,10 +234,10 @@ def test_an_image_of_another_size_or_time_is_another_one(root):
         (
             [*ROWS[:6], "v/2.jpg,cow,val", "v/1.jpg,bee,val"],
             4,
-            "the label 'größe' occurs in 'train' and not in 'val'; these too occur in one alone: "
-            "bee, cow. Both must have the same labels.",
+            "the label 'größe' occurs in 'train' but not in 'val'; these also occur in only one "
+            "of them: bee, cow. Both must have the same labels.",
         ),
-        ([*ROWS, "v/0.jpg,cow,val"], 10, "the label 'cow' occurs in 'val' and not in 'train'"),
+        ([*ROWS, "v/0.jpg,cow,val"], 10, "the label 'cow' occurs in 'val' but not in 'train'"),
         ([*ROWS, "images,ant,train"], 10, "there is no image "),
         ([*ROWS, "v/\0.jpg,ant,train"], 10, "there is no image "),
     ],
@@ -295,7 +295,7 @@ def test_a_split_without_rows_comes_with_those_that_are_there(root):
 
 
 def listing(folder, file):
-    """Writes the images of a folder of class folders as a CSV file, last ones first."""
+    """Writes a CSV file that lists the images of class folders, in reverse order."""
     images = sorted(folder.glob("*/*/*.jpg"), reverse=True)
     with file.open("w", newline="") as opened_file:
         writer = csv.writer(opened_file)

@@ -1,4 +1,4 @@
-"""Workdirs and data at gs://, on a server that speaks as Google's: the same as on a disk."""
+"""Workdirs and data at gs:// behave as on a disk, on a server that imitates Google's."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ FACTS = RunFacts(("a", "b", "c"), "train", "val", (120.0, 110.0, 100.0), ())
 
 @pytest.fixture(scope="module")
 def server():
-    """Reached from this process and from those that tests start."""
+    """A server that is reached from this process and from those that tests start."""
     with gcs_server.serve("bucket") as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
@@ -48,7 +48,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def refused():
-    """A run whose server refuses all connections: gcsfs tries again for half a minute."""
+    """A run whose server refuses all connections. gcsfs tries again for half a minute."""
     arguments = small_runs.one_epoch("nowhere", "gs://bucket/run")
     with start(*arguments, STORAGE_EMULATOR_HOST="http://127.0.0.1:1") as process:
         yield process
@@ -57,14 +57,14 @@ def refused():
 
 @pytest.fixture(scope="module", autouse=True)
 def _refused_meanwhile(request):
-    """It begins before the other tests, if one that is to run waits for it."""
+    """Starts `refused` before the other tests, if a selected test waits for it."""
     if any("refused" in item.fixturenames for item in request.session.items):
         request.getfixturevalue("refused")
 
 
 @pytest.fixture
 def root(server, request):
-    """A folder of the test's own."""
+    """A folder for this test alone."""
     return files.path("gs://bucket/" + re.sub(r"\W", "_", request.node.name))
 
 
@@ -141,7 +141,7 @@ def test_a_file_is_there_whole_or_as_it_was(root, server):
 
 
 def test_what_others_write_is_seen(root, server):
-    """The client would keep the first listing."""
+    """The client would by default cache the first listing."""
     assert not list(root.glob("*"))
     server.write(f"{root.name}/a", b"")
     assert [path.name for path in root.glob("*")] == ["a"]
@@ -273,7 +273,7 @@ def test_a_checkpoint_counts_once_it_is_complete(root, server, save):
     del server.objects[bucket_name]
     with contextlib.closing(Checkpoints(root)) as checkpoints:
         assert checkpoints.last_step == 1
-    save(3, None)  # By then what was left has been cleared away.
+    save(3, None)  # The incomplete checkpoint 2 has been removed by then.
     assert sorted(path.name for path in (root / "checkpoints").iterdir()) == ["1", "3"]
 
 
@@ -320,7 +320,7 @@ def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
     server.write(f"{root.name}/train/a/below/deeper.jpg", b"not in a class folder")
     server.requests.clear()
     here, there = opened.folder(folder, "train"), opened.folder(root, "train")
-    assert len(server.requests) == -(-19 // gcs_server.PAGE)  # A request a page, none an image.
+    assert len(server.requests) == -(-19 // gcs_server.PAGE)  # One per page, none per image.
     there = pickle.loads(pickle.dumps(there))
     assert there.class_names == here.class_names
     assert there.fingerprint == here.fingerprint
@@ -362,7 +362,7 @@ def test_a_csv_file_is_the_same_as_on_a_disk(folder, root, server, tmp_path):
         for file in (lists, root / "list.csv")
     )
     pages = -(-len(server.names(root.name)) // gcs_server.PAGE)
-    assert len(server.requests) == pages + 1  # A request a page, one for the file, none an image.
+    assert len(server.requests) == pages + 1  # One per page, one for the CSV file, none per image.
     there = pickle.loads(pickle.dumps(there))
     assert there.fingerprint == here.fingerprint
     for index in range(len(here)):
@@ -414,7 +414,7 @@ def test_a_tfds_set_is_the_same_as_on_a_disk(root, server, tmp_path, monkeypatch
 
 
 def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
-    """Killed, and gone on with from images in the bucket; evaluated, fused, predicting."""
+    """The run is killed, resumes with images in the bucket, is evaluated, fused and predicts."""
     workdir = files.path("gs://bucket/runs/a")
     upload(server, folder, "images")
     arguments = small_runs.one_epoch(
@@ -457,7 +457,7 @@ def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
     fused = start(workdir, trained, "--method=both", module="vgg_jax.fuse")
     again = start("--mode=eval", *arguments)
     assert "9 images" in finish(fused)
-    assert "batches" not in finish(again)  # All of it was there.
+    assert "batches" not in finish(again)  # All results were there.
     ours, theirs = map(finish, predictions)
     assert ours == theirs
     assert server.names("runs/fused/")

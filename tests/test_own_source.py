@@ -1,4 +1,4 @@
-"""A source of a user's own: found as MODULE:NAME, trained on, evaluated; and refused."""
+"""A user's own source, given as MODULE:NAME: training, evaluation and errors."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from vgg_jax.data import sources
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError
 
-# What vgg_jax/README.md asks for, and no more.
+# This source has what vgg_jax/README.md requires, and no more.
 MINE = '''
 import zipfile
 
@@ -53,7 +53,7 @@ class Images:
 def as_module(folder, text, monkeypatch):
     (folder / "mine.py").write_text(textwrap.dedent(text))
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(sys.modules, "mine", None)  # So that the end of the test forgets it.
+    monkeypatch.setitem(sys.modules, "mine", None)  # The end of the test then removes it.
     del sys.modules["mine"]
 
 

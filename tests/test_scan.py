@@ -249,11 +249,11 @@ def test_both_splits_are_refused_at_once(damaged, tmp_path):
         scan.cache_path(opened.folder(damaged, split), str(tmp_path / "cache"))
         for split in ("train", "val")
     )
-    assert lines[0] == f"3 of the 53 training images can't be decoded (all in {train}):"
+    assert lines[0] == f"3 of the 53 training images can't be decoded (full list: {train}):"
     assert lines[1].startswith(f"    {damaged}/train/a/cut.jpg: OSError: ")
     assert lines[2] == f"    {damaged}/train/a/empty.jpg: an empty file"
     assert lines[3] == f"    {damaged}/train/a/text.jpg: of no known format"
-    assert lines[4] == f"3 of the 5 validation images can't be decoded (all in {val}):"
+    assert lines[4] == f"3 of the 5 validation images can't be decoded (full list: {val}):"
     assert lines[5].startswith(f"    {damaged}/val/b/cut.JPEG: ")
     assert lines[8] == (
         "Repair or remove them, or go on without them: --config.data.undecodable=leave_out."
@@ -281,7 +281,7 @@ def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
     path = scan.cache_path(whole, str(tmp_path))
     assert output.splitlines()[0] == (
         "3 of the 53 training images can't be decoded and are left out: "
-        f"{', '.join(names)} (all in {path})."
+        f"{', '.join(names)} (full list: {path})."
     )
     assert output.splitlines()[1].startswith("3 of the 5 validation images can't be decoded")
     assert len(output.splitlines()) == 2
@@ -301,13 +301,13 @@ def test_a_split_of_nothing_decodable_is_refused(damaged, tmp_path, split):
     count = {"train": 53, "val": 5}[split]
     message = _message(damaged, tmp_path, "leave_out")
     assert f"{count} of the {count} {name} images can't be decoded" in message
-    assert "None is left" in message
+    assert "No image is left" in message
 
 
 def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
     fill(damaged, {"train/cat/1.jpg": b"x", "train/cat/2.jpg": b"", "val/cat/1.png": b"x"})
     message = _message(damaged, tmp_path, "leave_out")
-    assert message.startswith("Of these classes no training image can be decoded: cat.\n")
+    assert message.startswith("No training image of these classes can be decoded: cat.\n")
     assert f"{damaged}/train/a/cut.jpg" in message
     assert "every split" in message
     # A validation split may lack a class.

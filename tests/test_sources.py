@@ -1,4 +1,4 @@
-"""Sources: what they read, what identifies them, and what they say when something is missing."""
+"""Sources: their examples, their fingerprints, and their messages when something is missing."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ FEW = {"train": 30, "validation": 20}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three classes; what isn't an image lies among them."""
+    """Three classes, with files among them that aren't images."""
     return fill(
         tmp_path / "data",
         {
@@ -250,7 +250,7 @@ def test_kinds_are_found_without_tfds_and_jax():
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """The embedded set, cut short, prepared through its own entry point."""
+    """The embedded set with fewer images, prepared by opening it."""
     directory = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendered_shapes, "SPLITS", FEW)
@@ -351,7 +351,7 @@ def test_an_unknown_tfds_name_is_refused(tmp_path):
     message = _message("no_such_set", tmp_path, tmp_path)
     assert "'no_such_set'" in message
     assert str(tmp_path) in message
-    assert f"data.name is {', '.join(sources.names())}, the name of a TFDS data set" in message
+    assert f"data.name must be {', '.join(sources.names())}, the name of a TFDS data set" in message
 
 
 def test_imagenet_comes_with_the_commands_that_prepare_it(tmp_path):
@@ -370,7 +370,7 @@ def test_another_tfds_set_comes_without_imagenets_files(tmp_path):
 
 
 def test_a_set_without_random_access_comes_with_the_conversion(tmp_path, monkeypatch):
-    # Parquet stands for TFDS's default, tfrecord, which only TensorFlow writes.
+    # Parquet stands in for TFDS's default, tfrecord, which only TensorFlow can write.
     monkeypatch.setattr(rendered_shapes, "SPLITS", {"train": 2, "validation": 1})
     builder = rendered_shapes.Shapes(data_dir=tmp_path, file_format="parquet")
     builder.download_and_prepare()

@@ -50,22 +50,22 @@ def _net(c: ConfigDict) -> None:
 
 
 def _data(c: ConfigDict) -> None:
-    """Sets the images, and the crops that training makes of them (§3.1)."""
+    """Sets the images, and how training crops them (§3.1)."""
     c.data = ConfigDict()
-    # Besides a TFDS data set: "folder"; "csv"; "shapes", the embedded set; or MODULE:NAME, a class
-    # of your own (vgg_jax/README.md).
-    c.data.name = "imagenet2012"  # As TFDS calls it.
+    # The name of a TFDS data set, "folder", "csv", "shapes" (the embedded set), or MODULE:NAME (a
+    # class of your own: see vgg_jax/README.md).
+    c.data.name = "imagenet2012"  # Its name in TFDS.
     c.data.dir = ""  # TFDS's data_dir; the folder with train/CLASS/ and val/CLASS/; or FILE.csv.
-    c.data.train_split = "train"  # A split of TFDS, a folder's name, or what a CSV file calls it.
-    c.data.val_split = ""  # "": TFDS's "validation"; "val" of a folder or a CSV file.
+    c.data.train_split = "train"  # A split of TFDS or of a CSV file, or a folder's name.
+    c.data.val_split = ""  # "": "validation" of TFDS, or "val" of a folder or a CSV file.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
-    c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255. (): computed from the training set.
-    c.data.undecodable = "refuse"  # refuse to train where images are, or leave_out these.
-    c.data.num_workers = 16  # Processes that decode; 0: threads of the main process.
+    c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255; (): computed from the training set.
+    c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
+    c.data.num_workers = 16  # Worker processes that decode; 0: threads of the main process.
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    c.data.cache_dir = f"{cache}/vgg_jax"  # Shapes, scans, compiled programs. On a disk.
+    c.data.cache_dir = f"{cache}/vgg_jax"  # For shapes, scans and compiled programs; on a disk.
 
-    c.train_scale = (256, 256)  # S, px: smallest and largest, drawn for each image.
+    c.train_scale = (256, 256)  # Smallest and largest S, in px; S is drawn per image.
     c.colour_shift = 0.1  # Standard deviation of the principal components' coefficients; 0: none.
 
 

@@ -1,5 +1,5 @@
-"""Images and labels: where they come from, what in them can be decoded, and the crops of training.
+"""Images and labels: where they come from, which of them can be decoded, and the crops of training.
 
-Bytes become uint8 RGB here, on the host, and a batch depends on (source, seed, step) alone. What
-happens to pixels on the device is in `nets`; whole images in batches are in `evaluation`.
+This package decodes bytes to uint8 RGB on the host. A batch depends only on (source, seed, step).
+Operations on pixels on the device are in `nets`; batches of whole images are in `evaluation`.
 """

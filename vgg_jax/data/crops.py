@@ -1,7 +1,7 @@
-"""From a source to batches of crops: shuffle, shard, decode, crop, batch, prefetch (Grain).
+"""Makes batches of crops from a source: shuffle, decode, crop, batch, shard, prefetch (Grain).
 
-What a batch holds depends on (source, seed, step) alone, so that runs agree for any number of
-worker processes and any number of hosts, and a run resumes at any step.
+A batch depends only on (source, seed, step). So runs with any number of worker processes and hosts
+get the same batches, and a run can resume at any step.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ CropBatch = dict[
 ]
 Element = dict[str, UInt8[np.ndarray, "crop_px crop_px 3"] | np.int32 | np.float32]
 
-# Grain's repeat(None) is as long as an index can be, and overflows when it is sliced.
+# Grain's repeat(None) has the greatest length that an index allows, and overflows when sliced.
 ENDLESS_EPOCHS = 1_000_000
 
 
@@ -30,10 +30,10 @@ class Batching:
     """How crops are batched, in training and in validation.
 
     Attributes:
-      batch_size: Images of a batch on all processes together; shard.count divides it.
-      crop_px: Side of the crops.
-      shard: The part of each batch that is wanted here.
-      num_workers: Processes that decode; 0 decodes in threads of this process.
+      batch_size: Images per batch over all processes, a multiple of shard.count.
+      crop_px: Side of the crops, in px.
+      shard: The part of each batch that this process computes.
+      num_workers: Worker processes that decode; 0 means threads of this process.
     """
 
     batch_size: int
@@ -55,17 +55,17 @@ def train_batches(
     seed: int,
     start_step: int = 0,
 ) -> Iterator[CropBatch]:
-    """Yields training batches without end, each epoch in a new order (§3.1).
+    """Yields training batches without end; each epoch has a new order (§3.1).
 
     Args:
       source: The training split.
       batching: How its crops are batched.
-      train_scale: Smallest and largest S, px.
-      seed: Decides the order, the scales, the places and the flips.
-      start_step: Batches to leave out, to resume; takes no time.
+      train_scale: The smallest and the largest S, in px.
+      seed: The seed of the order, the scales, the places of the crops and the flips.
+      start_step: The number of batches to skip when a run resumes. Skipping takes no time.
 
     Yields:
-      {"image": uint8 RGB crops, "label": int32}, batch_size / shard.count of each.
+      {"image": uint8 RGB crops, "label": int32}, with batch_size / shard.count of each.
     """
     crops = (
         grain.MapDataset.source(source)
@@ -78,21 +78,23 @@ def train_batches(
 
 
 def num_val_batches(num_images: int, batch_size: int) -> int:
-    """Counts the batches of one pass over the validation split, the last one filled up."""
+    """Returns the number of batches per pass over the validation split, the padded one included."""
     return -(-num_images // batch_size)
 
 
 def val_batches(source: Source, batching: Batching, *, val_scale: int) -> Iterator[CropBatch]:
-    """Yields the validation split's centre crops, over and over, `num_val_batches` a pass.
+    """Yields batches of the validation split's centre crops, in endless passes.
+
+    Each pass has `num_val_batches` batches.
 
     Args:
       source: The validation split.
       batching: How its crops are batched.
-      val_scale: Q, px.
+      val_scale: The test scale Q, in px.
 
     Yields:
-      {"image", "label", "weight"}: weight is 1 for an image and 0 for what fills up the last
-      batch, so that every process sees batches of one shape, equally many.
+      {"image", "label", "weight"}: weight is 1 for an image and 0 for padding in the last
+      batch. So every process gets the same number of batches, all of one shape.
     """
     length = num_val_batches(len(source), batching.batch_size) * batching.batch_size
     crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, batching.crop_px))

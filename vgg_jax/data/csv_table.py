@@ -1,4 +1,4 @@
-"""The rows of a CSV file of images. What is wrong in the file is told by its line."""
+"""The rows of a CSV file that lists images. Errors in the file are reported with their line."""
 
 import codecs
 import collections
@@ -16,13 +16,13 @@ _WHAT_IT_HOLDS = "a CSV file whose first line is path,label or path,label,split"
 
 
 class Row(NamedTuple):
-    """One image.
+    """One row of the file: one image.
 
     Attributes:
       line: Number of the line in which the row begins; the file's first line is 1.
-      path: Path of the image, as the file has it.
-      label: Name of its class; "" where it is unlabelled.
-      split: Name of its split; "" where the file has no column split.
+      path: Path of the image, as written in the file.
+      label: Name of its class; "" means unlabelled.
+      split: Name of its split; "" if the file has no column split.
     """
 
     line: int
@@ -32,12 +32,12 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A CSV file.
+    """The contents of a CSV file.
 
     Attributes:
-      file: Where it lies.
-      rows: Its rows, in its order.
-      has_splits: Whether it has the column split; without one it is a single split.
+      file: Its path.
+      rows: Its rows, in the file's order.
+      has_splits: Whether it has a column split. If not, every split consists of all rows.
     """
 
     file: Path
@@ -48,20 +48,20 @@ class Table(NamedTuple):
         """Returns the rows of a split, in the file's order.
 
         Raises:
-          UserError: There is none.
+          UserError: The split has no rows.
         """
         rows = [row for row in self.rows if row.split == split] if self.has_splits else self.rows
         if not rows:
             splits = sorted({row.split for row in self.rows})
             raise UserError(
                 f"{files.printable(self.file)} has no rows of a split {split!r}; its splits are "
-                f"{some_of(splits)}. Set --config.data.train_split and .val_split to what its "
-                "splits are called."
+                f"{some_of(splits)}. Set --config.data.train_split and .val_split to names of "
+                "its splits."
             )
         return rows
 
     def error(self, line: int, text: str) -> UserError:
-        """Makes an error that says where in the file something is wrong."""
+        """Returns an error whose message begins with the file and the line."""
         return _error(self.file, line, text)
 
 
@@ -69,10 +69,10 @@ def read(name: str) -> Table:
     """Reads a file in UTF-8.
 
     Args:
-      name: Its path; gs://BUCKET/FILE too.
+      name: The file's path, on a disk or at gs://BUCKET/FILE.
 
     Raises:
-      UserError: There is no such file, or something in it is wrong.
+      UserError: There is no such file, or the file has an error.
     """
     if not name:
         raise UserError(
@@ -100,7 +100,7 @@ def _text(file: Path) -> str:
         if isinstance(error, PermissionError):
             reason = "can't be read: you lack the permission"
         elif isinstance(error, IsADirectoryError) or (files.in_bucket(file) and file.is_dir()):
-            reason = "is a folder, and data.name=folder reads those with train/CLASS/"
+            reason = "is a folder, and data.name=folder reads folders with train/CLASS/"
         raise UserError(
             f"{files.printable(file)} {reason}. Set --config.data.dir to {_WHAT_IT_HOLDS}."
         ) from error
@@ -112,8 +112,8 @@ def _text(file: Path) -> str:
 
 
 def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the fields of each line that isn't blank, with the line's number."""
-    # A field with line breaks in it spans several lines; without newline="" they would change.
+    """Yields the fields of each row that isn't blank, with the number of its first line."""
+    # newline="" keeps the line breaks within a field as they are.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -149,7 +149,7 @@ def _row(file: Path, line: int, header: list[str], fields: list[str]) -> Row:
         raise _error(
             file,
             line,
-            f"the row has {len(fields)} field{'s' * (len(fields) > 1)}, and the header "
+            f"the row has {len(fields)} field{'s' * (len(fields) > 1)}, but the header has "
             f'{len(header)}. Write as many, and put a field that holds a comma in quotes: "a, b".',
         )
     values = dict(zip(header, fields, strict=True))
@@ -160,7 +160,7 @@ def _row(file: Path, line: int, header: list[str], fields: list[str]) -> Row:
         raise _error(
             file,
             line,
-            "the split is empty. Name one; rows of a split that isn't used, such as unused, are "
-            "left out.",
+            "the split is empty. Name one. To leave the image out, name a split that isn't used, "
+            "such as unused.",
         )
     return Row(line, values["path"], values["label"], split)

@@ -1,4 +1,4 @@
-"""Splits of decodable images alone: what can't be decoded is refused, or left out and told."""
+"""Splits of decodable images only. Undecodable ones are refused, or reported and left out."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from vgg_jax.system import processes
 
 
 class SizedImages(NamedTuple):
-    """A source of decodable images alone, and the height and width of each, px."""
+    """A source of decodable images only, and the height and width of each, in px."""
 
     source: Source
     sizes: Int32[np.ndarray, "n 2"]
 
 
 class TrainingSplits(NamedTuple):
-    """What training takes: only decodable images, and the mean RGB of those to train on."""
+    """A run's splits, with decodable images only, and the mean RGB of the training split."""
 
     train_source: Source
     val: SizedImages
@@ -31,13 +31,13 @@ class TrainingSplits(NamedTuple):
 def training_splits(
     train_source: Source, val_source: Source, options: ScanOptions
 ) -> TrainingSplits:
-    """Scans both splits, and refuses or leaves out what can't be decoded.
+    """Scans both splits, and refuses or leaves out undecodable images.
 
-    The first process of a job does it for all, which must call this together.
+    The first process of a job does it for all processes, which must call this together.
 
     Raises:
-      UserError: Images can't be decoded, and the options say "refuse", or what remains is no split
-        to train or validate on, or some have no label. The message names them.
+      UserError: Images can't be decoded and the options say "refuse"; or no decodable image of a
+        split, or of a class to train on, is left; or images have no label.
     """
 
     def scanned() -> tuple[Scan, Scan]:
@@ -58,17 +58,17 @@ def training_splits(
 
 
 def one_split(source: Source, name: str, options: ScanOptions) -> SizedImages:
-    """Scans one split, labelled or not, and refuses or leaves out what can't be decoded.
+    """Scans one split, labelled or not, and refuses or leaves out undecodable images.
 
-    The first process of a job does it for all, which must call this together.
+    The first process of a job does it for all processes, which must call this together.
 
     Args:
       source: The split.
-      name: What messages call its images: "validation".
+      name: The word for its images in messages, for example "validation".
       options: How to scan it.
 
     Raises:
-      UserError: Images can't be decoded, and the options say "refuse" or none is left.
+      UserError: Images can't be decoded, and the options say "refuse" or no image is left.
     """
 
     def scanned() -> Scan:
@@ -98,7 +98,7 @@ class _Split(NamedTuple):
         more = len(undecodable) - NUM_NAMED
         if more > 0:
             lines.append(f"    and {more:,} more\n")
-        return f"{self.how_many} (all in {self.cache_file}):\n{''.join(lines)}"
+        return f"{self.how_many} (full list: {self.cache_file}):\n{''.join(lines)}"
 
 
 def _scanned(sources: Mapping[str, Source], options: ScanOptions) -> list[_Split]:
@@ -116,7 +116,7 @@ def _scanned(sources: Mapping[str, Source], options: ScanOptions) -> list[_Split
         )
     for split in damaged:
         if split.found.mean_rgb is None:
-            raise UserError(f"{split.listed()}None is left. Look at what data.dir holds.")
+            raise UserError(f"{split.listed()}No image is left. Check what data.dir holds.")
     return splits
 
 
@@ -135,7 +135,7 @@ def _refuse_lost_classes(train: _Split) -> None:
     lost = [train.source.class_names[i] for i in labels if not train.found.class_counts[i]]
     if lost:
         raise UserError(
-            f"Of these classes no training image can be decoded: {some_of(lost)}.\n"
+            f"No training image of these classes can be decoded: {some_of(lost)}.\n"
             f"{train.listed()}Repair them, or remove the classes from every split."
         )
 
@@ -144,7 +144,7 @@ def _tell(splits: list[_Split]) -> None:
     for split in splits:
         if split.found.undecodable:
             keys = some_of([image.key for image in split.found.undecodable])
-            print(f"{split.how_many} and are left out: {keys} (all in {split.cache_file}).")
+            print(f"{split.how_many} and are left out: {keys} (full list: {split.cache_file}).")
 
 
 def _decodable(source: Source, found: Scan) -> SizedImages:

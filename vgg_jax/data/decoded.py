@@ -1,4 +1,4 @@
-"""A source's images by index, decoded."""
+"""Decodes a source's images by index."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from vgg_jax.data.source import Source
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A source's images by index, decoded."""
+    """A function that returns the decoded image of an index."""
 
     source: Source
 

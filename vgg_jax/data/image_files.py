@@ -1,4 +1,4 @@
-"""Files of images: which they are by their suffixes, and their bytes as examples."""
+"""Image files: recognises them by their suffixes, and reads them as examples."""
 
 from vgg_jax.data.source import Example
 from vgg_jax.errors import UndecodableError, UserError
@@ -12,21 +12,21 @@ SUFFIXES = (
 
 
 def is_image(name: str) -> bool:
-    """Tells whether a file is taken for an image, by its suffix."""
+    """Returns whether a file's suffix is that of an image."""
     return name.lower().endswith(SUFFIXES)
 
 
 def read(path: Path, label: int) -> Example:
-    """Reads an image's file; the key of the example is the path.
+    """Reads an image file. The example's key is its path.
 
     Raises:
-      UndecodableError: The file is gone, or must not be read.
-      UserError: It can't be read at present.
+      UndecodableError: The file is gone, is a folder, or may not be read.
+      UserError: The file can't be read for another reason, which may pass.
     """
     key = files.printable(path)
     try:
         return Example(files.read(path), label, key)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise UndecodableError(key, error.strerror or "it isn't there") from error
-    except OSError as error:  # A server doesn't answer, for instance: the image may be good.
+    except OSError as error:  # For example a server's failure: the image may be good.
         raise UserError(f"{key} can't be read at present: {error.strerror or error}.") from error

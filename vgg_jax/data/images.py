@@ -1,8 +1,8 @@
-"""Geometry on the host: decode, rescale, crop, flip (§3.1, §3.2). Bytes in, uint8 RGB out.
+"""Decodes, rescales, crops and flips images on the host, to uint8 RGB (§3.1, §3.2).
 
 "Rescaled to S" means that the shorter side becomes S px and the longer one round(long * S / short),
-bilinear with antialiasing. A crop of the rescaled image is resampled from its box alone: the same
-but for the rounding of ties between two grey levels, at a part of the cost.
+by bilinear interpolation with antialiasing. To crop a rescaled image, only the crop's box is
+resampled. This costs less, and differs only in how ties between two grey levels are rounded.
 """
 
 import io
@@ -18,8 +18,8 @@ from vgg_jax.errors import UndecodableError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
 
-# These are read whatever the file is called. Among the others that Pillow reads, EPS would start
-# Ghostscript.
+# Files of these formats are read whatever their suffix. Pillow reads more formats, but EPS, for
+# example, would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF")
 
 _UPRIGHT = {
@@ -36,19 +36,19 @@ _FILTER_LOCK = threading.Lock()
 
 
 def decode(data: bytes, key: str = "the data") -> Image.Image:
-    """Decodes an image file to upright RGB, whatever its mode: grey, palette and CMYK among them.
+    """Decodes an image file of any mode (grey, palette, CMYK, ...) to upright RGB.
 
-    Alpha is dropped, as TensorFlow and torchvision do, not blended with some background. 16 bits
-    become 8. An animation gives its first frame. EXIF's orientation is applied.
+    Alpha is dropped, as in TensorFlow and torchvision, and not blended with a background. 16-bit
+    values are reduced to 8 bits. An animation's first frame is used. EXIF's orientation is applied.
 
     Args:
       data: The bytes of the file.
-      key: What the error calls it.
+      key: The image's name in the error.
 
     Raises:
-      UndecodableError: The bytes are no image, a damaged one, one of more than twice
-        `PIL.Image.MAX_IMAGE_PIXELS` (a decompression bomb), or of 32-bit values, which have no
-        agreed white.
+      UndecodableError: The bytes are no image of a known format; or the image is damaged, has more
+        than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb), or has 32-bit values,
+        for which white isn't defined.
     """
     _ignore_pillows_warnings()
     try:
@@ -56,7 +56,7 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
         image.load()
         upright = _UPRIGHT.get(_orientation(image))
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-            # Pillow's own conversion clips 16-bit grey at 255, nearly all of it white.
+            # Pillow's own conversion clips 16-bit grey at 255, which makes almost all of it white.
             grey = (np.asarray(image).astype(np.uint32) + 128) // 257
             image = Image.fromarray(grey.astype(np.uint8))
         elif image.mode in ("I", "F"):
@@ -65,40 +65,40 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
         return image if upright is None else image.transpose(upright)
     except (UndecodableError, MemoryError):
         raise
-    # Pillow's decoders raise SyntaxError and struct.error (through OSError or not) on bad files.
+    # On bad files, Pillow's decoders raise OSError, but also SyntaxError and struct.error.
     except Exception as error:
-        unknown = isinstance(error, UnidentifiedImageError)  # Its text names a memory address.
+        unknown = isinstance(error, UnidentifiedImageError)  # Its text has a memory address.
         reason = "of no known format" if unknown else f"{type(error).__name__}: {error}"
         raise UndecodableError(key, reason if data else "an empty file") from error
 
 
 def _orientation(image: Image.Image) -> object:
-    if "exif" not in image.info:  # Pillow has applied a TIFF's.
+    if "exif" not in image.info:  # Pillow has already applied a TIFF's orientation.
         return None
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # Broken EXIF takes nothing from the pixels.
+    except Exception:  # The EXIF data is broken, but the pixels are good.
         return None
 
 
 def _ignore_pillows_warnings() -> None:
-    # Pillow warns of large images, of broken EXIF and of broken TIFF tags, and goes on or raises.
-    # warnings.catch_warnings is not for threads; a filter that stays is.
+    # Pillow warns about large images, broken EXIF and broken TIFF tags, and then goes on or raises.
+    # A filter that stays is safe in threads; warnings.catch_warnings is not.
     with _FILTER_LOCK:
-        # Before all others, of which one may say "error".
+        # The filter must come first: another one may turn warnings into errors.
         if not warnings.filters or warnings.filters[0] != _IGNORE_PILLOW:
             warnings.filterwarnings("ignore", module=_IGNORE_PILLOW[3].pattern)
 
 
 def rescaled_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
-    """Returns (width, height) after the shorter side has become `scale` px."""
+    """Returns the (width, height) that an image has once its shorter side is `scale` px."""
     short = min(size)
     width, height = (max(scale, round(side * scale / short)) for side in size)
     return width, height
 
 
 def rescale(image: Image.Image, scale: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Rescales a whole image, any size, so that the shorter side becomes `scale` px."""
+    """Rescales a whole image of any size so that its shorter side becomes `scale` px."""
     size = rescaled_size(image.size, scale)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
@@ -107,10 +107,10 @@ def crop_rescaled(image: Image.Image, scale: int, left: int, top: int, crop_px: 
     """Cuts a square out of the image rescaled to `scale`.
 
     Args:
-      image: RGB, any size.
-      scale: Shorter side after rescaling, px; at least crop_px.
-      left, top: The square's corner in the rescaled image, px.
-      crop_px: The square's side.
+      image: An RGB image of any size.
+      scale: The shorter side after rescaling, in px; at least crop_px.
+      left, top: The square's top left corner in the rescaled image, in px.
+      crop_px: The square's side, in px.
     """
     width, height = rescaled_size(image.size, scale)
     x, y = image.width / width, image.height / height
@@ -121,13 +121,13 @@ def crop_rescaled(image: Image.Image, scale: int, left: int, top: int, crop_px: 
 def random_crop(
     image: Image.Image, train_scale: tuple[int, int], crop_px: int, rng: np.random.Generator
 ) -> Crop:
-    """Draws a training crop (§3.1): S uniform in train_scale, a random place, a random flip.
+    """Draws a training crop (§3.1): a uniform S in train_scale, a random place and a random flip.
 
     Args:
-      image: RGB, any size.
-      train_scale: Smallest and largest S, px, both included; crop_px or more.
-      crop_px: The crop's side.
-      rng: Source of all the randomness.
+      image: An RGB image of any size.
+      train_scale: The smallest and the largest S, in px, both included; at least crop_px.
+      crop_px: The crop's side, in px.
+      rng: The generator of all random choices.
     """
     scale = int(rng.integers(train_scale[0], train_scale[1], endpoint=True))
     width, height = rescaled_size(image.size, scale)

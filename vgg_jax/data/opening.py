@@ -1,4 +1,4 @@
-"""Opens and scans the images that a config names, alike on all processes of a job."""
+"""Opens and scans the images that a config names, the same on all processes of a job."""
 
 from ml_collections import ConfigDict
 
@@ -10,11 +10,11 @@ from vgg_jax.system import processes
 
 
 def for_training(c: ConfigDict) -> TrainingSplits:
-    """Returns what a run trains on and validates on.
+    """Opens and scans the training and the validation split of a run.
 
     Raises:
       UserError: See `splits.open_sources` and `decodable.training_splits`; or the processes see
-        other images, or there are not as many classes as the config says.
+        different images; or the number of classes isn't the config's.
     """
     train_source, val_source = processes.first_then_others(
         lambda: open_sources(settings.data_spec(c))
@@ -26,10 +26,10 @@ def for_training(c: ConfigDict) -> TrainingSplits:
 
 
 def for_evaluation(c: ConfigDict) -> Source:
-    """Returns what is evaluated, not scanned yet.
+    """Opens the split to evaluate, without scanning it.
 
     Raises:
-      UserError: See `splits.open_val_source`; or the processes see other images.
+      UserError: See `splits.open_val_source`; or the processes see different images.
     """
     source = processes.first_then_others(lambda: open_val_source(settings.data_spec(c)))
     processes.refuse_different("images", source.fingerprint)
@@ -37,7 +37,7 @@ def for_evaluation(c: ConfigDict) -> Source:
 
 
 def scanned(c: ConfigDict, source: Source) -> SizedImages:
-    """Scans what is evaluated.
+    """Scans the split to evaluate.
 
     Raises:
       UserError: See `decodable.one_split`.

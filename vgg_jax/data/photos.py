@@ -17,11 +17,11 @@ from vgg_jax.storage import files
 
 @dataclasses.dataclass(frozen=True)
 class Photos:
-    """Images by index, whose files stay closed until they are decoded.
+    """Images by index. A file is opened only when its image is decoded.
 
     Attributes:
       paths: The files' paths; "-" is stdin.
-      stdin: What was read from stdin.
+      stdin: The bytes that were read from stdin.
     """
 
     paths: tuple[str, ...]
@@ -31,7 +31,7 @@ class Photos:
         """Decodes an image.
 
         Raises:
-          UndecodableError: It is damaged, or no image.
+          UndecodableError: The file can't be read, or isn't an image, or is damaged.
         """
         path = self.paths[index]
         try:
@@ -41,14 +41,14 @@ class Photos:
         return images.decode(data, self.name(index))
 
     def name(self, index: int) -> str:
-        """Returns what an image is called in print."""
+        """Returns an image's printable name."""
         return "stdin" if self.paths[index] == "-" else files.printable(self.paths[index])
 
     def sizes(self) -> Int32[np.ndarray, "n 2"]:
-        """Decodes all images, and returns the height and width of each.
+        """Decodes all images, and returns the height and width of each, in px.
 
         Raises:
-          UserError: Some can't be decoded; the message names them.
+          UserError: Some images can't be decoded; the message names them.
         """
 
         def size_of(index: int) -> tuple[int, int] | UndecodableError:
@@ -67,10 +67,10 @@ class Photos:
 
 
 def find(arguments: Sequence[str]) -> Photos:
-    """Finds the images that the arguments name: files, folders with all below them, "-".
+    """Finds the images that the arguments name: files, folders with all their subfolders, "-".
 
     Raises:
-      UserError: There is none, or a path doesn't exist.
+      UserError: There are no images, or a path doesn't exist, or "-" is given twice.
     """
     if not arguments:
         raise UserError("Name the images: files, folders, or - for one on stdin.")
@@ -89,5 +89,5 @@ def find(arguments: Sequence[str]) -> Photos:
         else:
             raise UserError(f"There is no file {path}.")
     if paths.count("-") > 1:
-        raise UserError("stdin can be read once: give - once.")
+        raise UserError("stdin can be read only once. Give - once.")
     return Photos(tuple(paths), sys.stdin.buffer.read() if "-" in paths else b"")

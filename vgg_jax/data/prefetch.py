@@ -1,4 +1,4 @@
-"""Computes elements of a data set ahead, in threads or in worker processes (Grain)."""
+"""Computes the elements of a data set in advance, in threads or in worker processes (Grain)."""
 
 import concurrent.futures
 import dataclasses
@@ -16,26 +16,27 @@ from absl import flags
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """This process's part of each batch: block `index` of `count` equal ones."""
+    """This process's part of each batch: block `index` of `count` equal blocks."""
 
     index: int = 0
     count: int = 1
 
 
 def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
-    """Computes a data set's elements ahead, in order, until the iterator is closed.
+    """Computes a data set's elements in advance, in order, until the iterator is closed.
 
     Args:
-      batches: Elements that are worth a message between processes: whole batches.
-      num_workers: Processes that compute them, which end with this one; 0 means threads of this
-        one.
+      batches: The data set. Its elements should be whole batches, because each one is sent in a
+        message between processes.
+      num_workers: Worker processes, which end when this process ends; 0 means threads of this
+        process.
     """
     # The buffers are counted in batches; the default of 500 would hold 10 GB of crops.
     if not num_workers:
         read = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
         return iter(batches.to_iter_dataset(read))
     if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()  # Grain hands them to its workers; a notebook has none.
+        flags.FLAGS.mark_as_parsed()  # Grain passes them to its workers; notebooks parse none.
     read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
     dataset = batches.to_iter_dataset(read).mp_prefetch(
@@ -45,15 +46,15 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
 
 
 class _Started(Iterator[Any]):
-    """An iterator whose workers start now, in a thread that signals don't reach.
+    """An iterator whose workers start at once, from a thread that blocks SIGINT and SIGTERM.
 
-    Processes and threads inherit that. A Ctrl-C, which a terminal sends to all of them, otherwise
-    ended a worker that was in its imports and had not come to ignore it, and with it the run.
+    The workers inherit this. Otherwise a Ctrl-C, which a terminal sends to all processes, ended a
+    worker that was still importing and did not ignore it yet. That ended the run.
     """
 
     def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
         def begin() -> Iterator[Any]:
-            resource_tracker.ensure_running()  # It would unblock them when it starts.
+            resource_tracker.ensure_running()  # Started later, it would unblock them.
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
             iterator = make()
             self._first.append(next(iterator))
@@ -84,5 +85,5 @@ def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:
         multiprocessing.parent_process().join()
         os._exit(1)
 
-    # A parent that was killed could not end them: they would wait for it for ever.
+    # A parent that is killed can't end its workers, and they would wait for it forever.
     threading.Thread(target=end_with_parent, daemon=True).start()

@@ -1,7 +1,8 @@
 """The embedded data set: rendered shapes, so that everything runs without a download.
 
-Ten classes of shape at widely varying size, place, rotation, colour and texture, among clutter, in
-images of several hundred sizes and aspect ratios. Each image is drawn from (split, number) alone.
+There are ten classes of shapes. Their size, place, rotation, colour and texture vary widely, and
+clutter surrounds them. The images have several hundred sizes and aspect ratios. Each image depends
+only on (split, number).
 """
 
 import colorsys
@@ -24,7 +25,7 @@ Plane = Float[np.ndarray, "h w"]
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
-    """The data set as a TFDS builder. Prepared in seconds, without TensorFlow."""
+    """The data set as a TFDS builder. It is prepared in seconds, without TensorFlow."""
 
     name = "vgg_jax_shapes"
     VERSION = tfds.core.Version("1.0.0")
@@ -57,9 +58,9 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
 
 
 def render(split: str, number: int) -> tuple[UInt8[np.ndarray, "h w 3"], int]:
-    """Draws image `number` of a split; returns it with its label.
+    """Draws image `number` of a split, and returns it with its label.
 
-    The classes follow one another, so that each split holds equally many of each.
+    The classes take turns, so that each split has the same number of images of each class.
     """
     rng = np.random.Generator(np.random.Philox(key=[list(SPLITS).index(split), number]))
     label = number % len(CLASS_NAMES)
@@ -67,14 +68,14 @@ def render(split: str, number: int) -> tuple[UInt8[np.ndarray, "h w 3"], int]:
     width = int(np.ceil(np.clip(width, height / MAX_ASPECT, height * MAX_ASPECT) / 4)) * 4
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) + np.float32(0.5)
 
-    # As in photographs, colour is a hint of the class but no proof: neighbouring hues overlap.
+    # As in photographs, colour suggests the class but doesn't prove it: neighbouring hues overlap.
     figure = _colour(rng, hue=rng.normal(label / len(CLASS_NAMES), 0.05), saturation=(0.5, 1.0))
     ground = _colour(rng, hue=rng.random(), saturation=(0.0, 0.4))
     image = ground + _ripples(rng, x, y)[..., None] * rng.normal(0, 18, 3).astype(np.float32)
     for _ in range(rng.integers(4, 10)):
         image = _paint(image, _clutter(rng, x, y), ground + rng.normal(0, 45, 3))
-    # Log-uniform, from three to nine tenths of the shorter side; the place triangular, since a
-    # photograph's object seldom stands at its edge.
+    # The size is log-uniform, from three to nine tenths of the shorter side. The place has a
+    # triangular distribution, because the object of a photograph is seldom at its edge.
     radius = min(width, height) / 2 * 0.3 * (0.9 / 0.3) ** rng.random()
     centre_x, centre_y = (
         rng.triangular(radius, side / 2, side - radius) for side in (width, height)
@@ -104,7 +105,7 @@ def _ripples(rng: np.random.Generator, x: Plane, y: Plane) -> Plane:
 
 
 def _clutter(rng: np.random.Generator, x: Plane, y: Plane) -> Plane:
-    """Distance in px to a thin stroke somewhere in the image."""
+    """Returns the signed distance in px to a thin stroke at a random place in the image."""
     u, v = _turned(
         x - rng.uniform(0, x.shape[1]), y - rng.uniform(0, x.shape[0]), rng.uniform(0, 2 * np.pi)
     )
@@ -112,7 +113,7 @@ def _clutter(rng: np.random.Generator, x: Plane, y: Plane) -> Plane:
 
 
 def _paint(image: np.ndarray, distance: Plane, colour: np.ndarray) -> np.ndarray:
-    """Covers the part where the distance in px is negative, its edge antialiased."""
+    """Paints over the part where the distance in px is negative, with an antialiased edge."""
     alpha = np.clip(0.5 - distance, 0, 1)[..., None]
     return image + alpha * (colour.astype(np.float32) - image)
 
@@ -122,7 +123,7 @@ def _box(u: Plane, v: Plane, half_width: float, half_height: float) -> Plane:
 
 
 def _distance(name: str, u: Plane, v: Plane) -> Plane:
-    """Signed distance (or a bound of it) to a shape within the unit disc; negative inside."""
+    """Returns a signed distance, or a bound on it, to a shape in the unit disc; negative inside."""
     r = np.hypot(u, v)
     match name:
         case "disc":

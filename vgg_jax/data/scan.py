@@ -1,4 +1,4 @@
-"""One pass over a source: mean RGB (§2.1), sizes, and what in it can't be decoded. Cached."""
+"""One pass over a source, cached: its mean RGB (§2.1), its sizes and its undecodable images."""
 
 import base64
 import contextlib
@@ -22,11 +22,11 @@ from vgg_jax.storage import files
 
 Rgb = tuple[float, float, float]
 
-IMAGES_A_MESSAGE = 32  # A worker process sends so many at once.
+IMAGES_A_MESSAGE = 32  # A worker process sends results of this many together.
 
 
 class Undecodable(NamedTuple):
-    """An image that can't be read or decoded: its index, its key and what is wrong with it."""
+    """An image that can't be read or decoded: its index, its key and the reason."""
 
     index: int
     key: str
@@ -35,14 +35,14 @@ class Undecodable(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What a pass over a source found.
+    """The results of a pass over a source.
 
     Attributes:
-      mean_rgb: 0-255, over each decodable image, then over these images: every one weighs the same
-        whatever its size, as it does in training. None where no image is decodable.
-      class_counts: Decodable images of each class; unlabelled ones are in none.
-      undecodable: The other images.
-      sizes: Height and width of every image, upright, px; 0 where it is undecodable.
+      mean_rgb: The mean RGB, 0-255, of the decodable images' own means, so that each image has the
+        same weight whatever its size, as in training. None if no image is decodable.
+      class_counts: The number of decodable images per class; unlabelled images aren't counted.
+      undecodable: The images that can't be read or decoded.
+      sizes: The height and width of each upright image, in px; 0 for an undecodable image.
     """
 
     mean_rgb: Rgb | None
@@ -52,14 +52,14 @@ class Scan:
 
 
 def scan(source: Source, name: str, options: ScanOptions) -> Scan:
-    """Decodes every image once, or takes what an earlier scan of the same index found.
+    """Decodes every image once, or returns what an earlier scan with the same contents_key found.
 
-    What was undecodable is tried again each time: where an image was made readable since, or
-    repaired without a trace, all are scanned anew.
+    Images that were undecodable are tried again each time. If one of them can be decoded now, for
+    example because its permissions have changed, all images are scanned again.
 
     Args:
       source: What to scan.
-      name: What the progress bar calls the images: "training".
+      name: The word for the images in the progress bar, for example "training".
       options: How to scan it.
 
     Raises:
@@ -71,7 +71,7 @@ def scan(source: Source, name: str, options: ScanOptions) -> Scan:
         return known
     found = known and _still(source, known)
     if found is None:
-        _make_folder(path.parent)  # Before the pass, which may be long.
+        _make_folder(path.parent)  # This may fail, so it comes before the pass, which may be long.
         found = _pass(
             source, f"scanning the {name} images", options.num_workers, progress=options.progress
         )
@@ -81,7 +81,7 @@ def scan(source: Source, name: str, options: ScanOptions) -> Scan:
 
 
 def cache_path(source: Source, cache_dir: str) -> pathlib.Path:
-    """Returns the file that keeps a source's scan."""
+    """Returns the path of the file that caches a source's scan."""
     return pathlib.Path(cache_dir).expanduser() / "scans" / f"{source.contents_key}.json"
 
 
@@ -112,7 +112,7 @@ def _pass(source: Source, description: str, num_workers: int, *, progress: bool)
 
 class _Decodable(NamedTuple):
     label: int
-    mean_rgb: list[float]  # No array: Grain would put each into shared memory of its own.
+    mean_rgb: list[float]  # Not arrays: Grain would put each into its own shared memory.
     size: tuple[int, int]
 
 
@@ -136,7 +136,7 @@ def _still(source: Source, known: Scan) -> Scan | None:
     again = _pass(Subset(source, indices), "", num_workers=0, progress=False)
     if again.mean_rgb is not None:
         return None
-    # The folder may have moved, and with it the paths.
+    # The new keys are kept: they are paths, and the folder may have moved.
     return dataclasses.replace(
         known,
         undecodable=tuple(
@@ -151,7 +151,7 @@ def _make_folder(folder: pathlib.Path) -> None:
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         raise UserError(
             f"The cache {folder} can't be written to. Set --config.data.cache_dir to a folder that "
-            "can."
+            "can be written to."
         )
 
 
@@ -164,7 +164,7 @@ def _read_cache(path: pathlib.Path) -> Scan | None:
             undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
             sizes=_unpacked(saved["sizes"]),
         )
-    # Absent, cut short by the machine's end, or of another version.
+    # The file is absent, was cut short when the machine stopped, or is of another version.
     except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return None
 
@@ -178,7 +178,7 @@ def _write_cache(found: Scan, path: pathlib.Path) -> None:
 
 
 def _packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
-    # ImageNet's training images take 2 MB so; as numbers in text they would take 30.
+    # This takes 2 MB for ImageNet's training images. Numbers as text would take 30 MB.
     return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes())).decode()
 
 

@@ -1,4 +1,4 @@
-"""The config's keys of the images and their crops: checks, and what follows from them."""
+"""Checks the config's keys of the images and their crops, and derives values from them."""
 
 from typing import get_args
 
@@ -11,7 +11,7 @@ from vgg_jax.errors import UserError, require, require_choice
 
 
 def check(c: ConfigDict) -> None:
-    """Checks the data and the scales of the crops (§3.1).
+    """Checks the keys of the data and of the crops' scales (§3.1).
 
     Raises:
       UserError: A value is impossible; the message names the key and what to change.
@@ -54,12 +54,12 @@ def check(c: ConfigDict) -> None:
 
 
 def evaluated_split(c: ConfigDict) -> str:
-    """Returns what the images are called that a config validates on and evaluates."""
+    """Returns the name of the split that a config validates on and evaluates."""
     return "held_out" if c.data.held_out else val_split(data_spec(c))
 
 
 def data_spec(c: ConfigDict) -> DataSpec:
-    """Returns which images a config is trained and validated on."""
+    """Returns the description of the images that a config trains and validates on."""
     return DataSpec(
         name=c.data.name,
         directory=c.data.dir,
@@ -72,7 +72,7 @@ def data_spec(c: ConfigDict) -> DataSpec:
 
 
 def scan_options(c: ConfigDict) -> ScanOptions:
-    """Returns how a config's images are scanned."""
+    """Returns the options for scanning a config's images."""
     return ScanOptions(
         cache_dir=c.data.cache_dir,
         undecodable=c.data.undecodable,
@@ -81,20 +81,20 @@ def scan_options(c: ConfigDict) -> ScanOptions:
 
 
 def resolve_num_classes(num_classes: int, class_names: tuple[str, ...]) -> int:
-    """Returns the number of classes, checked against the data set's.
+    """Returns the data set's number of classes, after checking the config's against it.
 
     Raises:
-      UserError: The config names another number than the data set has, or it has only one.
+      UserError: The config's number isn't the data set's, or the data set has only one class.
     """
     if len(class_names) < 2:
         raise UserError(
-            f"The data set has one class alone, {class_names[0]}, and so nothing to tell apart. "
-            "Give it two classes or more."
+            f"The data set has only one class, {class_names[0]}, so there is nothing to tell "
+            "apart. Give it two classes or more."
         )
     if num_classes not in (0, len(class_names)):
         raise UserError(
             f"num_classes={num_classes}, but the data set has {len(class_names)} classes. "
             f"Set --config.num_classes={len(class_names)}, or 0 for as many as the data set has, "
-            "or choose the data set with --config.data.name and --config.data.dir."
+            "or choose another data set with --config.data.name and --config.data.dir."
         )
     return len(class_names)

@@ -1,4 +1,4 @@
-"""Undecoded images and labels by index: what every kind of source has."""
+"""The interface of every kind of source: undecoded images and labels by index."""
 
 import dataclasses
 import hashlib
@@ -15,8 +15,8 @@ class Example(NamedTuple):
 
     Attributes:
       image: The bytes of the image file.
-      label: Index into the source's class names; -1 where the image is unlabelled.
-      key: What names it to a person: a path, or a number in its split.
+      label: Index into the source's class names; -1 means unlabelled.
+      key: The image's name in messages: a path, or a number in its split.
     """
 
     image: bytes
@@ -26,16 +26,18 @@ class Example(NamedTuple):
 
 @runtime_checkable
 class Source(Protocol):
-    """Random access to the examples of one split; picklable, for the worker processes.
+    """Random access to the examples of one split.
 
-    Its class is a `SourceClass`.
+    It can be pickled, for the worker processes. Its class is a `SourceClass`.
 
     Attributes:
-      class_names: They are in the order of the labels; none where the images are unlabelled.
-      fingerprint: Hash of the index: names, labels, sizes. Runs that resume on another index are
-        refused.
-      contents_key: Hash of the fingerprint and of when the files were last written to, which tells
-        images of equal names and sizes apart. What is kept of their contents is kept under it.
+      class_names: Names of the classes, in the order of the labels; empty if the images are
+        unlabelled.
+      fingerprint: Hash of the images' names, labels and sizes. A run can't resume on images with
+        another fingerprint.
+      contents_key: Hash of the fingerprint and of the time when the files were last written. It
+        distinguishes images of the same names and sizes. Results that depend on the images'
+        contents are cached under it.
     """
 
     class_names: tuple[str, ...]
@@ -45,32 +47,32 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Example:
-        """Reads an example; the same one for the same index, in every process.
+        """Reads an example. In every process an index gives the same example.
 
         Raises:
-          UndecodableError: This image can't be read. The scan finds it, as it does what can't be
-            decoded.
-          UserError: None can be read at present. This ends the run.
+          UndecodableError: This image can't be read. The scan treats it like an image that can't
+            be decoded.
+          UserError: No image can be read at present. This ends the run.
         """
         ...
 
     def label(self, index: int) -> int:
-        """Returns the label alone, of an image that may not be readable."""
+        """Returns the label of an image, even if the image can't be read."""
         ...
 
     def name(self, index: int) -> str:
-        """Returns what names an image wherever the data set lies, which its key may not."""
+        """Returns an image's name. Unlike the key, it doesn't depend on where the data set is."""
         ...
 
 
 @runtime_checkable
 class SourceClass(Protocol):
-    """A kind of source: the class of its objects, each of which is one split.
+    """A kind of source: a class whose objects are splits.
 
-    A job of several processes opens each split in all of them, and expects the same fingerprint.
+    All processes of a job open each split, and must get the same fingerprint.
 
     Attributes:
-      default_val_split: The split that an empty `DataSpec.val_split` means.
+      default_val_split: Name of the validation split if `DataSpec.val_split` is empty.
     """
 
     default_val_split: str
@@ -78,11 +80,11 @@ class SourceClass(Protocol):
     def __call__(self, data: DataSpec, split: str) -> Source:
         """Opens a split by its name.
 
-        To train, data.train_split is opened, and then the validation split, unless data.held_out
-        takes images of the first. To evaluate, only the split with the images in question is.
+        Training opens data.train_split and then the validation split, unless data.held_out takes
+        images of the training split. Evaluation opens only the split that holds its images.
 
         Raises:
-          UserError: It can't be opened; the message says what to do.
+          UserError: The split can't be opened; the message says what to do.
         """
         ...
 
@@ -92,8 +94,8 @@ class Subset:
     """Some of a source's examples.
 
     Attributes:
-      source: The whole.
-      indices: Which of its examples these are, in their order here.
+      source: The whole source.
+      indices: Indices of the examples in the source, in the order of this subset.
     """
 
     source: Source
@@ -101,17 +103,17 @@ class Subset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The whole source's class names: labels don't change."""
+        """The class names of the whole source, because labels don't change."""
         return self.source.class_names
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the source's fingerprint and of the choice."""
+        """Hash of the source's fingerprint and of the indices."""
         return hashed(self.source.fingerprint, self._chosen)
 
     @property
     def contents_key(self) -> str:
-        """Hash of the source's key and of the choice."""
+        """Hash of the source's contents_key and of the indices."""
         return hashed(self.source.contents_key, self._chosen)
 
     @property
@@ -134,5 +136,5 @@ class Subset:
 
 
 def hashed(*parts: object) -> str:
-    """Returns the SHA-256 of parts that make an identity."""
+    """Returns the SHA-256 hash of the parts as text."""
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a config says of its data, as plain values. Imports nothing that takes long."""
+"""The keys of a config about its data, as plain values. This module imports nothing slow."""
 
 import dataclasses
 from typing import Literal
@@ -11,17 +11,16 @@ class DataSpec:
     """Which images a run is trained and validated on: a config's data, as plain values.
 
     Attributes:
-      name: A kind of source, by its file in `data/sources`: "folder"; "csv"; "shapes", the embedded
-        set. A user's own class, MODULE:NAME. Any other name is a TFDS data set's.
-      directory: The path of a folder that holds train/CLASS/ and val/CLASS/; of a CSV file; of
-        what a user's own class reads; or of TFDS's data_dir, where "" means its default.
+      name: The kind of source: a file in `data/sources`, which is "folder", "csv" or "shapes" (the
+        embedded set), or a user's own class, MODULE:NAME. Any other name is a TFDS data set.
+      directory: The path of the folder with train/CLASS/ and val/CLASS/, of the CSV file, or of the
+        data that a user's own class reads; or TFDS's data_dir, for which "" means TFDS's default.
       train_split: Name of the split to train on.
-      val_split: Name of the split to validate on; "" means the one that is usual for this kind of
-        source.
-      cache_dir: Where the embedded set is kept.
+      val_split: Name of the split to validate on; "" means the default of this kind of source.
+      cache_dir: The folder that holds the embedded set.
       held_out: Number of training images to validate on instead of the validation split (§3.1
-        leaves this open; the paper validates on the validation split); 0 for none.
-      seed: Chooses the images held out.
+        leaves this open; the paper validates on the validation split); 0 means none.
+      seed: The seed of the choice of these images.
     """
 
     name: str
@@ -35,13 +34,13 @@ class DataSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ScanOptions:
-    """How sources are scanned.
+    """Options for scanning a source.
 
     Attributes:
       cache_dir: Folder on this machine's disk that keeps the results, each under its source's
         contents_key.
-      undecodable: What becomes of splits with undecodable images: see `decodable`.
-      num_workers: Processes that decode; 0 decodes in threads of this process.
+      undecodable: Whether undecodable images are an error ("refuse") or are left out ("leave_out").
+      num_workers: Worker processes that decode; 0 means threads of this process.
       progress: Whether to show a progress bar.
     """
 

@@ -1,4 +1,4 @@
-"""The splits that a run is trained and validated on, from whatever kind of source holds them."""
+"""Opens the training and the validation split of a run, from any kind of source."""
 
 import numpy as np
 
@@ -12,7 +12,8 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
     """Opens the training and the validation split.
 
     Raises:
-      UserError: A split isn't there or has no labels, or the two differ in their classes.
+      UserError: A split isn't there or has no labels, or the splits differ in their classes, or
+        data.held_out isn't below the number of training images.
     """
     train = _open_labelled(data, data.train_split)
     if data.held_out:
@@ -28,10 +29,10 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
 
 
 def open_val_source(data: DataSpec) -> Source:
-    """Opens what `open_sources` validates on, alone; it may be unlabelled.
+    """Opens only the validation split of `open_sources`. Here it may be unlabelled.
 
     Raises:
-      UserError: The split isn't there.
+      UserError: The split isn't there, or data.held_out isn't below the number of training images.
     """
     if data.held_out:
         _, val = _hold_out(sources.open_split(data, data.train_split), data.held_out, data.seed)
@@ -40,7 +41,7 @@ def open_val_source(data: DataSpec) -> Source:
 
 
 def val_split(data: DataSpec) -> str:
-    """Returns the name of the split to validate on, where no images are held out."""
+    """Returns the name of the split to validate on if no images are held out."""
     return data.val_split or sources.find(data.name).default_val_split
 
 

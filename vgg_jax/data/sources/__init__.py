@@ -1,7 +1,7 @@
-"""Kinds of source. Each is one class in a file NAME.py, which ends in `SOURCE`.
+"""The kinds of source. Each is a class in a file NAME.py, which ends with `SOURCE = TheClass`.
 
-A data.name finds its class by the file's name, or by MODULE:NAME in a user's own code; any other
-name is a TFDS data set's. `SourceClass` says what a class must do.
+The config's data.name is the name of a file here, or MODULE:NAME, a class in a user's own code. Any
+other name is that of a TFDS data set. `SourceClass` says what a class must do.
 """
 
 from vgg_jax.data.source import Source, SourceClass
@@ -13,28 +13,28 @@ _PARTS = ("class_names", "fingerprint", "contents_key", "__len__", "__getitem__"
 
 
 def names() -> tuple[str, ...]:
-    """Returns what a data.name may be besides a data set of TFDS and a user's own class."""
+    """Returns the values of data.name other than TFDS data sets and a user's own classes."""
     return tuple(name for name in by_name.names(__name__) if name != "tfds")
 
 
 def find(name: str) -> SourceClass:
-    """Returns the class that a data.name means, without opening anything.
+    """Returns the class that a data.name selects, without opening any data.
 
     Raises:
-      UserError: It is MODULE:NAME, and there is no such class, or it is no class of sources.
+      UserError: The name is MODULE:NAME, and it isn't there or isn't a class of sources.
     """
     if not by_name.is_own(name) and name not in names():
         name = "tfds"
     found = by_name.load("data.name", name, __name__, "SOURCE")
     require(
         isinstance(found, type),
-        f"data.name={name} must be a class, not {found!r}: see How to add a source of images in "
-        "vgg_jax/README.md.",
+        f"data.name={name} must be a class, not {found!r}. See the section How to add a source of "
+        "images in vgg_jax/README.md.",
     )
     require(
         hasattr(found, "default_val_split"),
         f"data.name={name} lacks default_val_split. Give the class this attribute, the name of the "
-        "split to validate on where data.val_split is empty.",
+        "split to validate on if data.val_split is empty.",
     )
     return found
 
@@ -43,7 +43,7 @@ def open_split(data: DataSpec, split: str) -> Source:
     """Opens a split.
 
     Raises:
-      UserError: It can't be opened, or a user's own source lacks something.
+      UserError: The split can't be opened, or a user's own source lacks a required part.
     """
     source = find(data.name)(data, split)
     if by_name.is_own(data.name):

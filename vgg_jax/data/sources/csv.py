@@ -1,4 +1,4 @@
-"""Images that a CSV file lists: path,label or path,label,split."""
+"""Images that a CSV file lists. Its first line is path,label or path,label,split."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ from vgg_jax.storage import files, gcs
 
 
 class CsvSource:
-    """The rows of one split; all rows, where the file has no column split.
+    """The rows of one split, or all rows if the file has no column split.
 
-    Paths are relative to the file's folder; on a disk they may be absolute. The examples are in the
-    order of their paths, whatever the order of the rows.
+    Paths are relative to the file's folder; on a disk they may be absolute. The examples are sorted
+    by path, whatever the order of the rows.
     """
 
     default_val_split = "val"
@@ -34,13 +34,13 @@ class CsvSource:
         _refuse_doubled(table, rows)
         images = _images(table, rows)
         self._root = table.file.parent
-        # Arrays, since a worker process receives a copy: 1.3 million strings pickle to 100 MB.
+        # Arrays, because each worker process receives a copy: 1.3 million strings pickle to 100 MB.
         self._paths = np.array([row.path.encode() for row in rows])
         label_of = {name: label for label, name in enumerate(self.class_names)} or {"": -1}
         self._labels = np.array([label_of[row.label] for row in rows], np.int32)
         digest = hashlib.sha256()
         for row, image in zip(rows, images, strict=True):
-            # JSON, since paths and labels may hold any character.
+            # As JSON, because paths and labels may contain any character.
             digest.update(json.dumps([row.path, row.label, image.size]).encode())
         self.fingerprint = digest.hexdigest()
         newest_ns = max(image.modified_ns for image in images)
@@ -58,19 +58,19 @@ class CsvSource:
         return int(self._labels[index])
 
     def name(self, index: int) -> str:
-        """See `Source`: the path as the file has it."""
+        """See `Source`. It is the path as written in the file."""
         return bytes(self._paths[index]).decode()
 
 
 def _refuse_untrainable(table: Table, train_split: str, val_split: str) -> None:
-    """Checks that a training and a validation split are there, and have the same labels."""
+    """Checks that both splits are there, and that they have the same labels."""
     if train_split == val_split:
         return
     if not table.has_splits:
         raise table.error(
             1,
-            "without a column split all rows are one split, which leaves none to validate on. Add "
-            "the column, or hold N of the images out: --config.data.held_out=N.",
+            "the file has no column split, so no rows are left to validate on. Add the column, or "
+            "hold N of the images out: --config.data.held_out=N.",
         )
     labels = {
         split: {row.label for row in table.of_split(split)} - {""}
@@ -81,10 +81,10 @@ def _refuse_untrainable(table: Table, train_split: str, val_split: str) -> None:
         row = next(r for r in table.rows if r.split in labels and r.label in differing)
         (other,) = labels.keys() - {row.split}
         others = sorted(differing - {row.label})
-        more = f"; these too occur in one alone: {some_of(others)}" if others else ""
+        more = f"; these also occur in only one of them: {some_of(others)}" if others else ""
         raise table.error(
             row.line,
-            f"the label {row.label!r} occurs in {row.split!r} and not in {other!r}{more}. Both "
+            f"the label {row.label!r} occurs in {row.split!r} but not in {other!r}{more}. Both "
             "must have the same labels. Correct them, or remove the rows.",
         )
 
@@ -97,7 +97,7 @@ def _class_names(table: Table, rows: list[Row]) -> tuple[str, ...]:
         line = min(row.line for row in rows if not row.label)
         raise table.error(
             line,
-            "the label is empty, and other images of the split have one. Label all of them, or "
+            "the label is empty, but other images of the split have one. Label all of them, or "
             "none.",
         )
     return tuple(sorted(labels))
@@ -116,7 +116,7 @@ def _refuse_doubled(table: Table, rows: list[Row]) -> None:
 
 
 def _images(table: Table, rows: list[Row]) -> list[gcs.Entry]:
-    """Looks for the image of each row."""
+    """Finds the image of each row."""
     root = table.file.parent
     if files.in_bucket(root):
         _refuse_outside(table, rows)
@@ -145,16 +145,16 @@ def _refuse_outside(table: Table, rows: list[Row]) -> None:
         if not parts[0] or ".." in parts or "://" in row.path:
             raise table.error(
                 row.line,
-                f"{row.path} doesn't lie below the CSV file's folder. In a bucket all images do, "
-                "with paths relative to it.",
+                f"{row.path} doesn't lie below the CSV file's folder. Images of a CSV "
+                "file in a bucket must lie there, with paths relative to that folder.",
             )
 
 
 def _on_disk(folder: bytes, path: str) -> gcs.Entry | None:
     try:
-        # The disk's own encoding may be ASCII alone, as under a bare cron.
+        # Python's encoding of paths may be ASCII, as under a bare cron. This path is UTF-8.
         found = os.stat(os.path.join(folder, path.encode()))
-    except (OSError, ValueError):  # ValueError for a path with a NUL in it.
+    except (OSError, ValueError):  # ValueError: the path contains a NUL.
         return None
     if not stat.S_ISREG(found.st_mode):
         return None

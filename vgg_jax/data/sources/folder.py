@@ -1,4 +1,4 @@
-"""Images in a folder of class folders, or in one folder, unlabelled."""
+"""Images in class folders, or unlabelled images in one folder."""
 
 import hashlib
 import os
@@ -15,9 +15,9 @@ from vgg_jax.storage import files, gcs
 
 
 class FolderSource:
-    """A folder of class folders: directory/split/CLASS/image.jpg, labelled in sorted order.
+    """The images directory/split/CLASS/image.jpg. Labels follow the sorted class names.
 
-    A folder of images alone, directory/split/image.jpg, is unlabelled.
+    If the split's folder has no class folders, its own images are read, unlabelled.
     """
 
     default_val_split = "val"
@@ -33,8 +33,8 @@ class FolderSource:
         if not found:
             raise UserError(
                 f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
-                f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to what its "
-                "folders are called."
+                f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to names of "
+                "its folders."
             )
         self.class_names = tuple(sorted(name for name in found if name))
         digest = hashlib.sha256()
@@ -52,8 +52,8 @@ class FolderSource:
                 names.append(os.fsencode(name))
                 labels.append(label)
         if not names:
-            raise UserError(f"{self._root} holds no class folders, and no images.")
-        # Arrays, since a worker process receives a copy: 1.3 million strings pickle to 100 MB.
+            raise UserError(f"{self._root} holds neither class folders nor images. Fill it.")
+        # Arrays, because each worker process receives a copy: 1.3 million strings pickle to 100 MB.
         self._names, self._labels = np.array(names), np.array(labels, np.int32)
         self.fingerprint = digest.hexdigest()
         self.contents_key = hashed(self.fingerprint, split, newest_ns)
@@ -69,7 +69,7 @@ class FolderSource:
         return int(self._labels[index])
 
     def name(self, index: int) -> str:
-        """See `Source`: CLASS/image.jpg."""
+        """See `Source`. It is CLASS/image.jpg."""
         return files.printable(self._relative(index))
 
     def _relative(self, index: int) -> pathlib.Path:
@@ -78,7 +78,7 @@ class FolderSource:
 
 
 def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
-    """Lists the images of each class folder, or those right here, under ""."""
+    """Lists the images per class folder. If there is none, the key "" has the root's own images."""
     if not root.is_dir():
         return {}
     class_names = [entry.name for entry in os.scandir(root) if entry.is_dir()]

@@ -1,4 +1,4 @@
-"""The embedded data set, rendered into the cache where it isn't there yet."""
+"""The embedded data set, which is rendered into the cache if it isn't there yet."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ class ShapesSource(TfdsSource):
         cache_dir = pathlib.Path(data.cache_dir).expanduser()
         builder = Shapes(data_dir=cache_dir, file_format="array_record")
         if not builder.is_prepared():
-            # Several runs that start together find one that renders, and the others wait for it.
+            # If several runs start together, one of them renders, and the others wait for it.
             with lock.locked(cache_dir / ".shapes.lock"):
                 builder = Shapes(data_dir=cache_dir, file_format="array_record")
                 if not builder.is_prepared():
@@ -30,7 +30,7 @@ class ShapesSource(TfdsSource):
 def _render(builder: Any) -> None:
     import tensorflow_datasets as tfds
 
-    print(f"Rendering the embedded data set into {builder.data_dir} (some seconds, once) ...")
+    print(f"Rendering the embedded data set into {builder.data_dir} (once, for some seconds) ...")
     tfds.disable_progress_bar()
     # TFDS announces a download that doesn't take place.
     with contextlib.redirect_stdout(io.StringIO()):

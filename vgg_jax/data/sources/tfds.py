@@ -11,12 +11,12 @@ from vgg_jax.storage import files
 
 
 class TfdsSource:
-    """One split of a data set whose name is data.name, read without TensorFlow."""
+    """One split of the TFDS data set data.name, which is read without TensorFlow."""
 
     default_val_split = "validation"
 
     def __init__(self, data: DataSpec, split: str) -> None:
-        import tensorflow_datasets as tfds  # It takes a second.
+        import tensorflow_datasets as tfds  # This import takes a second.
 
         builder = self._builder(data)
         features = dict(builder.info.features.items())
@@ -31,7 +31,7 @@ class TfdsSource:
             self._records = builder.as_data_source(
                 split, decoders={"image": tfds.decode.SkipDecoding()}
             )
-        except ValueError as error:  # An unknown split; TFDS lists the known ones.
+        except ValueError as error:  # The split is unknown; TFDS lists the known ones.
             raise UserError(f"{builder.info.full_name}: {error}") from error
         self._split = split
         self._name = f"{builder.info.full_name}/{split}"
@@ -55,7 +55,7 @@ class TfdsSource:
         return int(self._records[index]["label"])
 
     def name(self, index: int) -> str:
-        """See `Source`: the file's name, where TFDS has kept it."""
+        """See `Source`. It is the file's name, if TFDS has kept it."""
         file_name = self._records[index].get("file_name", b"")
         return file_name.decode() or f"{self._split}[{index}]"
 
@@ -69,12 +69,12 @@ def _found(name: str, data_dir: str) -> Any:
     where = files.path(data_dir or "~/tensorflow_datasets")
     kwargs = {"data_dir": data_dir} if data_dir else {}
     try:
-        # try_gcs off: never go to the network for what isn't on this disk.
+        # try_gcs=False: TFDS must not search Google's bucket for data that isn't in data_dir.
         builder = tfds.builder(name, try_gcs=False, **kwargs)
     except (tfds.core.DatasetNotFoundError, ImportError, AssertionError) as error:
         raise UserError(
             f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
-            f"data.name is {', '.join(sources.names())}, the name of a TFDS data set, or "
+            f"data.name must be {', '.join(sources.names())}, the name of a TFDS data set, or "
             "MODULE:NAME, a source of your own."
         ) from error
     if not builder.is_prepared():
@@ -103,7 +103,7 @@ def _how_to_prepare(name: str, where: files.Path) -> str:
     )
     if name == "imagenet2012":
         text += (
-            "after putting ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which one gets "
+            "Before that, put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which you get "
             f"from image-net.org with an account, into\n    {where}/downloads/manual/\n"
         )
     return text
