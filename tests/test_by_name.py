@@ -6,19 +6,12 @@ from vgg_jax.errors import UserError
 from vgg_jax.system import by_name
 
 
-@pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    (tmp_path / "mine.py").write_text("VALUE = 3\n")
-    (tmp_path / "broken.py").write_text("import absent_package\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
-
-
 def _load(key, name):
     return by_name.load(key, name, "vgg_jax.evaluation.methods", "METHOD")
 
 
 def test_an_object_of_ones_own_is_found(own_module):
+    own_module("mine", "VALUE = 3")
     assert _load("key", "mine:VALUE") == 3
 
 
@@ -29,13 +22,15 @@ def test_a_module_that_is_not_there_is_refused(name):
 
 
 def test_an_attribute_that_is_not_there_is_refused(own_module):
+    own_module("mine", "VALUE = 3")
     with pytest.raises(UserError, match=r"^key=mine:ABSENT: .*mine\.py has no attribute ABSENT\.$"):
         _load("key", "mine:ABSENT")
 
 
 def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
+    own_module("mine", "import absent_package")
     with pytest.raises(ModuleNotFoundError, match="absent_package"):
-        _load("key", "broken:VALUE")
+        _load("key", "mine:VALUE")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """A user's own source, given as MODULE:NAME: training, evaluation and errors."""
 
 import re
-import sys
-import textwrap
 import zipfile
 
 import numpy as np
@@ -50,20 +48,13 @@ class Images:
 '''
 
 
-def as_module(folder, text, monkeypatch):
-    (folder / "mine.py").write_text(textwrap.dedent(text))
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setitem(sys.modules, "mine", None)  # The end of the test then removes it.
-    del sys.modules["mine"]
-
-
 def spec(name):
     return DataSpec(name, "", "train", "", cache_dir="")
 
 
 @pytest.mark.runs
-def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
+def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp_path, own_module):
+    where = str(own_module("mine", MINE))
     archive, workdir = tmp_path / "images.zip", tmp_path / "run"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(folder.rglob("*.jpg")):
@@ -76,14 +67,14 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
             f"--config.data.dir={archive}",
             "--config.data.num_workers=2",
         ),
-        PYTHONPATH=str(tmp_path),
+        PYTHONPATH=where,
     )
     assert done.returncode == 0, done.stderr
     of_a_folder, own = (np.load(of / "eval/val-dense-73.npz") for of in (trained, workdir))
     np.testing.assert_array_equal(own["values"], of_a_folder["values"])
     (workdir / "eval" / "val-dense-73.npz").unlink()
     arguments = ("--mode=eval", f"--workdir={workdir}")
-    again = small_runs.run_process(*arguments, PYTHONPATH=str(tmp_path))
+    again = small_runs.run_process(*arguments, PYTHONPATH=where)
     assert "on 9 images" in again.stdout, again.stderr
     lost = small_runs.run_process(*arguments)
     assert lost.stderr.startswith("error: data.name=mine:Images: there is no module mine.")
@@ -98,15 +89,15 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
     ],
 )
 def test_what_is_no_class_of_sources_is_refused_before_anything_is_opened(
-    folder, tmp_path, monkeypatch, run_main, text, message
+    folder, tmp_path, own_module, run_main, text, message
 ):
-    as_module(tmp_path, text, monkeypatch)
+    own_module("mine", text)
     arguments = small_runs.one_epoch(folder, tmp_path / "run", "--config.data.name=mine:Images")
     with pytest.raises(UserError, match=message):
         run_main(*arguments, "--config.init_from=absent")
 
 
-def test_what_a_source_lacks_is_named(tmp_path, monkeypatch):
+def test_what_a_source_lacks_is_named(own_module):
     text = """
         class Images:
             default_val_split = "val"
@@ -121,7 +112,7 @@ def test_what_a_source_lacks_is_named(tmp_path, monkeypatch):
             def label(self, index):
                 return index
         """
-    as_module(tmp_path, text, monkeypatch)
+    own_module("mine", text)
     message = "The sources of data.name=mine:Images lack contents_key, __getitem__, name."
     with pytest.raises(UserError, match=re.escape(message)):
         sources.open_split(spec("mine:Images"), "train")
@@ -134,9 +125,7 @@ def test_what_a_source_lacks_is_named(tmp_path, monkeypatch):
         (("a", "b"), 0, "The split 'train' of data.name=mine:Images holds no images"),
     ],
 )
-def test_what_nothing_could_be_trained_on_is_refused(
-    tmp_path, monkeypatch, class_names, length, message
-):
+def test_what_nothing_could_be_trained_on_is_refused(own_module, class_names, length, message):
     text = f"""
         from vgg_jax.data.sources.folder import FolderSource
 
@@ -148,6 +137,6 @@ def test_what_nothing_could_be_trained_on_is_refused(
             def __len__(self):
                 return {length}
         """
-    as_module(tmp_path, text, monkeypatch)
+    own_module("mine", text)
     with pytest.raises(UserError, match=message):
         sources.open_split(spec("mine:Images"), "train")

@@ -4,6 +4,7 @@ import codecs
 import collections
 import csv
 import io
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ def read(name: str) -> Table:
     records = _records(file, _text(file))
     header_line, header = next(records, (1, []))
     _check_header(file, header_line, header)
-    rows = [_row(file, line, header, record) for line, record in records]
+    rows = list(_rows(file, header, records))
     if not rows:
         raise _error(file, header_line, "no row follows the header. Add one for each image.")
     return Table(file, rows, "split" in header)
@@ -144,23 +145,27 @@ def _check_header(file: Path, line: int, header: list[str]) -> None:
         )
 
 
-def _row(file: Path, line: int, header: list[str], fields: list[str]) -> Row:
-    if len(fields) != len(header):
-        raise _error(
-            file,
-            line,
-            f"the row has {len(fields)} field{'s' * (len(fields) > 1)}, but the header has "
-            f'{len(header)}. Write as many, and put a field that holds a comma in quotes: "a, b".',
-        )
-    values = dict(zip(header, fields, strict=True))
-    if not values["path"]:
-        raise _error(file, line, "the path is empty. Name the image, or remove the row.")
-    split = values.get("split", "")
-    if "split" in header and not split:
-        raise _error(
-            file,
-            line,
-            "the split is empty. Name one. To leave the image out, name a split that isn't used, "
-            "such as unused.",
-        )
-    return Row(line, values["path"], values["label"], split)
+def _rows(file: Path, header: list[str], records: Iterator[tuple[int, list[str]]]) -> Iterator[Row]:
+    path_at, label_at = header.index("path"), header.index("label")
+    split_at = header.index("split") if "split" in header else None
+    for line, fields in records:
+        if len(fields) != len(header):
+            raise _error(
+                file,
+                line,
+                f"the row has {len(fields)} field{'s' * (len(fields) > 1)}, but the header has "
+                f"{len(header)}. Write as many, and put a field that holds a comma in quotes: "
+                '"a, b".',
+            )
+        split = "" if split_at is None else fields[split_at]
+        if not fields[path_at]:
+            raise _error(file, line, "the path is empty. Name the image, or remove the row.")
+        if split_at is not None and not split:
+            raise _error(
+                file,
+                line,
+                "the split is empty. Name one. To leave the image out, name a split that isn't "
+                "used, such as unused.",
+            )
+        # Interned, because a million rows share a thousand labels.
+        yield Row(line, fields[path_at], sys.intern(fields[label_at]), sys.intern(split))
