@@ -8,7 +8,7 @@ OnUndecodable = Literal["refuse", "leave_out"]
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
-    """Which images a run is trained and validated on: a config's data, as plain values.
+    """The images that a run is trained and validated on: a config's data, as plain values.
 
     Attributes:
       name: The kind of source: a file in `data/sources`, which is "folder", "csv" or "shapes" (the

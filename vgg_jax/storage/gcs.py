@@ -83,12 +83,12 @@ def move(source: epath.Path, target: epath.Path, mark: str) -> None:
       mark: The name of a file in it. A folder without this file doesn't count. It is copied last
         and removed first, so that an interrupted move leaves one or two folders that count.
     """
-    client, whence, to = _client(), _key(source), _key(target)
-    names = [name for name in client.find(whence) if name != f"{whence}/{mark}"]
-    client.copy(names, [to + name.removeprefix(whence) for name in names])
-    client.cp_file(f"{whence}/{mark}", f"{to}/{mark}")
-    client.rm_file(f"{whence}/{mark}")
-    client.rm(whence, recursive=True)
+    client, old, new = _client(), _key(source), _key(target)
+    names = [name for name in client.find(old) if name != f"{old}/{mark}"]
+    client.copy(names, [new + name.removeprefix(old) for name in names])
+    client.cp_file(f"{old}/{mark}", f"{to}/{mark}")
+    client.rm_file(f"{old}/{mark}")
+    client.rm(old, recursive=True)
 
 
 def refuse_unwritable(folder: epath.Path) -> None:
