@@ -86,7 +86,7 @@ def move(source: epath.Path, target: epath.Path, mark: str) -> None:
     client, old, new = _client(), _key(source), _key(target)
     names = [name for name in client.find(old) if name != f"{old}/{mark}"]
     client.copy(names, [new + name.removeprefix(old) for name in names])
-    client.cp_file(f"{old}/{mark}", f"{to}/{mark}")
+    client.cp_file(f"{old}/{mark}", f"{new}/{mark}")
     client.rm_file(f"{old}/{mark}")
     client.rm(old, recursive=True)
 
