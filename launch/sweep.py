@@ -17,6 +17,7 @@ from absl import flags
 
 from launch.backends import registry
 from launch.backends.interface import Backend
+from launch.backends.registry import BACKENDS
 from launch.plan import finished, graph, preview, selection, workdirs
 from launch.plan.paper import Result
 from launch.plan.sweep_spec import Sweep
@@ -63,8 +64,9 @@ _TEST_SPLIT = flags.DEFINE_string(
 _BACKEND = flags.DEFINE_enum(
     "backend",
     "local",
-    [*registry.BACKENDS],
-    "Where the tasks run: on this machine, as Slurm jobs, or as SkyPilot's jobs in a cloud.",
+    [*BACKENDS],
+    "Where the tasks run. "
+    + " ".join(f"{name}: {kind.__doc__.splitlines()[0]}" for name, kind in BACKENDS.items()),
 )
 _DRY_RUN = flags.DEFINE_boolean(
     "dry_run", False, "Whether to print the commands and their graph without running anything."

@@ -255,7 +255,7 @@ def test_images_that_are_not_there_are_named_by_their_lines(root):
         open_sources(spec(file))
     assert str(caught.value).startswith(
         f"{file}:10: there is no image {root}/no/9.jpg; 7 more are missing, in lines 11, 12, 13, "
-        "14, 15 and 2 more. Paths are relative to the CSV file's folder."
+        "14, 15 and 2 more. Paths are relative to the file's folder."
     )
 
 
