@@ -55,7 +55,7 @@ def test_a_method_that_there_is_not_is_refused(name):
 
 def test_both_is_no_single_method():
     assert methods.singles("both") == ("dense", "multicrop")
-    with pytest.raises(UserError, match="^method='both' must be one of"):
+    with pytest.raises(UserError, match=r"^method='both' must be one of"):
         methods.single("both")
 
 
