@@ -206,18 +206,19 @@ class Window:
         """Logs the window that is closed but not logged yet, and waits for its values.
 
         Raises:
-          NotFiniteError: The window's mean loss is not finite; nothing is logged.
+          NotFiniteError: The window's mean of a metric is not finite; nothing is logged.
         """
         if self._full is None:
             return
         (step, values, rates), self._full = self._full, None
         values = _floats(values)
         means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
-        if not math.isfinite(means["loss"]):
-            raise NotFiniteError(
-                f"The loss is {means['loss']} within the {len(values)} steps up to step {step}, at "
-                f"learning rate {rates['learning_rate']:g}."
-            )
+        for name, mean in means.items():
+            if not math.isfinite(mean):
+                raise NotFiniteError(
+                    f"The {name} is {mean} within the {len(values)} steps up to step {step}, at "
+                    f"learning rate {rates['learning_rate']:g}."
+                )
         self.log.train(step, {**means, **rates})
 
     def open_values(self) -> list[dict[str, float]]:
