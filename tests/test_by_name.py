@@ -23,8 +23,15 @@ def test_a_module_that_is_not_there_is_refused(name):
 
 def test_an_attribute_that_is_not_there_is_refused(own_module):
     own_module("mine", "VALUE = 3")
-    with pytest.raises(UserError, match=r"^key=mine:ABSENT: .*mine\.py has no attribute ABSENT\.$"):
+    with pytest.raises(
+        UserError, match=r"^key=mine:ABSENT: the module mine has no attribute ABSENT\.$"
+    ):
         _load("key", "mine:ABSENT")
+
+
+def test_a_module_without_a_file_is_named():
+    with pytest.raises(UserError, match=r"^key=sys:absent: the module sys has no attribute absent"):
+        _load("key", "sys:absent")
 
 
 def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
@@ -38,6 +45,9 @@ def test_what_fails_within_a_module_of_ones_own_shows_as_it_is(own_module):
     [
         ("mine:Class", True),
         ("a.b_c:NAME", True),
+        (".a:NAME", False),
+        ("..:NAME", False),
+        ("a:b.c", False),
         ("folder", False),
         ("cifar10:3.0.2", False),  # This is a TFDS data set and its version.
         ("imagenet_v2/matched-frequency:3.*.*", False),

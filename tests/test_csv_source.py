@@ -199,6 +199,13 @@ def test_the_fingerprint_is_of_the_rows(root, old, new):
     assert CsvSource(spec(file, **data), "train").fingerprint != before
 
 
+def test_the_fingerprint_tells_where_a_path_ends_and_a_label_begins(root):
+    small_runs.fill(root, {"p:1q": b"same", "p": b"same"})
+    rows = (["path,label", "p:1q,2"], ["path,label", "p,1q:12"])
+    fingerprints = {identity(write(root, of), "val")[0] for of in rows}
+    assert len(fingerprints) == 2
+
+
 def test_an_image_of_another_size_or_time_is_another_one(root):
     file = write(root)
     before = identity(file)
@@ -254,7 +261,7 @@ def test_images_that_are_not_there_are_named_by_their_lines(root):
     with pytest.raises(UserError) as caught:
         open_sources(spec(file))
     assert str(caught.value).startswith(
-        f"{file}:10: there is no image {root}/no/9.jpg; 7 more are missing, in lines 11, 12, 13, "
+        f"{file}:10: there is no image {root}/no/9.jpg, nor those of 7 more lines: 11, 12, 13, "
         "14, 15 and 2 more. Paths are relative to the file's folder."
     )
 

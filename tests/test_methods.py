@@ -11,7 +11,7 @@ import small_runs
 from PIL import Image
 
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import methods, trained_net
+from vgg_jax.evaluation import crop_average, methods, trained_net
 from vgg_jax.evaluation.method import Method
 from vgg_jax.evaluation.posteriors import read
 
@@ -67,23 +67,54 @@ def test_what_is_named_as_a_method_and_is_none_is_refused(own_module):
         methods.check("eval.method", "mine:NUMBER")
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("inference.score_maps(images[:, :64, :64])[:, 0, 0]", "don't sum to 1 for an image"),
+        ("jax.nn.softmax(inference.score_maps(images, sizes))", r"of shape \(8, 1, 1, 3\), not"),
+    ],
+)
+def test_a_method_that_returns_no_posteriors_is_refused(own_module, trained, returned, message):
+    start, end = OWN.index("    maps ="), OWN.index("UNFLIPPED")
+    own_module("mine", f"{OWN[:start]}    return {returned}\n\n{OWN[end:]}")
+    images = [np.full((64, 64, 3), 200, np.uint8)] * 8
+    with pytest.raises(UserError, match=f"method mine:UNFLIPPED returned .*{message}"):
+        trained_net.load(trained).posteriors(images, method="mine:UNFLIPPED", scales=(64,))
+
+
+def test_the_places_of_crops_lie_within_the_image():
+    with pytest.raises(UserError, match="must be pairs of numbers from 0 to 1"):
+        crop_average.method(((0.0, 0.0), (0.5, 1.5)))
+
+
 @pytest.mark.runs
 def test_a_method_of_ones_own_evaluates_a_run(own_module, trained, folder):
-    done = small_runs.run_process(
-        f"--workdir={trained}",
-        "--mode=eval",
-        "--config.eval.method=mine:UNFLIPPED",
-        PYTHONPATH=str(own_module("mine", OWN)),
-    )
+    def evaluated():
+        done = small_runs.run_process(
+            f"--workdir={trained}",
+            "--mode=eval",
+            "--config.eval.method=mine:UNFLIPPED",
+            PYTHONPATH=str(where),
+        )
+        assert done.returncode == 0, done.stderr
+        return done
 
-    assert done.returncode == 0, done.stderr
+    where = own_module("mine", OWN)
+    done = evaluated()
     assert "mine:UNFLIPPED, Q = 73: top-1 error" in done.stdout
-    found = read(trained / "eval/val-mine_UNFLIPPED-73.npz")
+    path = trained / "eval/val-mine@UNFLIPPED-73.npz"
+    found = read(path)
     net = trained_net.load(trained)
     for name, values in zip(found.names, found.values, strict=True):
         map_ = net.score_map(np.asarray(Image.open(folder / "val" / name).convert("RGB")), scale=73)
         expected = jax.nn.softmax(map_.mean((0, 1)))
         np.testing.assert_allclose(values, expected, atol=1e-6)
+
+    # The same name for other code is another method.
+    own_module("mine", OWN.replace("softmax(", "softmax(2 * "))
+    again = evaluated()
+    assert "was made with other method_code; it is made again" in again.stdout
+    assert not np.allclose(read(path).values, found.values, atol=1e-3)
 
 
 @pytest.mark.runs

@@ -5,6 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from vgg_jax.errors import UserError
@@ -230,9 +231,20 @@ def test_a_drop_of_the_rate_shows(tmp_path, open_log):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("rates", [[0.0, 0.01, 0.0], [0.0], [0.0, 0.01, 1e-9], [0.01]])
-def test_a_rate_of_zero_can_be_drawn(tmp_path, open_log, rates):
+@pytest.mark.parametrize(
+    ("rates", "lowest"),
+    [([0.0, 0.01, 0.0], 1e-3), ([0.0, 0.01, 1e-9], 1e-6), ([0.01], 1e-3), ([0.01, 1e-4], 1e-4)],
+)
+def test_the_panel_of_the_rate_shows_a_decade_to_four(tmp_path, open_log, rates, lowest):
     _log_run(open_log(), rates)
+    assert curves.draw(tmp_path, "net A").stat().st_size > 1000
+    axes = Figure().subplots()
+    curves._scale(axes, rates)
+    np.testing.assert_allclose(axes.get_ylim(), (lowest / 1.5, 0.01 * 1.5))
+
+
+def test_a_rate_that_is_always_zero_can_be_drawn(tmp_path, open_log):
+    _log_run(open_log(), [0.0])
     assert curves.draw(tmp_path, "net A").stat().st_size > 1000
 
 

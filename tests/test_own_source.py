@@ -83,7 +83,7 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"data.name=mine:Images: .*mine\.py has no attribute Images"),
+        ("", r"data.name=mine:Images: the module mine has no attribute Images"),
         ("Images = 3", "data.name=mine:Images must be a class, not 3"),
         ("class Images: pass", "data.name=mine:Images lacks default_val_split"),
     ],
@@ -138,5 +138,35 @@ def test_what_nothing_could_be_trained_on_is_refused(own_module, class_names, le
                 return {length}
         """
     own_module("mine", text)
+    with pytest.raises(UserError, match=message):
+        sources.open_split(spec("mine:Images"), "train")
+
+
+@pytest.mark.parametrize(
+    ("class_names", "labels"), [(("a", "b"), (1, 2)), (("a", "b"), (-1, 0)), ((), (0, -1))]
+)
+def test_labels_that_are_no_indices_of_the_classes_are_refused(own_module, class_names, labels):
+    text = f"""
+        class Images:
+            default_val_split = "val"
+            class_names, fingerprint, contents_key = {class_names}, "", ""
+
+            def __init__(self, data, split):
+                pass
+
+            def __len__(self):
+                return 2
+
+            def __getitem__(self, index):
+                raise AssertionError
+
+            def label(self, index):
+                return {labels}[index]
+
+            def name(self, index):
+                return f"number {{index}}"
+        """
+    own_module("mine", text)
+    message = "The image number [01] of data.name=mine:Images has the label"
     with pytest.raises(UserError, match=message):
         sources.open_split(spec("mine:Images"), "train")

@@ -115,6 +115,26 @@ def test_what_fails_within_a_users_schedule_shows_as_it_is(own_module):
         schedules.from_config(c)
 
 
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("def after_epoch(self, top1_error): return self", "not both state and restored. A run"),
+        ("state = {'best': np.float32(1)}", r"its state can't be saved as JSON \(.*float32"),
+        (
+            "state = {}; restored = after_epoch = lambda self, values: None",
+            "from_config and after_epoch must return a schedule, not None",
+        ),
+    ],
+)
+def test_a_users_schedule_that_could_not_be_resumed_is_refused(own_module, method, message):
+    text = _OWN.replace("c.halving.every_epochs", "1.0")
+    own_module("mine", f"{text}\n    {method}\n")
+    c = base_config.get_config()
+    c.schedule = "mine:Halving"
+    with pytest.raises(UserError, match=f"^schedule=mine:Halving.*{message}"):
+        schedules.from_config(c)
+
+
 def test_a_users_own_schedule_trains_with_a_section_of_its_own(
     run_main, folder, tmp_path, own_module
 ):

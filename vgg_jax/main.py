@@ -2,8 +2,8 @@
 
 The same command with the same workdir continues where it stopped, and so does --workdir=DIR alone.
 With --mode=eval it evaluates a checkpoint of the run, as --config.eval says. JAX is imported only
-after the config has passed its checks. Worker processes import this module too, and must not touch
-a device.
+after the config has passed its checks, unless it names a user's own module that imports JAX. Worker
+processes import this module too, and must not touch a device.
 """
 
 import itertools
@@ -58,11 +58,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
     c = _CONFIG.value
     workdir = files.path(_WORKDIR.value or f"runs/{c.name}")
-    config.validate(c)
-    files.refuse_unwritable(workdir)
-    if c.deterministic:
+    if c.deterministic:  # Before anything may import JAX, such as a user's own module.
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    config.validate(c)
+    files.refuse_unwritable(workdir)
     if _MODE.value == "eval" and c.eval.method == "none":
         raise UserError(
             "eval.method=none leaves nothing to do with --mode=eval. Add "

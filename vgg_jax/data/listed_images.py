@@ -201,7 +201,7 @@ def _images(listing: Listing, rows: list[Row]) -> list[gcs.Entry]:
     if missing:
         first, *others = missing
         lines = some_of([str(row.line) for row in others])
-        more = f"; {len(others):,} more are missing, in lines {lines}" if others else ""
+        more = f", nor those of {len(others):,} more lines: {lines}" if others else ""
         path = files.printable(root / os.fsdecode(first.path.encode()))
         raise listing.error(
             first.line,

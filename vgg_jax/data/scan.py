@@ -67,6 +67,8 @@ def scan(source: Source, name: str, options: ScanOptions) -> Scan:
     """
     path = cache_path(source, options.cache_dir)
     known = _read_cache(path)
+    if known and len(known.sizes) != len(source):
+        known = None  # A user's source has the same contents_key for different images.
     if known and not known.undecodable:
         return known
     found = known and _still(source, known)

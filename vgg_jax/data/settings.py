@@ -8,6 +8,7 @@ from vgg_jax.data import sources
 from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions
 from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
+from vgg_jax.storage import files
 
 
 def check(c: ConfigDict) -> None:
@@ -21,6 +22,7 @@ def check(c: ConfigDict) -> None:
         f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
     )
     sources.find(c.data.name)
+    files.path(c.data.dir)  # A path of another kind can't be saved with the run.
     require(
         "://" not in c.data.cache_dir,
         f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",

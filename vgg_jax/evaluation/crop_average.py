@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, UInt8
 
+from vgg_jax.errors import require
 from vgg_jax.evaluation.inference import Inference, PaddedImages, SizesPx
 from vgg_jax.evaluation.method import Method, Probabilities
 
@@ -19,6 +20,11 @@ def method(places: Places) -> Method:
 
     An offset halfway between two pixels is rounded to the even one.
     """
+    places = tuple((float(top), float(left)) for top, left in places)
+    require(
+        all(0 <= part <= 1 for place in places for part in place),
+        f"The places of crops, {places}, must be pairs of numbers from 0 to 1.",
+    )
     flips_too = 2 * len(places)
 
     def compute(inference: Inference, images: jax.Array, sizes: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.storage import files, lock
 from vgg_jax.storage.files import Path
-from vgg_jax.system import git_commit, processes
+from vgg_jax.system import by_name, git_commit, processes
 from vgg_jax.system.signals import StopRequest
 
 
@@ -127,6 +127,8 @@ class _Evaluation:
         path = key.path(self.workdir, ".npz")
         (scale,) = key.scales
         identity = {**self._identity, "method": key.method, "scale": scale}
+        if by_name.is_own(key.method):  # A user changes a method of their own under the same name.
+            identity["method_code"] = by_name.code_digest(key.method)
         is_first = jax.process_index() == 0
         # ImageNet's posteriors take 200 MB. Other processes only need to know that they exist.
         found = _reusable(path, identity) if is_first else None

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from PIL import Image
 
 from vgg_jax.data import images
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation import methods, size_buckets
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.nets import sharding
@@ -60,7 +60,7 @@ class ImagePass:
           UserError: An image is too long and narrow, or there is no such method.
         """
         self._inference, self._load_image = inference, load_image
-        self._method, self._scale = methods.single(method), scale
+        self._name, self._method, self._scale = method, methods.single(method), scale
         self._num_workers = num_workers
         devices = inference.mesh.size
         kind = inference.mesh.devices.flat[0].platform
@@ -116,9 +116,9 @@ class ImagePass:
                     # A variable for the batch would keep the workers' shared memory alive below.
                     waiting.append((planned, self._posteriors(next(batches))))
                     if len(waiting) > STEPS_IN_FLIGHT:
-                        yield _of_images(*waiting.popleft())
+                        yield self._of_images(*waiting.popleft())
             while waiting:
-                yield _of_images(*waiting.popleft())
+                yield self._of_images(*waiting.popleft())
         finally:
             # On CPUs JAX reads the workers' shared memory in place, and releases it only when
             # Python collects garbage. Without this, it would be reported as leaked at exit.
@@ -128,7 +128,27 @@ class ImagePass:
 
     def _posteriors(self, padded: Mapping[str, np.ndarray]) -> jax.Array:
         batch = sharding.put_batch(padded, sharding.split_batch(self._inference.mesh))
-        return self._method.compute(self._inference, batch["image"], batch["size"])
+        values = self._method.compute(self._inference, batch["image"], batch["size"])
+        expected = (len(batch["size"]), self._inference.model.num_classes)
+        require(
+            values.shape == expected,
+            f"The evaluation method {self._name} returned posteriors of shape {values.shape}, not "
+            f"{expected}, for a batch of images.",
+        )
+        return values
+
+    def _of_images(
+        self, planned: size_buckets.PlannedBatch, posteriors: jax.Array
+    ) -> tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]:
+        places = planned.indices >= 0
+        values = np.asarray(posteriors)[places]
+        sums = values.sum(axis=1)
+        require(
+            bool(np.allclose(sums[np.isfinite(sums)], 1, atol=0.01)),
+            f"The evaluation method {self._name} returned values that don't sum to 1 for an image. "
+            "Posteriors are probabilities: apply jax.nn.softmax to class scores.",
+        )
+        return planned.indices[places], values
 
 
 def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.ndarray, "n 2"]:
@@ -146,10 +166,3 @@ def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.nda
                 "it."
             )
     return np.array(rescaled, np.int32).reshape(-1, 2)
-
-
-def _of_images(
-    planned: size_buckets.PlannedBatch, posteriors: jax.Array
-) -> tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]:
-    places = planned.indices >= 0
-    return planned.indices[places], np.asarray(posteriors)[places]

@@ -96,10 +96,8 @@ class ResultKey:
 
     def stem_with(self, middle: str) -> str:
         """Returns the stem with another text in place of the scales."""
-        split, method = (
-            "".join(c if c.isalnum() or c in "._" else "_" for c in name)
-            for name in (self.split, self.method)
-        )
+        split = "".join(c if c.isalnum() or c in "._" else "_" for c in self.split)
+        method = self.method.replace(":", "@")  # A user's own is MODULE:NAME.
         return "-".join(filter(None, (split, method, middle, self.variant.name)))
 
     def path(self, workdir: Path, suffix: str = ".json") -> Path:

@@ -5,10 +5,13 @@ The file ends with the attribute that holds the object. A user's own object is M
 Python finds the module, for instance in the current folder.
 """
 
+import hashlib
 import importlib
 import importlib.util
+import pathlib
 import pkgutil
 import re
+import sys
 from typing import Any
 
 from vgg_jax.errors import UserError, require_choice
@@ -22,7 +25,7 @@ def names(package: str) -> tuple[str, ...]:
 
 def is_own(name: str) -> bool:
     """Returns whether a name is a user's MODULE:NAME."""
-    return re.fullmatch(r"[\w.]+:[A-Za-z_]\w*", name) is not None
+    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name) is not None
 
 
 def require_known(key: str, name: str, known: tuple[str, ...]) -> None:
@@ -65,5 +68,11 @@ def load(key: str, name: str, package: str, attribute: str) -> Any:
             "folder, in PYTHONPATH and among the installed packages."
         ) from error
     if not hasattr(module, attribute):
-        raise UserError(f"{key}={name}: {module.__file__} has no attribute {attribute}.")
+        raise UserError(f"{key}={name}: the module {module_name} has no attribute {attribute}.")
     return getattr(module, attribute)
+
+
+def code_digest(name: str) -> str:
+    """Returns the SHA-256 of the file of a user's module, which `load` has imported."""
+    file = sys.modules[name.partition(":")[0]].__file__
+    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest()

@@ -40,6 +40,7 @@ def check(c: ConfigDict) -> None:
     require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
     require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
     require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
+    schedules.refuse_unused_keys(c)
     schedules.from_config(c)  # The schedule checks its own keys.
 
 

@@ -63,4 +63,18 @@ def _refuse_incomplete(name: str, split: str, source: object) -> None:
         f"The class_names of data.name={name} must be a tuple, not a "
         f"{type(source.class_names).__name__}.",
     )
+    _refuse_wrong_labels(name, source)
     require(len(source) > 0, f"The split {split!r} of data.name={name} holds no images.")
+
+
+def _refuse_wrong_labels(name: str, source: Source) -> None:
+    num_classes = len(source.class_names)
+    labels = range(num_classes) if num_classes else range(-1, 0)
+    for index in range(len(source)):
+        label = source.label(index)
+        if label not in labels:
+            raise UserError(
+                f"The image {source.name(index)} of data.name={name} has the label {label}. Labels "
+                f"are the indices of the {num_classes} class_names, from 0 on; without class_names "
+                "all are -1."
+            )
