@@ -205,6 +205,14 @@ def test_a_kept_scan_names_the_paths_of_today(damaged, tmp_path):
         assert all(key.startswith(str(tmp_path / "elsewhere/train/a/")) for key in found)
 
 
+def test_a_scan_of_another_number_of_images_is_not_taken(source, tmp_path):
+    whole = _scan(source, tmp_path)
+    fewer = Subset(source, np.arange(3))
+    path = scan.cache_path(fewer, str(tmp_path))
+    shutil.copy(scan.cache_path(source, str(tmp_path)), path)
+    assert len(_scan(fewer, tmp_path).sizes) == 3 < len(whole.sizes)
+
+
 def test_a_killed_scan_leaves_no_cache(tmp_path):
     fill(tmp_path, {"photo.png": _png(_noise(800, 800)), "train/a/0.png": _png(_noise(2, 2))})
     for i in range(1, 400):
