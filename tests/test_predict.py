@@ -80,7 +80,7 @@ def bad(tmp_path_factory):
         (["{bad}"], "{bad}/empty.jpg is not a readable image (an empty file)"),
         (["{bad}"], "{bad}/text.png is not a readable image (of no known format)"),
         (["-"], "stdin is not a readable image (an empty file)"),
-        (["-", "-"], "give - once"),
+        (["-", "-"], "Give - once"),
         (["{val}", "--map=x.png"], "--map=x.png must be a folder for 9 images"),
         (["{val}/a/0.jpg", "--map=README.md"], "--map=README.md must be a folder"),
         (["{val}", "--scales=73,63"], "Q=63 is below the net's crop of 64 px"),
