@@ -22,8 +22,8 @@ from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.splits import open_val_source
 from vgg_jax.evaluation import methods, topk, trained_net
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.evaluation.inference import Inference
+from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.system import command_line
 
@@ -135,9 +135,9 @@ def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> Non
     )
 
 
-def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -> ImagePass:
+def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -> PosteriorPass:
     sizes = np.array([(photo.height, photo.width) for photo in photos], np.int32)
-    return ImagePass(
+    return PosteriorPass(
         net.inference,
         photos.__getitem__,
         sizes,
@@ -148,7 +148,7 @@ def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -
 
 
 def _timed(
-    inference: Inference, each: ImagePass, count: int
+    inference: Inference, each: PosteriorPass, count: int
 ) -> tuple[Float32[np.ndarray, "n c"], float]:
     compiled_s, begin_s = inference.compile_s, time.monotonic()
     parts = list(each.run())

@@ -80,10 +80,10 @@ def test_every_net_has_its_weight_layers():
 def test_only_a_lrn_normalises_and_before_its_first_pooling():
     for net in architectures.NETS:
         names = [layer.name for layer in architectures.layers(net)]
-        assert ("lrn1" in names) == (net == "A-LRN")
+        assert ("norm1" in names) == (net == "A-LRN")
     assert [layer.name for layer in architectures.layers("A-LRN")][:3] == [
         "conv1_1",
-        "lrn1",
+        "norm1",
         "pool1",
     ]
     without_lrn = [layer for layer in architectures.layers("A-LRN") if layer.kind != "lrn"]

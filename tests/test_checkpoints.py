@@ -1,5 +1,6 @@
 import contextlib
 import gc
+import logging
 import shutil
 
 import jax
@@ -105,6 +106,15 @@ def test_a_state_moves_to_another_mesh(tmp_path, saved_on, restored_on):
     arrays, places = ((s.params, s.opt_state) for s in (restored, like))
     for ours, theirs in zip(jax.tree.leaves(arrays), jax.tree.leaves(places), strict=True):
         assert ours.sharding.is_equivalent_to(theirs.sharding, ours.ndim)
+
+
+def test_opening_to_read_warns_of_nothing(tmp_path, caplog):
+    (tmp_path / "checkpoints").mkdir()
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)):
+        pass
+    assert not caplog.records
+    logging.getLogger("absl").warning("Something else")
+    assert [record.message for record in caplog.records] == ["Something else"]
 
 
 def test_params_of_no_checkpoint(tmp_path):

@@ -55,7 +55,7 @@ IMPOSSIBLE = [
     ("log_every_steps", 0, "log_every_steps=0"),
     ("model_parallel", 0, "model_parallel=0"),
     ("micro_batches", 0, "micro_batches=0"),
-    ("trained_layers", "fc8", "trained_layers='fc8' must be one of all, fc"),
+    ("trained_layers", "conv6", "'conv6' names none of conv1_1, conv1_2, "),
     ("checkpoint_every_steps", 0, "checkpoint_every_steps=0"),
     ("dropout", 1.0, "dropout=1.0"),
     ("dropout", -0.1, "dropout=-0.1"),

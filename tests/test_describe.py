@@ -76,8 +76,8 @@ def test_columns_are_aligned():
 def test_kinds():
     assert row(net_table.column(NetSpec("C")), "conv3_3")[1] == "conv 1x1"
     assert row(net_table.column(NetSpec("B-5x5")), "conv3_1")[1] == "conv 5x5"
-    assert row(net_table.column(NetSpec("A-LRN")), "lrn1") == [
-        *("lrn1", "LRN", "224 x 224 x 64", "3,211,264", "-", "-", "3 px"),
+    assert row(net_table.column(NetSpec("A-LRN")), "norm1") == [
+        *("norm1", "LRN", "224 x 224 x 64", "3,211,264", "-", "-", "3 px"),
     ]
 
 

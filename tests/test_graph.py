@@ -221,3 +221,21 @@ def test_every_comparison_is_of_two_rows():
         sides = (comparison.error_of, comparison.less)
         assert all(paper.row_of(side).top1 for side in sides)
         assert sides[0] != sides[1]
+
+
+def test_no_ancestor_is_trained_for_a_run_that_is_there(tmp_path):
+    def training_tasks(*finished):
+        for run in finished:
+            (tmp_path / run).mkdir()
+            (tmp_path / run / "result.json").write_text("{}")
+        wanted = [Result((Part("d_multiscale", (256,)), Part("e_multiscale", (256,))))]
+        tasks = graph.tasks(Sweep(tmp_path), wanted)
+        return {t.name: t.waits_for for t in tasks if t.kind == "train"}
+
+    e_chain = {run: CHAIN[run] for run in ("a_256", "e_256", "e_384", "e_multiscale")}
+    assert training_tasks("d_multiscale") == {"d_multiscale": (), **e_chain}
+    assert training_tasks("e_multiscale") == {"d_multiscale": (), "e_multiscale": ()}
+    # A source that is there too is still a task, whose age is compared.
+    assert training_tasks("e_384") == {
+        "d_multiscale": (), "e_384": (), "e_multiscale": ("e_384",),
+    }  # fmt: skip

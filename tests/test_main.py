@@ -116,7 +116,7 @@ def test_other_classes_need_a_new_fc8(more_classes, trained_d, tmp_path, run_mai
     assert not saved_steps.has_checkpoint(tmp_path / "run")
 
 
-@pytest.mark.parametrize("trained_layers", ["all", "fc"])
+@pytest.mark.parametrize("trained_layers", ["all", "fc", "conv5_,fc"])
 def test_a_new_fc8_on_other_classes(more_classes, trained_d, tmp_path, run_main, trained_layers):
     run_main(
         *arguments(
@@ -128,8 +128,8 @@ def test_a_new_fc8_on_other_classes(more_classes, trained_d, tmp_path, run_main,
     before, after = last_params(trained_d, 3), last_params(tmp_path / "run", 4)
     assert after["fc8"]["kernel"].shape[-1] == 4
     unchanged = {name for name in before if equal(before[name], after[name])}
-    convolutions = {name for name in before if name.startswith("conv")}
-    assert unchanged == (convolutions if trained_layers == "fc" else set())
+    frozen = {"all": (), "fc": "12345", "conv5_,fc": "1234"}[trained_layers]
+    assert unchanged == {name for name in before if name.startswith("conv") and name[4] in frozen}
     for name in before:
         if name != "fc8":  # It took two steps from there.
             np.testing.assert_allclose(before[name]["kernel"], after[name]["kernel"], atol=0.1)

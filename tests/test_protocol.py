@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_reference as reference
 import pytest
+from ml_collections import FrozenConfigDict
 from PIL import Image
 
 from configs import mini
 from vgg_jax.evaluation import crop_average, posteriors
-from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.methods import dense
+from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.nets import sharding
 from vgg_jax.nets.pixels import Normalise
@@ -73,7 +74,8 @@ def _nets(name, crop_px=64, pooling="floor", width=1 / 32, num_devices=8):
         mesh=mesh,
         normalise=Normalise(_MEAN_RGB, input_scale),
     )
-    return TrainedNet(inference, tuple(map(str, range(_CLASSES))), c, step=1), theirs
+    names = tuple(map(str, range(_CLASSES)))
+    return TrainedNet(inference, names, FrozenConfigDict(c), step=1), theirs
 
 
 @functools.cache
@@ -130,7 +132,7 @@ def test_without_scales_they_are_the_configs():
 
 def test_these_images_share_padded_batches():
     net, sizes = _nets("A")[0], np.array(_SIZES, np.int32)
-    one = ImagePass(
+    one = PosteriorPass(
         net.inference, _IMAGES.__getitem__, sizes, method="dense", scale=89, batch_px=2**22
     )
     assert len(one.plan.batches) < len(_SIZES)

@@ -1,4 +1,4 @@
-"""The Python API: a run's net on NumPy arrays."""
+"""The Python API on NumPy arrays."""
 
 import dataclasses
 import subprocess
@@ -9,40 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_runs
+from random_net import random_net
 
 import vgg_jax
 from configs import mini
 from vgg_jax.data import images
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import score_map_picture, trained_net
-from vgg_jax.evaluation.inference import Inference
-from vgg_jax.nets import from_config, sharding, vgg
-from vgg_jax.nets.pixels import Normalise
-from vgg_jax.nets.vgg import init_params
 from vgg_jax.runs import run_config
-
-CLASSES = ("cat", "dog", "emu", "fox")
 
 
 @pytest.fixture(scope="module")
 def net():
-    """A narrow net A with random kernels and biases, which tells images apart."""
-    c = mini.get_config("a_256")
-    c.width = 1 / 32
-    c.eval.scales = (64, 100)
-    model = from_config.model(c, len(CLASSES))
-    params = init_params(model, jax.random.key(0))
-    params = jax.tree.map(
-        lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params
-    )
-    mesh = sharding.make_mesh(jax.devices()[:1])
-    inference = Inference(
-        model=model,
-        params=sharding.put_replicated(params, mesh),
-        mesh=mesh,
-        normalise=Normalise((120.0, 110.0, 100.0), 1 / 70),
-    )
-    return trained_net.TrainedNet(inference, CLASSES, config=c, step=1)
+    return random_net()
 
 
 def changed(net, **what):
@@ -101,23 +80,6 @@ def test_the_default_scale_is_the_mean(net):
     np.testing.assert_array_equal(net.score_map(image), net.score_map(image, scale=82))
 
 
-def test_activations_are_the_models(net):
-    image = photo(80, 100)
-    found = net.activations(image, ["conv1_1", "fc7"], scale=66)
-    theirs = vgg.activations(
-        net.model,
-        net.params,
-        net.inference.normalise(jnp.asarray(rescaled(image, 66)[None])),
-        ["conv1_1", "fc7"],
-    )
-    assert set(found) == {"conv1_1", "fc7"}
-    for name, values in found.items():
-        assert isinstance(values, np.ndarray)
-        np.testing.assert_allclose(values, theirs[name][0], atol=1e-5)
-    assert (found["conv1_1"] >= 0).all()
-    assert (net.activations(image, ["conv1_1"], before_relu=True)["conv1_1"] < 0).any()
-
-
 @pytest.mark.parametrize(
     "image",
     [
@@ -138,7 +100,6 @@ def test_what_is_no_rgb_image_is_named(image):
     [
         lambda net, image: net.posteriors([image], scales=(63,)),
         lambda net, image: net.score_map(image, scale=63),
-        lambda net, image: net.activations(image, ["fc6"], scale=63),
     ],
 )
 def test_q_below_the_crop_is_refused(net, call):

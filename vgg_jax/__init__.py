@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module 'vgg_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "load"])

@@ -76,7 +76,7 @@ def _recipe(c: ConfigDict) -> None:
     c.learning_rate = 1e-2  # The first rate, or the rate at the end of a warm-up.
     c.momentum = 0.9  # In Caffe's form: see `optimiser.sgd`.
     c.l2_penalty = 5e-4  # The multiplier of the L2 penalty (weight decay), on kernels only.
-    c.trained_layers = "all"  # all, or fc for FC6 to FC8 only.
+    c.trained_layers = "all"  # all, or prefixes of names: fc, or conv5_,fc. The others are frozen.
 
     # The schedule of the learning rate: plateau, constant, cosine, or your own as MODULE:NAME (see
     # vgg_jax/README.md). Each has its own section below, which is only checked if it is in use.

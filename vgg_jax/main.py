@@ -88,7 +88,7 @@ def _train(c: ConfigDict, workdir: Path) -> None:
         images = opening.for_training(c)
         compilation_cache.keep(c.data.cache_dir)
         result, val = train(c, workdir, images), images.val
-    processes.from_first(lambda: _print_result(c.name, workdir, result))
+    processes.from_first(lambda: _print_result(c, workdir, result))
     if c.eval.method != "none":
         _evaluate(c, workdir, val)
     processes.from_first(lambda: _print_next_steps(workdir))
@@ -122,10 +122,13 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
         print(line)
 
 
-def _print_result(name: str, workdir: Path, result: dict[str, Any]) -> None:
+def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
+    if "imported" in result:
+        print(f"\n{c.name}: net {c.net}, imported from {result['imported']['file']}\n", flush=True)
+        return
     last, best = result["last"], result["best"]
     print(
-        f"\n{name}: top-1 error {last['top1_error']:.2f}%, top-5 error {last['top5_error']:.2f}% "
+        f"\n{c.name}: top-1 error {last['top1_error']:.2f}%, top-5 error {last['top5_error']:.2f}% "
         f"on {last['num_images']:,} validation images (centre crop) after {last['epoch']} epochs\n"
         f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
         f"  best        {workdir / 'checkpoints' / str(best['step'])}  "

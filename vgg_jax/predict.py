@@ -18,6 +18,7 @@ from vgg_jax.data import photos
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.foreign import class_names
 from vgg_jax.runs import saved_steps
 from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
@@ -86,7 +87,7 @@ def main(argv: list[str]) -> None:
     )
     for index, posteriors in _in_order(computed):
         lines = [
-            f"  {posteriors[k]:7.2%}  {net.class_names[k]}"
+            f"  {posteriors[k]:7.2%}  {class_names.shown(net.class_names[k])}"
             for k in topk.best(posteriors, _TOP.value)
         ]
         _print(found.name(index), *lines)

@@ -4,6 +4,7 @@ A run waits for the run that it starts from (§3.1), an evaluation for its run, 
 evaluations.
 """
 
+import dataclasses
 from collections.abc import Iterable
 
 from launch.plan import commands, paper
@@ -43,29 +44,40 @@ def tasks(sweep: Sweep, wanted: Iterable[Result]) -> list[Task]:
             f"--test_split={sweep.test_split} is the split that the runs are validated on. "
             "Give another, or leave it out."
         )
-    runs = _with_sources(part.run for result in results for part in result.parts)
     made = []
     for seed in range(sweep.seeds):
-        made += [commands.train(sweep, run, seed) for run in runs]
+        made += _training_runs(sweep, results, seed)
         made += _evaluations_and_fusions(sweep, results, seed, "")
         if sweep.test_split:
             made += _evaluations_and_fusions(sweep, _on_test(results), seed, sweep.test_split)
     return made
 
 
-def _with_sources(runs: Iterable[str]) -> list[str]:
-    """Returns the runs and those that they start from, each once and after its own source."""
-    ordered: dict[str, None] = {}
+def _training_runs(sweep: Sweep, results: Iterable[Result], seed: int) -> list[Task]:
+    """Returns the tasks of the runs and of those that they start from, each after its own source.
+
+    A source that doesn't exist is left out if only finished runs would start from it: they may have
+    been imported.
+    """
+    ordered: dict[str, Task] = {}
+
+    def is_finished(run: str) -> bool:
+        # The plan of a sweep in a bucket is made without asking the bucket.
+        return not sweep.is_in_bucket and (sweep.workdir(run, seed) / "result.json").exists()
 
     def add(run: str) -> None:
         source = config_files.of_run(run)[1].init_from
-        if source != "none":
+        task = commands.train(sweep, run, seed)
+        if source != "none" and is_finished(run) and not is_finished(source):
+            task = dataclasses.replace(task, waits_for=())
+        elif source != "none":
             add(source)
-        ordered[run] = None
+        ordered[run] = task
 
-    for run in runs:
-        add(run)
-    return list(ordered)
+    for result in results:
+        for part in result.parts:
+            add(part.run)
+    return list(ordered.values())
 
 
 def _on_test(results: Iterable[Result]) -> list[Result]:

@@ -10,6 +10,7 @@ from launch.plan import commands, paper
 from launch.report.reading import Found
 from vgg_jax.runs import config_files, run_config
 from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
 
 CAPTION = "The errors are of centre crops at the end of training, in percent."
 
@@ -26,7 +27,7 @@ class Run:
       epochs: How many epochs it was trained for; None before its end.
       top1, top5: Errors on centre crops at its end, in percent; None before its end.
       trained, evaluated: The git commits that trained it, and those that evaluated it.
-      ended: The date of its end, or "not ended".
+      ended: The date of its end, "imported", or "not ended".
     """
 
     name: str
@@ -64,7 +65,7 @@ def of(found: Found) -> Iterator[Run]:
                 top5=last.get("top5_error"),
                 trained=tuple(result.get("commits", ())),
                 evaluated=tuple(dict.fromkeys(filter(None, evaluated))),
-                ended=_date(files.modified_s(file)) if result else "not ended",
+                ended=_ended(result, file),
             )
 
 
@@ -86,6 +87,12 @@ def facts(found: Found) -> tuple[tuple[str, str], ...]:
         ("JAX", _distinct(leaves, "jax")),
     ]
     return tuple((name, text) for name, text in named if text)
+
+
+def _ended(result: Mapping[str, Any], file: Path) -> str:
+    if not result:
+        return "not ended"
+    return "imported" if "imported" in result else _date(files.modified_s(file))
 
 
 def _date(seconds: float) -> str:

@@ -112,11 +112,12 @@ def _scanned(sources: Mapping[str, Source], options: ScanOptions) -> list[_Split
     if damaged and options.undecodable == "refuse":
         raise UserError(
             "".join(split.listed() for split in damaged)
-            + "Repair or remove them, or go on without them: --config.data.undecodable=leave_out."
+            + "Repair or remove them, or go on without them: "
+            + f"{options.undecodable_flag}=leave_out."
         )
     for split in damaged:
         if split.found.mean_rgb is None:
-            raise UserError(f"{split.listed()}No image is left. Check what data.dir holds.")
+            raise UserError(f"{split.listed()}No image is left. Check what the data set holds.")
     return splits
 
 

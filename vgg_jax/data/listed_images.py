@@ -60,8 +60,8 @@ class Listing(NamedTuple):
             splits = sorted({row.split for row in self.rows})
             raise UserError(
                 f"{files.printable(self.file)} has no rows of a split {split!r}; its splits are "
-                f"{some_of(splits)}. Set --config.data.train_split and .val_split to names of "
-                "its splits."
+                f"{some_of(splits)}. Set --config.data.train_split and .val_split, or --split of "
+                "vgg_jax.features, to names of its splits."
             )
         return rows
 

@@ -42,9 +42,11 @@ class ScanOptions:
       undecodable: Whether undecodable images are an error ("refuse") or are left out ("leave_out").
       num_workers: Worker processes that decode; 0 means threads of this process.
       progress: Whether to show a progress bar.
+      undecodable_flag: The flag that sets `undecodable`, for messages.
     """
 
     cache_dir: str
     undecodable: OnUndecodable = "refuse"
     num_workers: int = 0
     progress: bool = True
+    undecodable_flag: str = "--config.data.undecodable"

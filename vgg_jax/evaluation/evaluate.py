@@ -13,19 +13,18 @@ from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from vgg_jax import __version__
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError, some_of
-from vgg_jax.evaluation import methods, posteriors, results, trained_net
-from vgg_jax.evaluation.image_pass import ImagePass
+from vgg_jax.evaluation import made_with, methods, posteriors, results, trained_net
+from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.storage import files, lock
 from vgg_jax.storage.files import Path
-from vgg_jax.system import by_name, git_commit, processes
+from vgg_jax.system import by_name, processes
 from vgg_jax.system.signals import StopRequest
 
 
@@ -38,6 +37,7 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     net = trained_net.load(
         workdir, checkpoint=c.eval.checkpoint, dtype=c.eval.dtype, pooling=c.eval.pooling
     )
+    net.inference.require_fc_layers()
     names = source.class_names
     if names and names != net.class_names:
         differing = sorted({*names} ^ {*net.class_names}) or ["their order"]
@@ -172,15 +172,8 @@ class _Evaluation:
     @functools.cached_property
     def _identity(self) -> dict[str, Any]:
         """All that the posteriors depend on, except for the method and the scale."""
-        inference, model = self.net.inference, self.net.model
         return {
-            "parameters": self.net.digest(),
-            "net": model.net,
-            "crop_px": model.crop_px,
-            "mean_rgb": list(inference.normalise.mean_rgb),
-            "input_scale": inference.normalise.input_scale,
-            "pooling": model.pooling,
-            "dtype": str(model.dtype),
+            **self.net.identity(),
             "images": self.data.source.fingerprint,
             "contents": self.data.source.contents_key,
         }
@@ -192,7 +185,7 @@ class _Evaluation:
         begin_s, num_images = time.monotonic(), len(self.data.source)
         inference, (scale,) = self.net.inference, key.scales
         compiled_before_s = inference.compile_s
-        image_pass = ImagePass(
+        posterior_pass = PosteriorPass(
             inference,
             Decoded(self.data.source),
             self.data.sizes,
@@ -201,13 +194,13 @@ class _Evaluation:
             batch_px=self.c.eval.batch_px,
             num_workers=self.c.data.num_workers,
         )
-        plan = image_pass.plan
+        plan = posterior_pass.plan
         if jax.process_index() == 0:
             print(
                 f"{key.method}, Q = {scale}: {num_images:,} images in {len(plan.batches):,} "
                 f"batches of {len(plan.shapes)} shapes, with {plan.waste:.1%} padding"
             )
-        self._run(image_pass, f"{key.method} Q={scale}", unfinished, done)
+        self._run(posterior_pass, f"{key.method} Q={scale}", unfinished, done)
         compile_s = inference.compile_s - compiled_before_s
         return {
             "run": self.workdir.resolve().name,
@@ -218,22 +211,19 @@ class _Evaluation:
             "compile_s": round(compile_s, 3),
             "shapes": len(plan.shapes),
             "waste": round(plan.waste, 4),
-            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-            "jax": jax.__version__,
-            "vgg_jax": __version__,
-            "commit": git_commit.commit(),
+            **made_with.facts(),
         }
 
     def _run(
         self,
-        image_pass: ImagePass,
+        posterior_pass: PosteriorPass,
         title: str,
         unfinished: Unfinished,
         done: Bool[np.ndarray, " n"],
     ) -> None:
         num_images, is_first = len(self.data.source), jax.process_index() == 0
         with (
-            contextlib.closing(image_pass.run(done)) as computed,
+            contextlib.closing(posterior_pass.run(done)) as computed,
             tqdm(
                 desc=title,
                 total=num_images,

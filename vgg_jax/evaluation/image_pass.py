@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float32, Int, Int32
 from PIL import Image
 
 from vgg_jax.data import images
-from vgg_jax.errors import UserError, require
-from vgg_jax.evaluation import methods, size_buckets
+from vgg_jax.errors import UserError
+from vgg_jax.evaluation import size_buckets
 from vgg_jax.evaluation.inference import Inference
+from vgg_jax.evaluation.method import Method
 from vgg_jax.nets import sharding
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 
@@ -39,7 +40,7 @@ class ImagePass:
         load_image: Callable[[int], Image.Image],
         sizes: Int32[np.ndarray, "n 2"],
         *,
-        method: str,
+        method: Method,
         scale: int,
         batch_px: int = 0,
         num_workers: int = 0,
@@ -50,18 +51,17 @@ class ImagePass:
           inference: The net.
           load_image: Takes an index and returns the image; picklable if there are workers.
           sizes: Height and width of each image in px, before rescaling.
-          method: The name of a single method: see `methods.single`.
+          method: Computes the values of a batch of images, for example posteriors.
           scale: The test scale Q, in px.
           batch_px: Pixels of a batch on each device, including flips, crops and padding; 0 for the
             default of the kind of device. A batch has at least one image per device.
           num_workers: Number of processes that decode; 0 for threads of this process.
 
         Raises:
-          UserError: An image is too long and narrow, or there is no such method.
+          UserError: An image is too long and narrow.
         """
         self._inference, self._load_image = inference, load_image
-        self._name, self._method, self._scale = method, methods.single(method), scale
-        self._num_workers = num_workers
+        self._method, self._scale, self._num_workers = method, scale, num_workers
         devices = inference.mesh.size
         kind = inference.mesh.devices.flat[0].platform
         batch_px = batch_px or BATCH_PX.get(kind, BATCH_PX_OF_OTHERS)
@@ -86,14 +86,14 @@ class ImagePass:
     def run(
         self, done: Bool[np.ndarray, " n"] | None = None
     ) -> Iterator[tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]]:
-        """Computes the posteriors of one batch after the other.
+        """Computes the values of one batch after the other.
 
         Args:
           done: Whether each image is done already; None if none is. A batch is left out if all its
             images are done, and is otherwise computed whole.
 
         Yields:
-          The indices of a batch's images, and their posteriors.
+          The indices of a batch's images, and their rows of values.
         """
         # Grain takes a while to import, and score maps of single images don't need it.
         from vgg_jax.data.prefetch import Shard
@@ -114,7 +114,7 @@ class ImagePass:
             with contextlib.closing(batches):
                 for planned in plan.batches:
                     # A variable for the batch would keep the workers' shared memory alive below.
-                    waiting.append((planned, self._posteriors(next(batches))))
+                    waiting.append((planned, self._compute(next(batches))))
                     if len(waiting) > STEPS_IN_FLIGHT:
                         yield self._of_images(*waiting.popleft())
             while waiting:
@@ -126,29 +126,15 @@ class ImagePass:
             if self._num_workers:
                 gc.collect()
 
-    def _posteriors(self, padded: Mapping[str, np.ndarray]) -> jax.Array:
+    def _compute(self, padded: Mapping[str, np.ndarray]) -> jax.Array:
         batch = sharding.put_batch(padded, sharding.split_batch(self._inference.mesh))
-        values = self._method.compute(self._inference, batch["image"], batch["size"])
-        expected = (len(batch["size"]), self._inference.model.num_classes)
-        require(
-            values.shape == expected,
-            f"The evaluation method {self._name} returned posteriors of shape {values.shape}, not "
-            f"{expected}, for a batch of images.",
-        )
-        return values
+        return self._method.compute(self._inference, batch["image"], batch["size"])
 
     def _of_images(
-        self, planned: size_buckets.PlannedBatch, posteriors: jax.Array
+        self, planned: size_buckets.PlannedBatch, values: jax.Array
     ) -> tuple[Int[np.ndarray, " b"], Float32[np.ndarray, "b c"]]:
         places = planned.indices >= 0
-        values = np.asarray(posteriors)[places]
-        sums = values.sum(axis=1)
-        require(
-            bool(np.allclose(sums[np.isfinite(sums)], 1, atol=0.01)),
-            f"The evaluation method {self._name} returned values that don't sum to 1 for an image. "
-            "Posteriors are probabilities: apply jax.nn.softmax to class scores.",
-        )
-        return planned.indices[places], values
+        return planned.indices[places], np.asarray(values)[places]
 
 
 def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.ndarray, "n 2"]:

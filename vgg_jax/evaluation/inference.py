@@ -1,6 +1,7 @@
 """A net on its devices, and the compiled programs that apply it."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -8,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Float32, Int, UInt8
 
+from vgg_jax.errors import require
 from vgg_jax.nets import sharding
 from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG, Params
@@ -23,9 +25,17 @@ class _Program(NamedTuple):
     compile_s: float
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["params"],
+    meta_fields=["model", "mesh", "normalise"],
+)
 @dataclasses.dataclass(frozen=True)
 class Inference:
     """A net on its devices, ready to be applied to RGB images of 0-255.
+
+    It is a pytree, whose leaves are the parameters. A copy that JAX makes of it, for instance by
+    `jax.tree.map`, has no compiled programs at first.
 
     Attributes:
       model: The net.
@@ -78,6 +88,19 @@ class Inference:
             self.programs[key] = _Program(lowered.compile(), time.monotonic() - begin_s)
         return self.programs[key].run(self.params, *arrays)
 
+    def require_fc_layers(self) -> None:
+        """Checks that the net has FC layers, which an imported net may lack.
+
+        Raises:
+          UserError: It has none.
+        """
+        require(
+            "fc8" in self.params,
+            f"This net {self.model.net} was imported without FC layers. It has features up to "
+            "pool5, but no class scores. To train it with new FC layers, start a run from it: "
+            "--config.init_from=WORKDIR --config.init_layers=all_but_fc8.",
+        )
+
     @property
     def compile_s(self) -> float:
         """The seconds that it took to compile the programs."""
@@ -103,3 +126,21 @@ class Inference:
         """
         # The net masks its input after the mean is subtracted, so padding is zero for conv1_1.
         return self.model.apply({"params": self.params}, self.normalise(images), sizes=sizes)
+
+    def feature_maps(
+        self, images: PaddedImages, name: str, sizes: SizesPx
+    ) -> Float32[Array, "b h2 w2 c"]:
+        """Computes a named feature: see `VGG.features`.
+
+        Args:
+          images: RGB, 0-255, at least `VGG.least_px` on both sides.
+          name: A name of `VGG.features`, except for prob.
+          sizes: See `score_maps`.
+
+        Returns:
+          The feature. `VGG.feature_cells` says how large the valid part of each map is.
+        """
+        maps = self.model.apply(
+            {"params": self.params}, self.normalise(images), [name], sizes, method="features"
+        )
+        return maps[name]

@@ -1,25 +1,27 @@
-"""A trained net from its workdir: its posteriors, class score maps and activations in NumPy."""
+"""A trained net from its workdir, for JAX and for NumPy."""
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
-from ml_collections import ConfigDict
+from jaxtyping import Array, Float32, Int, Int32, Key, UInt8
+from ml_collections import FrozenConfigDict
 from PIL import Image
 from tqdm import tqdm
 
 from vgg_jax.data import images
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import methods
+from vgg_jax.evaluation import differentiable, methods
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation.image_pass import ImagePass
-from vgg_jax.evaluation.inference import Inference, PaddedImages
-from vgg_jax.nets import from_config, sharding, vgg
+from vgg_jax.evaluation.inference import Inference
+from vgg_jax.evaluation.posterior_pass import PosteriorPass
+from vgg_jax.nets import architectures, from_config, sharding
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.architectures import CELL_PX, DType
 from vgg_jax.nets.pixels import Normalise
@@ -36,9 +38,19 @@ RgbImage = UInt8[np.ndarray, "_ _ 3"]
 STRIDES_PX = (32, 16, 8, 4, 2, 1)
 
 
-@dataclasses.dataclass(frozen=True)
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["inference"],
+    meta_fields=["class_names", "config", "step"],
+)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedNet:
     """A net with its parameters, its normalisation of images and its classes' names.
+
+    In JAX, the net is a function of images, `net(images)`, and a pytree, whose leaves are the
+    parameters. It can be an argument of transformed functions, and gradients in the parameters
+    are again a net: `jax.grad(lambda net: loss(net(images)))(net)`. `__call__` and `features` take
+    and return JAX arrays; `posteriors` and `score_map` take and return NumPy arrays.
 
     Attributes:
       inference: The net on its devices.
@@ -49,8 +61,70 @@ class TrainedNet:
 
     inference: Inference
     class_names: tuple[str, ...]
-    config: ConfigDict
+    config: FrozenConfigDict
     step: int
+
+    def __call__(
+        self,
+        images: Array | np.ndarray,
+        *,
+        train: bool = False,
+        dropout_key: Key[Array, ""] | None = None,
+    ) -> Float32[Array, "b c"]:
+        """Computes the class scores of images, without a flip and before softmax (§3.2).
+
+        The result is the average of each image's class score map. JAX can transform this function,
+        and differentiate it in the images and the parameters, in reverse mode.
+
+        Args:
+          images: (b, h, w, 3) RGB of 0-255, uint8 or float. Each side is at least the net's crop.
+          train: Whether to apply dropout, as in training.
+          dropout_key: A key of `jax.random.key` for the whole batch, from which each image's own
+            masks are drawn. It is needed if `train`, and ignored otherwise. Within `shard_map`,
+            fold the device's index into it.
+
+        Returns:
+          The class scores (logits), a row per image.
+
+        Raises:
+          UserError: The images have another dtype or shape or are too small, or `train` has no key.
+        """
+        if train and dropout_key is None:
+            raise UserError("train=True needs dropout_key, for instance jax.random.key(0).")
+        return differentiable.logits(self.inference, images, dropout_key if train else None)
+
+    def features(
+        self, images: Array | np.ndarray, names: Sequence[str]
+    ) -> dict[str, Float32[Array, "b ..."]]:
+        """Computes the named features of images, and no layer that they don't need.
+
+        JAX can transform this function as it can `__call__`.
+
+        Args:
+          images: (b, h, w, 3) RGB of 0-255, uint8 or float. For fc6 and later names, each side is
+            at least the net's crop. Otherwise it is large enough for the poolings on the way: at
+            least 4 px for relu3_3, 8 px for pool3.
+          names: Names of the authors' release, as a list. conv3_1 is before ReLU, relu3_1 after
+            it, norm1 (A-LRN) after LRN, and pool3 after pooling. fc6 and fc7 are before ReLU, relu6
+            and relu7 after it. fc8 is the class score map, and prob the softmax of its average.
+
+        Returns:
+          The features by name: (b, c) for prob, (b, h2, w2, c) for the others. They are float32,
+          and have bfloat16's precision where the net computes in bfloat16.
+
+        Raises:
+          UserError: The net has no feature of a given name, the names are a string instead of a
+            list, or the images have another dtype or shape or are too small.
+        """
+        return differentiable.features(self.inference, images, names)
+
+    def __repr__(self) -> str:
+        model = self.model
+        num_parameters = architectures.num_parameters(model.architecture)
+        return (
+            f"TrainedNet(net {model.net}, {num_parameters:,} parameters, {model.num_classes:,} "
+            f"classes, crop {model.crop_px} px, {np.dtype(model.dtype)}, step {self.step:,})"
+        )
 
     @property
     def model(self) -> VGG:
@@ -77,7 +151,7 @@ class TrainedNet:
           method: "dense", "multicrop", "both" for their average, "tencrop", or "MODULE:NAME"
             for a method of your own.
           scales: The test scales Q in px, whose posteriors are averaged; empty for the config's.
-          batch_px: See `ImagePass`.
+          batch_px: See `image_pass.ImagePass`.
 
         Returns:
           The probabilities of the classes, a row for each image.
@@ -126,7 +200,7 @@ class TrainedNet:
         scales = tuple(scales) or evaluation_settings.test_scales(self.config)
         evaluation_settings.check_scales(scales, self.model.crop_px)
         passes = [
-            ImagePass(
+            PosteriorPass(
                 self.inference, load_image, sizes, method=single, scale=scale, batch_px=batch_px
             )
             for single in methods.singles(method)
@@ -163,6 +237,7 @@ class TrainedNet:
         Raises:
           UserError: The scale is below the net's crop, or the stride is none of these.
         """
+        self.inference.require_fc_layers()
         if stride_px not in STRIDES_PX:
             raise UserError(f"stride_px={stride_px} must be 32, 16, 8, 4, 2 or 1.")
         pixels = self._rescaled(image, scale)
@@ -188,32 +263,6 @@ class TrainedNet:
             place[:rows, :columns] = scores[:rows, :columns]
         return result
 
-    def activations(
-        self,
-        image: RgbImage,
-        names: Sequence[str],
-        *,
-        scale: int | None = None,
-        before_relu: bool = False,
-    ) -> dict[str, Float32[np.ndarray, "h w c"]]:
-        """Computes the activations of named layers on a whole image.
-
-        Args:
-          image: RGB, 0-255.
-          names: Any of conv1_1 ... conv5_4, fc6, fc7, fc8.
-          scale: The test scale Q in px; None for the mean of the config's.
-          before_relu: See `vgg.activations`.
-
-        Raises:
-          UserError: The scale is below the net's crop.
-          ValueError: The net has no layer of that name.
-        """
-        pixels = self._rescaled(image, scale)
-        values = self.inference.call(
-            _activations, pixels[None], names=tuple(names), before_relu=before_relu
-        )
-        return {name: np.asarray(value[0], np.float32) for name, value in values.items()}
-
     def digest(self) -> str:
         """Returns the SHA-256 of the parameters' names and values."""
         digest = hashlib.sha256()
@@ -222,23 +271,24 @@ class TrainedNet:
             digest.update(np.ascontiguousarray(leaf))
         return digest.hexdigest()
 
+    def identity(self) -> dict[str, Any]:
+        """Returns all that the net's values for an image depend on, as plain values."""
+        model, normalise = self.model, self.inference.normalise
+        return {
+            "parameters": self.digest(),
+            "net": model.net,
+            "crop_px": model.crop_px,
+            "mean_rgb": list(normalise.mean_rgb),
+            "input_scale": normalise.input_scale,
+            "pooling": model.pooling,
+            "dtype": str(model.dtype),
+        }
+
     def _rescaled(self, image: RgbImage, scale: int | None) -> RgbImage:
         scales = evaluation_settings.test_scales(self.config)
         scale = round(sum(scales) / len(scales)) if scale is None else scale
         evaluation_settings.check_scales((scale,), self.model.crop_px)
         return images.rescale(to_pillow(image, 0), scale)
-
-
-def _activations(
-    inference: Inference, images: PaddedImages, *, names: tuple[str, ...], before_relu: bool
-) -> dict[str, Float[Array, "b h w c"]]:
-    return vgg.activations(
-        inference.model,
-        inference.params,
-        inference.normalise(images),
-        names,
-        before_relu=before_relu,
-    )
 
 
 def load(
@@ -277,14 +327,14 @@ def load(
             from_config.model(c, len(facts.class_names)),
             pooling=pooling or c.eval.pooling,
         )
-        params = checkpoints.restore_params(first_params.zeros(model, mesh), step)
+        params = checkpoints.restore_params(first_params.abstract_params(model, mesh, facts), step)
     inference = Inference(
         model=model,
         params=params,
         mesh=mesh,
         normalise=Normalise(facts.mean_rgb, net_settings.input_scale(c)),
     )
-    return TrainedNet(inference, facts.class_names, config=c, step=step)
+    return TrainedNet(inference, facts.class_names, config=FrozenConfigDict(c), step=step)
 
 
 def to_pillow(image: np.ndarray, index: int) -> Image.Image:

@@ -9,10 +9,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from vgg_jax.errors import UserError
+
 DType = Literal["bfloat16", "float32"]  # The dtype of a net's arithmetic.
 
 BLOCK_WIDTHS = (64, 128, 256, 512, 512)
 FC_WIDTHS = (4096, 4096)
+# The features that need FC layers, which an imported net may lack.
+FC_FEATURES = ("fc6", "relu6", "fc7", "relu7", "fc8", "prob")
 
 # The sides of each block's kernels in px (Table 1). B-5x5 is §4.1's shallow net: B with each pair
 # of 3x3 convolutions replaced by one 5x5.
@@ -44,7 +48,7 @@ class Layer:
     """One row of Table 1.
 
     Attributes:
-      name: The usual name, for example conv3_1, lrn1, pool3 or fc6.
+      name: The usual name, for example conv3_1, norm1, pool3 or fc6.
       kind: A convolution ("conv") pads its input so that the size stays the same. A fully
         connected layer ("fc") is a convolution without padding (§3.2). A pooling ("pool") halves
         the size, rounding down.
@@ -58,6 +62,19 @@ class Layer:
     kernel_px: int
     features_in: int
     features: int
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names that the authors' release gives to this layer's values.
+
+        The first is the layer's own name. A convolution or an FC layer has another one for the
+        values after ReLU (conv3_1, relu3_1), and FC8 one for the probabilities (fc8, prob).
+        """
+        if self.name == "fc8":
+            return ("fc8", "prob")
+        if self.kind in ("conv", "fc"):
+            return (self.name, self.name.replace(self.kind, "relu"))
+        return (self.name,)
 
     @property
     def num_weights(self) -> int:
@@ -139,13 +156,32 @@ def layers(
             )
             features = scaled(block_width)
         if block == 1 and net in NETS_WITH_LRN:
-            result.append(Layer("lrn1", "lrn", 0, features, features))
+            result.append(Layer("norm1", "lrn", 0, features, features))
         result.append(Layer(f"pool{block}", "pool", 2, features, features))
     kernel_px = crop_px // CELL_PX
     for index, fc_width in enumerate((*map(scaled, FC_WIDTHS), num_classes), 6):
         result.append(Layer(f"fc{index}", "fc", kernel_px, features, fc_width))
         features, kernel_px = fc_width, 1
     return tuple(result)
+
+
+def up_to(net: Sequence[Layer], names: Sequence[str]) -> Sequence[Layer]:
+    """Returns a net's first layers, up to the last one that has a feature of these names.
+
+    Args:
+      net: The layers of the whole net.
+      names: Any of the layers' `feature_names`.
+
+    Raises:
+      UserError: The net has no feature of a given name, or the names are one string.
+    """
+    if isinstance(names, str):
+        raise UserError(f"The names of features are a list: [{names!r}], not {names!r}.")
+    places = {name: place for place, layer in enumerate(net) for name in layer.feature_names}
+    for name in names:
+        if name not in places:
+            raise UserError(f"The net has no {name!r}. It has {', '.join(places)}.")
+    return net[: max((places[name] + 1 for name in names), default=0)]
 
 
 def num_parameters(net: Sequence[Layer]) -> int:

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+# LRN of Krizhevsky et al. 2012, whose parameters the paper uses (§2.1).
+LRN_K, LRN_CHANNELS, LRN_ALPHA, LRN_BETA = 2.0, 5, 1e-4, 0.75
+
 
 def conv(
     x: Float[Array, "b h w i"],
@@ -117,10 +120,10 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 def local_response_norm(
     x: Float[Array, "b h w c"],
     *,
-    k: float = 2.0,
-    n: int = 5,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
+    k: float = LRN_K,
+    n: int = LRN_CHANNELS,
+    alpha: float = LRN_ALPHA,
+    beta: float = LRN_BETA,
 ) -> Float[Array, "b h w c"]:
     """Divides each value by (k + alpha * sum of squares over n neighbouring channels) ** beta.
 

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Float32, Int, Key
 
+from vgg_jax.errors import UserError
 from vgg_jax.nets import architectures, layers
 from vgg_jax.nets.settings import Init, OddEdges
 
@@ -67,10 +68,7 @@ class Conv(nn.Module):
         # The bias stays float32, because its gradient is a sum over all positions of all images,
         # and such a sum stops growing at a few hundred in bfloat16.
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        x, bias = layers.conv(x, kernel, self.padding), bias[None, None, None]
-        if self.is_mutable_collection("activations") and not self.is_initializing():
-            self.sow("activations", "before_relu", x + bias)
-        return x, bias
+        return layers.conv(x, kernel, self.padding), bias[None, None, None]
 
     def _draw(self, key: Key[Array, ""], shape: tuple[int, ...]) -> Float[Array, "k k i o"]:
         if self.padding == "VALID":
@@ -124,7 +122,20 @@ class VGG(nn.Module):
             self.net, num_classes=self.num_classes, width=self.width, crop_px=self.crop_px
         )
 
-    @nn.compact
+    def setup(self) -> None:
+        """Makes a `Conv` for each layer with a kernel, as an attribute of the layer's name."""
+        for layer in self.architecture:
+            if layer.num_weights:
+                conv = Conv(
+                    features=layer.features,
+                    kernel_px=layer.kernel_px,
+                    padding="VALID" if layer.kind == "fc" else "SAME",
+                    kernel_init=kernel_initialiser(self.kernel_init, self.sigma),
+                    # Scores with bfloat16's 8 bits would tie, and would be rounded in the loss.
+                    dtype=jnp.float32 if layer.name == "fc8" else self.dtype,
+                )
+                setattr(self, layer.name, conv)
+
     def __call__(
         self,
         images: Float[Array, "b h w 3"],
@@ -147,16 +158,11 @@ class VGG(nn.Module):
 
         Returns:
           Unnormalised class score maps, as large as `score_cells` of (h, w).
-          With `mutable=["activations"]` also the values of every layer: see `activations`.
 
         Raises:
-          ValueError: The images are smaller than the crop.
+          UserError: The images are smaller than the crop.
         """
-        if min(images.shape[1:3]) < self.crop_px:
-            raise ValueError(
-                f"Images of {images.shape[1]} x {images.shape[2]} px are smaller than the net's "
-                f"crop of {self.crop_px} px."
-            )
+        self._check_size(images, self.architecture)
         if dropout_keys is not None:
             dropout_keys = self.place(dropout_keys, "examples")
         x, bias, block = images, None, []
@@ -170,6 +176,100 @@ class VGG(nn.Module):
         x, bias = self._apply(x, bias, sizes, block, dropout_keys)
         return x + bias
 
+    def features(
+        self,
+        images: Float[Array, "b h w 3"],
+        names: Sequence[str],
+        sizes: Int[Array, "b 2"] | None = None,
+    ) -> dict[str, Float32[Array, "b ..."]]:
+        """Computes named features of images without dropout, and no layer that they don't need.
+
+        Call it by `model.apply({"params": params}, images, names, method="features")`.
+
+        Args:
+          images: Mean-subtracted RGB times the input scale (`pixels.Normalise`). If a name is fc6
+            or a later one, each side is at least crop_px. Otherwise it is at least 2^n px for n
+            poolings on the way to the last of the names, and of any size if `pooling` is "ceil".
+          names: Names of the authors' release. conv3_1 is before ReLU, relu3_1 after it, norm1
+            after LRN and pool3 after pooling. fc6 and fc7 are before ReLU, relu6 and relu7 after
+            it. fc8 is the class score map, and prob the softmax of its average (§3.2).
+          sizes: See `__call__`. The first `feature_cells` of each map are then the same as if the
+            image were alone. prob has no cells, and needs images that fill their places.
+
+        Returns:
+          The features by name, in float32: (b, k) for prob, (b, h2, w2, c) for the others. Values
+          after ReLU, LRN or pooling are rounded to `dtype`, as the next layer takes them.
+
+        Raises:
+          UserError: The net has no feature of a given name, the names are one string, or the
+            images are too small.
+        """
+        net = architectures.up_to(self.architecture, names)
+        self._check_size(images, net)
+        x, bias, values = images, None, {}
+        for layer in net:
+            x, bias = self._apply(x, bias, sizes, [layer])
+            if layer.kind == "pool" and sizes is not None:
+                sizes = self._pooled(sizes, 2)
+            for name in set(names).intersection(layer.feature_names):
+                values[name] = self._feature(name, x, bias).astype(jnp.float32)
+        return {name: values[name] for name in names}
+
+    def _feature(
+        self, name: str, x: Float[Array, "b h w c"], bias: Float[Array, "1 1 1 c"] | None
+    ) -> Float[Array, "b ..."]:
+        if name.startswith(("conv", "fc")):
+            return x + bias
+        if name == "prob":
+            return jax.nn.softmax((x + bias).mean(axis=(1, 2)))
+        return self._with_relu(x, bias)
+
+    def _check_size(
+        self, images: Float[Array, "b h w 3"], net: Sequence[architectures.Layer]
+    ) -> None:
+        height, width = images.shape[1:3]
+        least_px = self._least_px(net)
+        # min() of both would fail in an export, where the sizes are symbols.
+        if height < least_px or width < least_px:
+            num_poolings = sum(layer.kind == "pool" for layer in net)
+            what = f"the {least_px} px that {num_poolings} poolings need"
+            if any(layer.kind == "fc" for layer in net):
+                what = f"the net's crop of {self.crop_px} px"
+            raise UserError(f"Images of {height} x {width} px are smaller than {what}.")
+
+    def least_px(self, names: Sequence[str]) -> int:
+        """Returns the least side, in px, of images for which `features` computes these names.
+
+        Raises:
+          UserError: The net has no feature of a given name.
+        """
+        return self._least_px(architectures.up_to(self.architecture, names))
+
+    def _least_px(self, net: Sequence[architectures.Layer]) -> int:
+        if any(layer.kind == "fc" for layer in net):
+            return self.crop_px
+        num_poolings = sum(layer.kind == "pool" for layer in net)
+        return 2**num_poolings if self.pooling == "floor" else 1
+
+    def feature_cells(
+        self, name: str, sizes: Int[Array | np.ndarray, "*b 2"]
+    ) -> Int[Array | np.ndarray, "*b 2"]:
+        """Returns the heights and widths, in cells, of a named feature of images.
+
+        Each pooling on the way halves the sides, and `pooling` says how odd ones are rounded.
+        FC6 takes its kernel's side less one.
+
+        Args:
+          name: See `features`, except for prob, which is no map.
+          sizes: Heights and widths of the images in px, a NumPy or JAX array.
+
+        Raises:
+          UserError: The net has no feature of that name.
+        """
+        net = architectures.up_to(self.architecture, [name])
+        cells = self._pooled(sizes, 2 ** sum(layer.kind == "pool" for layer in net))
+        return cells - sum(layer.kernel_px - 1 for layer in net if layer.kind == "fc")
+
     def score_cells(
         self, sizes: Int[Array | np.ndarray, "*b 2"]
     ) -> Int[Array | np.ndarray, "*b 2"]:
@@ -178,9 +278,7 @@ class VGG(nn.Module):
         Args:
           sizes: Heights and widths of the images in px, a NumPy or JAX array.
         """
-        return (
-            self._pooled(sizes, architectures.CELL_PX) - self.crop_px // architectures.CELL_PX + 1
-        )
+        return self.feature_cells("fc8", sizes)
 
     def _pooled(
         self, sizes: Int[Array | np.ndarray, "*b 2"], factor: int
@@ -204,8 +302,7 @@ class VGG(nn.Module):
                     x = layers.pad_odd(x if sizes is None else layers.mask(x, sizes, -jnp.inf))
                 x = layers.max_pool(x)
                 continue
-            if bias is not None:
-                x, bias = layers.relu((x + bias).astype(self.dtype)), None
+            x, bias = self._with_relu(x, bias), None
             if layer.kind == "lrn":
                 x = layers.local_response_norm(x)
                 continue
@@ -216,55 +313,22 @@ class VGG(nn.Module):
                 x = layers.mask(x, sizes)
             if layer.name == "fc6":
                 x = self.place(x, "examples")
-            x, bias = Conv(
-                features=layer.features,
-                kernel_px=layer.kernel_px,
-                padding="VALID" if layer.kind == "fc" else "SAME",
-                kernel_init=kernel_initialiser(self.kernel_init, self.sigma),
-                # Scores with bfloat16's 8 bits would tie, and would be rounded in the loss.
-                dtype=jnp.float32 if layer.name == "fc8" else self.dtype,
-                name=layer.name,
-            )(x)
+            x, bias = getattr(self, layer.name)(x)
             if layer.name in ("fc6", "fc7"):
                 x = self.place(x, "features")
         return x, bias
+
+    def _with_relu(
+        self, x: Float[Array, "b h w c"], bias: Float[Array, "1 1 1 c"] | None
+    ) -> Float[Array, "b h w c"]:
+        """Applies the bias and ReLU that `_apply` left out. No bias means that it left out none."""
+        return x if bias is None else layers.relu((x + bias).astype(self.dtype))
 
 
 def init_params(model: VGG, key: Key[Array, ""]) -> Params:
     """Draws a net's parameters: {layer: {"kernel": HWIO, "bias": O}}, float32."""
     image = jnp.zeros((1, model.crop_px, model.crop_px, 3))
     return model.init(key, image)["params"]
-
-
-def activations(
-    model: VGG,
-    params: Params,
-    images: Float[Array, "b h w 3"],
-    names: Sequence[str],
-    *,
-    before_relu: bool = False,
-) -> dict[str, Float[Array, "b h2 w2 c"]]:
-    """Computes the activations of named layers.
-
-    Args:
-      model: The net.
-      params: Its parameters.
-      images: Mean-subtracted RGB, scaled as in training, at least crop_px on both sides.
-      names: Any of conv1_1 ... conv5_4, fc6, fc7, fc8.
-      before_relu: Whether to return the values before ReLU. FC8 has no ReLU.
-
-    Raises:
-      ValueError: The net has no layer of that name.
-    """
-    known = [layer.name for layer in model.architecture if layer.kind in ("conv", "fc")]
-    for name in names:
-        if name not in known:
-            raise ValueError(f"Net {model.net} has no layer {name!r}. It has {', '.join(known)}.")
-    _, variables = model.apply({"params": params}, images, mutable=["activations"])
-    values = {name: variables["activations"][name]["before_relu"][0] for name in names}
-    if before_relu:
-        return values
-    return {name: value if name == "fc8" else nn.relu(value) for name, value in values.items()}
 
 
 def preinitialise(params: Params, trained: Params) -> Params:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -56,32 +57,12 @@ class Checkpoints:
         if not read_only:
             processes.from_first(self._bring_back)
         self._refuse_damaged_metrics()
-        self._manager = _Manager(
-            self.directory,
-            item_names=("params", "opt_state", "run"),
-            options=ocp.CheckpointManagerOptions(
-                read_only=read_only,
-                create=not read_only,
-                save_interval_steps=0 if read_only else 1,
-                cleanup_tmp_directories=not read_only,
-                # The policy below decides what is kept. But Orbax needs a best_fn to write the
-                # errors to disk, and to know after a resume which checkpoint was the best.
-                best_fn=lambda metrics: metrics["top1_error"],
-                best_mode="min",
-                preservation_policy=AnyPreservationPolicy(
-                    [
-                        LatestN(2),  # The last may be damaged; the other one is a fallback.
-                        # Checkpoints within an epoch have no error to compare.
-                        BestN(
-                            get_metric_fn=lambda metrics: -metrics["top1_error"],
-                            n=1,
-                            keep_checkpoints_without_metrics=False,
-                        ),
-                    ]
-                ),
-            ),
-        )
-
+        with _no_warning_that_it_is_read_only():
+            self._manager = _Manager(
+                self.directory,
+                item_names=("params", "opt_state", "run"),
+                options=_options(read_only),
+            )
         if not read_only:
             self._await_same_steps()
 
@@ -114,7 +95,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.params),
                     opt_state=ocp.args.StandardSave(state.opt_state),
-                    run=ocp.args.JsonSave({"progress": run.progress, **run.facts.to_json()}),
+                    run=run_as_json(run),
                 ),
                 metrics=None if top1_error is None else {"top1_error": top1_error},
             )
@@ -272,6 +253,50 @@ class _Manager(ocp.CheckpointManager):
         SIGTERM between Orbax's call and the next one of `all_stop` was then never acted on.
         """
         return False
+
+
+def run_as_json(run: SavedRun) -> ocp.args.JsonSave:
+    """Returns the argument with which Orbax saves what a checkpoint holds besides arrays."""
+    return ocp.args.JsonSave({"progress": run.progress, **run.facts.to_json()})
+
+
+def _options(read_only: bool) -> ocp.CheckpointManagerOptions:
+    return ocp.CheckpointManagerOptions(
+        read_only=read_only,
+        create=not read_only,
+        save_interval_steps=0 if read_only else 1,
+        cleanup_tmp_directories=not read_only,
+        # The policy below decides what is kept. But Orbax needs a best_fn to write the
+        # errors to disk, and to know after a resume which checkpoint was the best.
+        best_fn=lambda metrics: metrics["top1_error"],
+        best_mode="min",
+        preservation_policy=AnyPreservationPolicy(
+            [
+                LatestN(2),  # The last may be damaged; the other one is a fallback.
+                # Checkpoints within an epoch have no error to compare.
+                BestN(
+                    get_metric_fn=lambda metrics: -metrics["top1_error"],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _no_warning_that_it_is_read_only() -> Iterator[None]:
+    # `vgg_jax.load` in a user's program printed Orbax's warning, though nothing is wrong.
+    logger = logging.getLogger("absl")
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Given directory is read only")
+
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
 
 
 def _reason(error: Exception) -> str:

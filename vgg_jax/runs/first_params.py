@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError
@@ -12,6 +12,7 @@ from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets.vgg import VGG, Params, init_params, preinitialise
 from vgg_jax.runs import chain, run_config
 from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.facts import RunFacts
 from vgg_jax.storage.files import Path
 
 
@@ -38,11 +39,13 @@ def first_params(
     if source is None:
         return _drawn(model, c.seed)
     with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
-        their_names = checkpoints.restore_run().facts.class_names
-        their_model = from_config.model(run_config.load(source), len(their_names))
-        theirs = checkpoints.restore_params(zeros(their_model, mesh))
+        facts = checkpoints.restore_run().facts
+        their_model = from_config.model(run_config.load(source), len(facts.class_names))
+        theirs = checkpoints.restore_params(abstract_params(their_model, mesh, facts))
+    their_names = facts.class_names
     if c.init_layers == "all_but_fc8":
-        return {**theirs, "fc8": _drawn(model, c.seed)["fc8"]}
+        taken = {name: layer for name, layer in theirs.items() if name != "fc8"}
+        return {**_drawn(model, c.seed), **taken}
     if list(class_names) != list(their_names):
         raise UserError(
             f"This run starts from {source}, whose {len(their_names)} classes are not the "
@@ -56,8 +59,18 @@ def _drawn(model: VGG, seed: int) -> Params:
     return jax.jit(init_params, static_argnums=0)(model, jax.random.key(seed))
 
 
-def zeros(model: VGG, mesh: jax.sharding.Mesh) -> Params:
-    """Makes parameters of zeros, into which a checkpoint can be read."""
+def abstract_params(model: VGG, mesh: jax.sharding.Mesh, facts: RunFacts) -> Any:
+    """Describes the parameters of a run's checkpoint, to be read onto every device.
+
+    Args:
+      model: The net.
+      mesh: The devices.
+      facts: The facts of the run; an imported net without FC layers has no classes.
+    """
     shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
-    blank = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return sharding.put_replicated(blank, mesh)
+    if not facts.class_names:
+        shapes = {name: layer for name, layer in shapes.items() if not name.startswith("fc")}
+    place = sharding.replicated(mesh)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), shapes
+    )

@@ -12,6 +12,7 @@ import pathlib
 import pkgutil
 import re
 import sys
+from types import ModuleType
 from typing import Any
 
 from vgg_jax.errors import UserError, require_choice
@@ -21,6 +22,11 @@ def names(package: str) -> tuple[str, ...]:
     """Returns the names of a package's files, in alphabetical order, without importing them."""
     folders = importlib.util.find_spec(package).submodule_search_locations
     return tuple(sorted(file.name for file in pkgutil.iter_modules(folders)))
+
+
+def modules(package: str) -> list[ModuleType]:
+    """Imports a package's files, in alphabetical order."""
+    return [importlib.import_module(f"{package}.{name}") for name in names(package)]
 
 
 def is_own(name: str) -> bool:

@@ -5,16 +5,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from vgg_jax.training.settings import TrainedLayers
-
-
-def is_trained(layer: str, trained_layers: TrainedLayers) -> bool:
-    """Returns whether a layer learns: "all" trains every layer, "fc" only FC6 to FC8."""
-    return trained_layers == "all" or layer.startswith("fc")
+from vgg_jax.training.trained_layers import is_trained
 
 
 def sgd(
-    momentum: float, l2_penalty: float, trained_layers: TrainedLayers = "all"
+    momentum: float, l2_penalty: float, trained_layers: str = "all"
 ) -> optax.GradientTransformationExtraArgs:
     """Returns SGD with momentum and a coupled L2 penalty: v <- mu v - lr (g + l2 w), w <- w + v.
 

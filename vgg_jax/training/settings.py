@@ -7,10 +7,9 @@ from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.nets import architectures
-from vgg_jax.training import schedules
+from vgg_jax.training import schedules, trained_layers
 
 InitLayers = Literal["all", "all_but_fc8", "preinit"]
-TrainedLayers = Literal["all", "fc"]
 
 
 def check(c: ConfigDict) -> None:
@@ -20,7 +19,8 @@ def check(c: ConfigDict) -> None:
       UserError: A value is impossible; the message names the key and what to change.
     """
     require_choice("init_layers", c.init_layers, get_args(InitLayers))
-    require_choice("trained_layers", c.trained_layers, get_args(TrainedLayers))
+    net = architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
+    trained_layers.check(c.trained_layers, net)
     require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
     require(bool(c.init_from), "init_from is empty. Set it to a run, or to none.")
     require(

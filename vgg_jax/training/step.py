@@ -14,8 +14,7 @@ from vgg_jax.nets import pixels
 from vgg_jax.nets.label_rank import label_rank
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs.state import TrainState
-from vgg_jax.training.optimiser import is_trained
-from vgg_jax.training.settings import TrainedLayers
+from vgg_jax.training.trained_layers import is_trained
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]
@@ -33,14 +32,15 @@ class Recipe:
       colour_shift: Standard deviation of the colour shift's coefficients; 0 for no shift.
       micro_batches: Equal parts of the batch, whose gradients are computed one after another and
         added up. More parts take less memory for activations, and change the step's rounding only.
-      trained_layers: See `optimiser.is_trained`. No gradient is computed for the other layers.
+      trained_layers: See `trained_layers.is_trained`. No gradient is computed for the other
+        layers, and no backward pass for those below the lowest trained one.
     """
 
     normalise: pixels.Normalise
     seed: int
     colour_shift: float
     micro_batches: int = 1
-    trained_layers: TrainedLayers = "all"
+    trained_layers: str = "all"
 
 
 def make_train_step(

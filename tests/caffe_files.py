@@ -1,0 +1,76 @@
+"""Writes `.caffemodel` files: a small encoder of Protocol Buffers."""
+
+import struct
+
+import foreign_layers
+import numpy as np
+
+
+def varint(number):
+    digits = []
+    while True:
+        number, digit = number >> 7, number & 0x7F
+        digits.append(digit | (0x80 if number else 0))
+        if not number:
+            return bytes(digits)
+
+
+def number(field, value):
+    return varint(field << 3) + varint(value)
+
+
+def message(field, contents):
+    contents = contents.encode() if isinstance(contents, str) else contents
+    return varint(field << 3 | 2) + varint(len(contents)) + contents
+
+
+def floats(values, *, packed=True, double=False):
+    """Returns BlobProto's data, or its double_data, in one of the two encodings."""
+    values = np.asarray(values, "<f8" if double else "<f4").ravel()
+    field = 8 if double else 5
+    if packed:
+        return message(field, values.tobytes())
+    tag = bytes([field << 3 | (1 if double else 5)])
+    return b"".join(tag + struct.pack("<d" if double else "<f", value) for value in values)
+
+
+def new_blob(array, **encoding):
+    """Returns a blob with BlobShape, whose dims are packed, and a diff, which is to be skipped."""
+    dims = message(1, b"".join(map(varint, array.shape)))
+    diff = message(6, bytes(4 * array.size))
+    return floats(array, **encoding) + diff + message(7, dims)
+
+
+def old_blob(array, **encoding):
+    """Returns a blob with the four dimensions of before BlobShape."""
+    shape = (1,) * (4 - array.ndim) + array.shape
+    dims = b"".join(number(field, size) for field, size in enumerate(shape, 1))
+    return dims + floats(array, **encoding)
+
+
+def new_layer(name, blobs):
+    about = message(1, name) + message(2, "Convolution") + message(3, "data")
+    return message(100, about + b"".join(message(7, blob) for blob in blobs))
+
+
+def old_layer(name, blobs):
+    about = message(2, "data") + message(3, name) + message(4, name) + number(5, 4)
+    return message(2, about + b"".join(message(6, blob) for blob in blobs))
+
+
+def blobs(name, layer):
+    """Returns a layer's kernel and bias as Caffe lays them out."""
+    kernel = layer["kernel"]
+    if name.startswith("fc"):
+        return foreign_layers.flattened_chw(kernel).T, layer["bias"]
+    return kernel.transpose(3, 2, 0, 1), layer["bias"]
+
+
+def model(layers, *, old=False, **encoding):
+    """Returns the bytes of a `.caffemodel` with the layers, and with some that have no weights."""
+    make_layer, make_blob = (old_layer, old_blob) if old else (new_layer, new_blob)
+    contents = message(1, "VGG_ILSVRC_16_layers") + make_layer("data", [])
+    for name, layer in layers.items():
+        contents += make_layer(name, [make_blob(array, **encoding) for array in blobs(name, layer)])
+        contents += make_layer(f"relu_{name}", [])
+    return contents

@@ -1,0 +1,56 @@
+"""The command that stores descriptors of images."""
+
+import json
+
+import numpy as np
+import pytest
+import small_runs
+
+import vgg_jax
+
+pytestmark = pytest.mark.runs
+
+
+def features(*args):
+    return small_runs.run_module("vgg_jax.features", *args)
+
+
+def test_descriptors_are_stored_with_names_and_labels(trained, folder, tmp_path):
+    out = tmp_path / "descriptors.npz"
+    given = (trained, f"--data={folder}", "--split=val", "--scales=73,64", f"--out={out}")
+
+    done = features(*given, "--layer=pool3")
+
+    assert done.returncode == 0, done.stderr
+    assert "9 descriptors of 16 values: pool3, Q = 73, 64 (stack)" in done.stdout
+    with np.load(out) as stored:
+        values, names, labels = stored["descriptors"], stored["names"], stored["labels"]
+        made_by = json.loads(str(stored["made_by"]))
+    assert list(names) == [f"{'abc'[i % 3]}/{i}.jpg" for i in sorted(range(9), key=lambda i: i % 3)]
+    assert list(labels) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    np.testing.assert_allclose(np.linalg.norm(values.reshape(9, 2, -1), axis=2), 1, rtol=1e-5)
+    assert (made_by["layer"], made_by["scales"]) == ("pool3", [73, 64])
+    assert made_by["net"] == vgg_jax.load(trained).model.net
+
+    again = features(*given, "--layer=pool3")
+    assert again.returncode == 2
+    assert str(out) in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ["--layer=relu9"],
+            "error: The net has no layer 'relu9' that gives descriptors. Choose one",
+        ),
+        (["--scales=63"], "error: The scale Q=63 is too small for relu7"),
+        (["--protocol=voc"], "error: --protocol needs --svm."),
+        (["--split=absent"], "absent"),
+    ],
+)
+def test_bad_input_is_one_error(trained, folder, args, message):
+    done = features(trained, f"--data={folder}", *args)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

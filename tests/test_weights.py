@@ -1,0 +1,272 @@
+"""Imports: from a weight file of another package to a workdir that does all that a run's does."""
+
+import hashlib
+import json
+
+import caffe_files
+import foreign_arrays
+import jax
+import numpy as np
+import pytest
+import small_runs
+import weight_files
+
+import vgg_jax
+from vgg_jax.errors import UserError
+from vgg_jax.foreign import class_names, importing
+from vgg_jax.foreign.net import CAFFE, TORCHVISION
+from vgg_jax.nets.vgg import VGG
+from vgg_jax.runs import run_config
+from vgg_jax.system import config_flag
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (2, 71, 90, 3), np.uint8)
+NAMES = tuple("abcdefg")
+
+
+@pytest.fixture
+def run_import(tmp_path, monkeypatch):
+    """Imports a file with the command's flags, in this process; returns the workdir."""
+    (tmp_path / "classes.txt").write_text("\n".join(NAMES) + "\n")
+    monkeypatch.chdir(small_runs.ROOT)
+
+    def call(path, *given):
+        config = [flag for flag in given if flag.startswith("--config")]
+        flags = dict(flag[2:].split("=") for flag in given if flag not in config)
+        c = config_flag.parse_config(config) if config else None
+        print(importing.import_file(path, tmp_path / "run", c, importing.Choices(**flags)))
+        return tmp_path / "run"
+
+    return call
+
+
+def classes(tmp_path):
+    return f"--classes={tmp_path / 'classes.txt'}"
+
+
+def torch_file(path, arrays):
+    return weight_files.write_torch_zip(path, weight_files.torch_state(arrays))
+
+
+def caffe_file(path, params):
+    path.write_bytes(caffe_files.model(params))
+    return path
+
+
+def logits(net, params, images, preprocessing, pooling="floor"):
+    """Computes a net's class scores as the package that trained it would."""
+    x = (images.astype(np.float64) - preprocessing.mean_rgb) / preprocessing.std_rgb
+    x = jax.numpy.asarray(x[..., ::-1] if preprocessing.bgr else x, np.float32)
+    model = VGG(net, num_classes=7, width=1 / 16, crop_px=64, pooling=pooling)
+    with jax.default_matmul_precision("highest"):
+        return model.apply({"params": jax.tree.map(jax.numpy.asarray, params)}, x).mean((1, 2))
+
+
+def assert_close(ours, theirs):
+    assert np.max(np.abs(ours - theirs)) < 1e-5 * np.max(np.abs(theirs))
+    assert np.max(np.abs(theirs[0] - theirs[1])) > 1e-3 * np.max(np.abs(theirs))
+
+
+@pytest.mark.parametrize("net", ["A", "B", "D", "E"])
+def test_a_torchvision_file_becomes_a_workdir(net, tmp_path, run_import):
+    params = foreign_arrays.random_params(net)
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision(net, params))
+
+    ours = vgg_jax.load(run_import(path, classes(tmp_path)))
+
+    assert (ours.model.net, ours.model.width, ours.model.crop_px) == (net, 1 / 16, 64)
+    assert ours.class_names == NAMES
+    assert ours.model.pooling == "floor"
+    assert ours.inference.normalise.input_scale == 1 / 70
+    assert_close(ours(IMAGES), logits(net, params, IMAGES, TORCHVISION))
+    for name in params:
+        kinds = ("kernel", "bias") if name != "conv1_1" else ("bias",)
+        for kind in kinds:
+            np.testing.assert_array_equal(ours.params[name][kind], params[name][kind])
+
+
+def test_a_caffemodel_becomes_a_workdir_with_ceil_pooling(tmp_path, run_import):
+    params = foreign_arrays.random_params("D")
+    workdir = run_import(caffe_file(tmp_path / "vgg.caffemodel", params), classes(tmp_path))
+
+    ours = vgg_jax.load(workdir)
+
+    assert run_config.load(workdir).eval.pooling == ours.model.pooling == "ceil"
+    assert_close(ours(IMAGES), logits("D", params, IMAGES, CAFFE, "ceil"))
+
+
+def test_caffes_weights_in_torchvisions_names_are_imported_as_what_they_are(tmp_path, run_import):
+    params = foreign_arrays.random_params("D")
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("D", params))
+    workdir = run_import(path, classes(tmp_path), "--preprocessing=caffe")
+    assert_close(vgg_jax.load(workdir)(IMAGES), logits("D", params, IMAGES, CAFFE))
+
+
+def test_the_result_says_where_the_net_comes_from(tmp_path, run_import, capsys):
+    params = foreign_arrays.random_params("A")
+    path = torch_file(tmp_path / "mine.pth", foreign_arrays.torchvision("A", params))
+    workdir = run_import(path, classes(tmp_path))
+    assert "holds net A of mine.pth (torchvision), with 7 classes" in capsys.readouterr().out
+    result = json.loads((workdir / "result.json").read_text())
+    assert result["imported"] == {
+        "file": "mine.pth",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "layout": "torchvision",
+    }
+    assert not list((workdir / "checkpoints/0").rglob("opt_state*"))
+
+
+def test_with_a_config_the_workdir_holds_that_run(tmp_path, run_import):
+    params = foreign_arrays.random_params("D")
+    config = (
+        *("--config=configs/mini.py:d_multiscale", "--config.width=0.0625"),
+        "--config.eval.pooling=ceil",
+    )
+    workdir = run_import(
+        caffe_file(tmp_path / "vgg.caffemodel", params), classes(tmp_path), *config
+    )
+    c = run_config.load(workdir)
+    assert (c.name, c.train_scale, c.init_from) == ("mini_d_multiscale", (73, 146), "mini_d_384")
+    assert_close(vgg_jax.load(workdir)(IMAGES), logits("D", params, IMAGES, CAFFE, "ceil"))
+
+
+def test_a_net_of_1000_classes_has_imagenets_synsets():
+    names = class_names.of_net(1000, None)
+    assert (names[0], names[-1], len(names)) == ("n01440764", "n15075141", 1000)
+    assert list(names) == sorted(names)
+    assert class_names.shown("n01440764") == "n01440764 tench"
+    assert class_names.shown("tench") == "tench"
+
+
+# An imported net is evaluated, predicted with, and trained on.
+
+
+@pytest.fixture
+def imported(tmp_path, run_import):
+    params = foreign_arrays.random_params("A", width=1 / 32, num_classes=3)
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    return run_import(path, classes(tmp_path))
+
+
+def test_an_imported_run_is_evaluated(imported, folder, run_main, capsys):
+    images = ("--config.data.name=folder", f"--config.data.dir={folder}")
+    run_main(f"--workdir={imported}", "--mode=eval", *images)
+    assert "dense, Q = 73: top-1 error" in capsys.readouterr().out
+    run_main(f"--workdir={imported}", "--config.eval.method=none")
+    assert "imported from vgg.pth" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("fc", [True, False])
+def test_a_run_starts_from_an_imported_one(tmp_path, run_import, folder, run_main, fc):
+    params = foreign_arrays.random_params("A", width=1 / 32, fc=fc)
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    config = ("--config=configs/mini.py:a_256", "--config.width=0.03125")
+    workdir = run_import(path, classes(tmp_path), *config)
+    run_main(
+        *small_runs.one_epoch(folder, tmp_path / "tuned", "--config.eval.method=none"),
+        *(f"--config.init_from={workdir}", "--config.init_layers=all_but_fc8"),
+        *("--config.trained_layers=fc", "--config.learning_rate=1e-3"),
+    )
+    result = json.loads((tmp_path / "tuned/result.json").read_text())
+    # He's initialisation begins near ln(3); an input at another scale would be far from it.
+    assert result["last"]["loss"] < 3
+    tuned = vgg_jax.load(tmp_path / "tuned").params
+    np.testing.assert_array_equal(
+        tuned["conv3_1"]["kernel"], vgg_jax.load(workdir).params["conv3_1"]["kernel"]
+    )
+
+
+def test_a_net_without_fc_layers_has_features_and_no_classes(tmp_path, run_import, run_main):
+    params = foreign_arrays.random_params("D", fc=False)
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("D", params))
+    workdir = run_import(path)
+    net = vgg_jax.load(workdir)
+    assert net.features(IMAGES, ["relu3_3"])["relu3_3"].shape == (2, 17, 22, 16)
+    for use in (
+        lambda: net(IMAGES),
+        lambda: net.posteriors([IMAGES[0]], scales=(224,)),
+        lambda: net.score_map(IMAGES[0], scale=224),
+        lambda: net.features(IMAGES, ["conv1_1", "relu7"]),
+    ):
+        with pytest.raises(UserError, match="imported without FC layers"):
+            use()
+
+
+# What is refused.
+
+
+def test_a_workdir_in_use_is_refused_and_left_alone(tmp_path, run_import):
+    path = torch_file(tmp_path / "a.pth", {"features.0.weight": np.ones((4, 3, 3, 3), np.float32)})
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    with pytest.raises(UserError, match="run is in use"):
+        run_import(path)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "message"),
+    [
+        (lambda a: a.pop("features.3.bias"), (), "features.3"),
+        (lambda a: a["features.3.bias"].fill(np.nan), (), "bias of conv2_1 holds values that"),
+        (lambda a: a.update(extra=np.ones(3, np.float32)), (), "extra"),
+        (lambda a: None, ("--net=A-LRN", "--config=configs/mini.py:b_256"), "net is A-LRN"),
+        (lambda a: None, ("--net=B",), "--net=B, but the file holds net A or A-LRN"),
+        (lambda a: None, ("--classes=absent.txt",), "--classes=absent.txt can't be read"),
+        (lambda a: None, ("--classes=README.md",), "--classes=README.md has .* lines, and"),
+        (lambda a: None, (), r"7 classes, not ImageNet's 1,000\. Name them with --classes"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_imported_leaves_nothing(tmp_path, run_import, change, more, message):
+    arrays = foreign_arrays.torchvision("A", foreign_arrays.random_params("A"))
+    arrays = {name: array.copy() for name, array in arrays.items()}
+    change(arrays)
+    path = torch_file(tmp_path / "vgg.pth", arrays)
+    given = more if any("--classes" in flag for flag in more) or "Name them" in message else (
+        *more, classes(tmp_path),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=message):
+        run_import(path, *given)
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\nsize 3\n", "is a Git LFS pointer"),
+        (b"\x00" * 100, "is not a weight file that this package reads: .pth"),
+    ],
+)
+def test_a_file_of_something_else_is_named(tmp_path, run_import, contents, message):
+    path = tmp_path / "vgg16.pth"
+    path.write_bytes(contents)
+    with pytest.raises(UserError, match=message) as caught:
+        run_import(path)
+    assert str(path) in str(caught.value)
+
+
+def test_another_net_is_refused_by_the_names_of_its_arrays(tmp_path, run_import):
+    path = torch_file(
+        tmp_path / "resnet.pth", {"layer1.0.conv1.weight": np.ones((4, 3, 3, 3), "f4")}
+    )
+    with pytest.raises(
+        UserError, match=r"resnet.pth holds no net .*called layer1\.0\.conv1\.weight"
+    ):
+        run_import(path)
+
+
+def test_a_name_with_other_digits_than_its_checksum_is_refused(tmp_path, run_import):
+    arrays = foreign_arrays.torchvision("A", foreign_arrays.random_params("A"))
+    path = torch_file(tmp_path / "vgg11-01234567.pth", arrays)
+    with pytest.raises(UserError, match="01234567"):
+        run_import(path, classes(tmp_path))
+
+
+@pytest.mark.parametrize("argv", [[], ["import", "a.pth"], ["imports", "a.pth", "run"]])
+def test_a_wrong_command_says_how_it_goes(argv):
+    done = small_runs.run_module("vgg_jax.weights", *argv)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Give: python -m vgg_jax.weights import FILE WORKDIR")

@@ -1,0 +1,132 @@
+"""The images that a command's --data and --split name, pooled over several splits."""
+
+import bisect
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Sequence
+
+from vgg_jax.data.source import Example, Source, hashed
+from vgg_jax.data.sources.csv import CsvSource
+from vgg_jax.data.sources.folder import FolderSource
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.errors import UserError, require, some_of
+from vgg_jax.storage import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooled:
+    """Several splits of the same classes as one source.
+
+    Attributes:
+      splits: The names of the splits. They precede the names of the images.
+      sources: The sources of the splits.
+    """
+
+    splits: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class names of each split."""
+        return self.sources[0].class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the splits' names and fingerprints."""
+        return hashed(*self.splits, *(source.fingerprint for source in self.sources))
+
+    @property
+    def contents_key(self) -> str:
+        """Hash of the splits' names and contents_keys."""
+        return hashed(*self.splits, *(source.contents_key for source in self.sources))
+
+    def __len__(self) -> int:
+        return sum(len(source) for source in self.sources)
+
+    def __getitem__(self, index: int) -> Example:
+        part, index = self._place(index)
+        return self.sources[part][index]
+
+    def label(self, index: int) -> int:
+        """See `Source`."""
+        part, index = self._place(index)
+        return self.sources[part].label(index)
+
+    def name(self, index: int) -> str:
+        """See `Source`. It is SPLIT/ and the name in the split."""
+        part, index = self._place(index)
+        return f"{self.splits[part]}/{self.sources[part].name(index)}"
+
+    def _place(self, index: int) -> tuple[int, int]:
+        begins = [0, *itertools.accumulate(len(source) for source in self.sources)]
+        part = bisect.bisect_right(begins, index) - 1
+        return part, index - begins[part]
+
+
+def open_images(where: str, splits: Sequence[str] = ()) -> Source:
+    """Opens the images of a folder or of a CSV file.
+
+    Args:
+      where: FILE.csv, or a folder. With splits it holds SPLIT/CLASS/image.jpg, without them
+        CLASS/image.jpg. Where there are no class folders, the images are unlabelled.
+      splits: The names of the splits that are pooled; empty for all rows of a file without a
+        column split, or for a folder that holds the class folders itself.
+
+    Raises:
+      UserError: The images aren't there, the splits differ in their classes, or a split is given
+        twice.
+    """
+    require(len({*splits}) == len(splits), f"--split={','.join(splits)} names a split twice.")
+    if where.lower().endswith(".csv"):
+        sources = [_of_csv(where, split) for split in splits or ("",)]
+    else:
+        sources = _of_folder(where, splits)
+    if len(sources) == 1:
+        return sources[0]
+    for split, source in zip(splits, sources, strict=True):
+        differing = sorted({*source.class_names} ^ {*sources[0].class_names})
+        if differing:
+            raise UserError(
+                f"The splits {splits[0]} and {split} of {where} have different classes: "
+                f"{some_of(differing)}. Both must have the same ones to be pooled."
+            )
+    return Pooled(tuple(splits), tuple(sources))
+
+
+def _of_csv(where: str, split: str) -> Source:
+    # A split to train on would have to agree with the one to validate on. Here there is none.
+    return CsvSource(DataSpec("csv", where, f"not {split}", "", cache_dir=""), split)
+
+
+def _of_folder(where: str, splits: Sequence[str]) -> list[Source]:
+    folder = files.absolute(files.path(where))
+    require(
+        folder.is_dir(),
+        f"There is no folder {where}. --data takes a folder of class folders or FILE.csv.",
+    )
+    if not splits:
+        _refuse_folder_of_splits(where, folder)
+        folder, splits = folder.parent, [folder.name]
+    missing = [split for split in splits if not (folder / split).is_dir()]
+    require(not missing, f"There is no folder {', '.join(missing)} in {where}. Correct --split.")
+    return [
+        FolderSource(DataSpec("folder", os.fspath(folder), "", "", cache_dir=""), split)
+        for split in splits
+    ]
+
+
+def _refuse_folder_of_splits(where: str, folder: files.Path) -> None:
+    if not isinstance(folder, pathlib.Path):
+        return  # In a bucket this would list every folder.
+    found = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and any(inner.is_dir() for inner in os.scandir(entry.path))
+    )
+    require(
+        not found,
+        f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Name the "
+        f"splits: --split={','.join(found[:2])}.",
+    )

@@ -1,0 +1,1 @@
+"""The names and layouts of the arrays in exported safetensors files, one family per file."""

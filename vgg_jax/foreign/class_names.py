@@ -1,0 +1,53 @@
+"""The names of the classes of an imported net."""
+
+import functools
+import importlib.resources
+import pathlib
+
+from vgg_jax.errors import UserError
+
+
+@functools.cache
+def imagenet_words() -> dict[str, str]:
+    """Returns the words of ILSVRC's 1,000 classes by their synsets, in the order of the labels."""
+    text = (
+        importlib.resources.files(__package__).joinpath("imagenet_classes.tsv").read_text("utf-8")
+    )
+    return dict(line.split("\t", 1) for line in text.splitlines())
+
+
+def shown(name: str) -> str:
+    """Returns the name of a class with ImageNet's words for it, if it is one of its synsets."""
+    words = imagenet_words().get(name)
+    return f"{name} {words}" if words else name
+
+
+def of_net(num_classes: int, file: str | None) -> tuple[str, ...]:
+    """Returns the names of a net's classes, in the order of the labels.
+
+    Args:
+      num_classes: The outputs of FC8.
+      file: A text file with one name per line; None for ImageNet's synsets.
+
+    Raises:
+      UserError: The file can't be read or has another number of names, a name occurs twice, or
+        there is no file and the net has not 1,000 classes.
+    """
+    if file is None:
+        synsets = tuple(imagenet_words())
+        if num_classes == len(synsets):
+            return synsets
+        raise UserError(
+            f"The net has {num_classes:,} classes, not ImageNet's {len(synsets):,}. Name them with "
+            "--classes=FILE, one name per line in the order of the labels."
+        )
+    try:
+        names = pathlib.Path(file).expanduser().read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes={file} can't be read: {error}.") from error
+    if len(names) != num_classes or "" in names or len({*names}) < len(names):
+        raise UserError(
+            f"--classes={file} has {len(names):,} lines, and the net has {num_classes:,} classes. "
+            "Give each class a line with a name of its own, in the order of the labels."
+        )
+    return tuple(names)

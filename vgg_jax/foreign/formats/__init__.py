@@ -1,0 +1,1 @@
+"""The formats of weight files, one per file. Each recognises a file by its contents."""

@@ -1,0 +1,1 @@
+"""The pickles in which PyTorch describes tensors, read without PyTorch."""

@@ -1,0 +1,85 @@
+"""Writes the workdir of a net that wasn't trained here."""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+
+from vgg_jax.errors import UserError
+from vgg_jax.runs import run_config
+from vgg_jax.runs.checkpoints import SavedRun, run_as_json
+from vgg_jax.runs.facts import RunFacts
+from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
+
+
+def refuse_used(workdir: Path) -> None:
+    """Checks that a workdir is absent or empty, and on a disk.
+
+    Raises:
+      UserError: It isn't.
+    """
+    if files.in_bucket(workdir):
+        raise UserError(
+            f"Import into a folder on a disk, and copy it to {workdir} afterwards: "
+            "gcloud storage cp -r."
+        )
+    files.refuse_unwritable(workdir)
+    if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
+        raise UserError(f"{workdir} is in use. Choose another workdir, or remove it.")
+
+
+def write(
+    c: ConfigDict,
+    workdir: Path,
+    params: dict[str, dict[str, np.ndarray]],
+    facts: RunFacts,
+    origin: Mapping[str, Any],
+) -> None:
+    """Writes a finished run of one checkpoint, step 0, without an optimiser's state.
+
+    The workdir appears at once with all its contents, or not at all.
+
+    Args:
+      c: The run's config, which describes the net.
+      workdir: A folder that `refuse_used` has passed.
+      params: The parameters. The dict is emptied, to hold no more than two copies of them.
+      facts: The classes and the mean of the net; there are no fingerprints of images.
+      origin: Plain values that say where the net comes from: "imported" in result.json.
+
+    """
+    aside = workdir.with_name(f"{workdir.name}.partial")
+    files.remove_tree(aside)
+    try:
+        _save_checkpoint(aside / "checkpoints/0", params, facts)
+        run_config.save(c, aside)
+        result = {"imported": dict(origin), "commits": list(facts.commits)}
+        files.write_text(aside / "result.json", json.dumps(result, indent=2) + "\n")
+        with contextlib.suppress(FileNotFoundError):
+            workdir.rmdir()
+        aside.rename(workdir)
+    finally:
+        files.remove_tree(aside)
+
+
+def _save_checkpoint(
+    folder: Path, params: dict[str, dict[str, np.ndarray]], facts: RunFacts
+) -> None:
+    # Without compression, which saves a tenth and takes as much memory as the arrays once more.
+    handler = ocp.CompositeCheckpointHandler(
+        params=ocp.PyTreeCheckpointHandler(use_compression=False),
+        run=ocp.JsonCheckpointHandler(),
+    )
+    with ocp.AsyncCheckpointer(handler) as checkpointer:
+        checkpointer.save(
+            files.absolute(folder),
+            args=ocp.args.Composite(
+                params=ocp.args.PyTreeSave(params), run=run_as_json(SavedRun(facts, {}))
+            ),
+        )
+        params.clear()  # Orbax has copied the arrays, and now writes the copies.
+        checkpointer.wait_until_finished()
