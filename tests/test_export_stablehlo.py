@@ -11,6 +11,8 @@ import small_runs
 from vgg_jax.export import exporting
 from vgg_jax.export.options import Options
 
+pytest.importorskip("flatbuffers")
+
 SIZES = ((1, 64, 64), (2, 97, 131), (3, 65, 95))
 
 # -I leaves out the current folder and PYTHONPATH.

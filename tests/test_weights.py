@@ -117,10 +117,7 @@ def test_the_result_says_where_the_net_comes_from(tmp_path, run_import, capsys):
 
 def test_with_a_config_the_workdir_holds_that_run(tmp_path, run_import):
     params = foreign_arrays.random_params("D")
-    config = (
-        *("--config=configs/mini.py:d_multiscale", "--config.width=0.0625"),
-        "--config.eval.pooling=ceil",
-    )
+    config = ("--config=configs/mini.py:d_multiscale", "--config.width=0.0625")
     workdir = run_import(
         caffe_file(tmp_path / "vgg.caffemodel", params), classes(tmp_path), *config
     )
@@ -228,7 +225,7 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path, run_import, change, mo
     with pytest.raises(UserError, match=message):
         run_import(path, *given)
     assert not (tmp_path / "run").exists()
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".run*"))
 
 
 @pytest.mark.parametrize(

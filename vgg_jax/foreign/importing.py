@@ -59,6 +59,7 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
     preprocessing = _preprocessing(foreign, choices.preprocessing)
     if c is None:
         c = _new_config(found, workdir.name, foreign.odd_edges, preprocessing)
+    c.eval.pooling = foreign.odd_edges  # Caffe's nets were trained with ceil pooling.
     _refuse_misfit(c, found)
     names = foreign.class_names
     if found.num_classes and (choices.classes or not names):

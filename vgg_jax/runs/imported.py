@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,10 +51,8 @@ def write(
       params: The parameters. The dict is emptied, to hold no more than two copies of them.
       facts: The classes and the mean of the net; there are no fingerprints of images.
       origin: Plain values that say where the net comes from: "imported" in result.json.
-
     """
-    aside = workdir.with_name(f"{workdir.name}.partial")
-    files.remove_tree(aside)
+    aside = workdir.with_name(f".{workdir.name}.{uuid.uuid4().hex}")
     try:
         _save_checkpoint(aside / "checkpoints/0", params, facts)
         run_config.save(c, aside)

@@ -50,4 +50,5 @@ def write(net: TrainedNet, path: pathlib.Path, options: Options) -> None:
     path.write_bytes(exported.serialize())
 
 
-FORMAT = Format(".stablehlo", refuse, write, options=("output",))
+# JAX serialises programs with flatbuffers, which it doesn't install.
+FORMAT = Format(".stablehlo", refuse, write, options=("output",), package="flatbuffers")
