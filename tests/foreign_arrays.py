@@ -5,6 +5,9 @@ import numpy as np
 from vgg_jax.foreign.tensors import Tensors
 from vgg_jax.nets import architectures
 
+CROP_PX = 64
+NUM_CLASSES = 7
+
 
 class InMemory(Tensors):
     """Arrays as a weight file has them, without a file."""
@@ -17,8 +20,11 @@ class InMemory(Tensors):
         return self._arrays[name]
 
 
-def random_params(net, *, width=1 / 16, crop_px=64, num_classes=7, fc=True, seed=0):
-    """Draws {layer: {"kernel": HWIO, "bias": O}}, float32, with biases well away from 0."""
+def random_params(net, *, width=1 / 16, crop_px=CROP_PX, num_classes=NUM_CLASSES, fc=True, seed=0):
+    """Draws {layer: {"kernel": HWIO, "bias": O}}, float32, with biases well away from 0.
+
+    With a crop of 64 px FC6's kernel covers 2x2 cells, so that orders of flattening differ.
+    """
     rng = np.random.default_rng(seed)
     layers = architectures.layers(net, width=width, crop_px=crop_px, num_classes=num_classes)
     params = {}

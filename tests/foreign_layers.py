@@ -1,31 +1,8 @@
-"""Layers with random values in this package's layout, for files of other packages' nets."""
+"""How other packages flatten kernels, and checks of what is read from their files."""
 
 import numpy as np
 
 from vgg_jax.errors import UserError
-from vgg_jax.nets import architectures
-
-CROP_PX = 64
-NUM_CLASSES = 7
-
-
-def layers(net="D", *, fc=True, seed=0):
-    """Returns {name: {"kernel": HWIO, "bias": O}} of a net that is 1/16 as wide.
-
-    No bias is 0 or 1. FC6's kernel covers 2x2 cells, so that orders of flattening differ.
-    """
-    rng = np.random.default_rng(seed)
-    rows = architectures.layers(net, num_classes=NUM_CLASSES, width=1 / 16, crop_px=CROP_PX)
-    result = {}
-    for row in rows:
-        if row.kind == "conv" or (row.kind == "fc" and fc):
-            shape = (row.kernel_px, row.kernel_px, row.features_in, row.features)
-            scale = np.sqrt(2 / (row.kernel_px**2 * row.features_in))
-            result[row.name] = {
-                "kernel": (scale * rng.standard_normal(shape)).astype(np.float32),
-                "bias": (0.1 + 0.4 * rng.random(row.features)).astype(np.float32),
-            }
-    return result
 
 
 def flattened_chw(kernel):
@@ -60,3 +37,19 @@ def refusal(read, path, convert=None):
     except UserError as error:
         return str(error)
     return ""
+
+
+def damaged(contents, times, *, first=0):
+    """Yields a file's contents with 20 bytes replaced at random, each time anew.
+
+    Args:
+      contents: The bytes of the file.
+      times: How often.
+      first: The first byte that may be replaced.
+    """
+    rng = np.random.default_rng(1)
+    for _ in range(times):
+        changed = bytearray(contents)
+        for place in rng.integers(first, len(changed), 20):
+            changed[place] = rng.integers(256)
+        yield changed

@@ -1,6 +1,7 @@
 """`.caffemodel` files: read to the bit in every encoding; refused where cut, damaged or foreign."""
 
 import caffe_files
+import foreign_arrays
 import foreign_layers
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("double", [False, True])
 def test_layers_are_read_to_the_bit(path, old, packed, double):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     contents = caffe_files.model(layers, old=old, packed=packed, double=double)
     assert caffe.recognises(contents[:65536])
     net = caffe_names.convert(_read(path, contents))
@@ -36,12 +37,12 @@ def test_layers_are_read_to_the_bit(path, old, packed, double):
 
 @pytest.mark.parametrize("net", ["A", "B", "C", "E"])
 def test_every_net_and_convolutions_alone_are_read(path, net):
-    layers = foreign_layers.layers(net, fc=False)
+    layers = foreign_arrays.random_params(net, fc=False)
     foreign_layers.check_equal(caffe_names.convert(_read(path, caffe_files.model(layers))), layers)
 
 
 def test_fc_layers_may_be_convolutions(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     contents = b"".join(
         caffe_files.new_layer(
             name,
@@ -66,7 +67,7 @@ def test_arrays_are_named_by_layer_and_index_and_values_may_come_in_parts(path):
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_cut_anywhere_is_refused_or_lacks_whole_layers(path, old, packed):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     contents = caffe_files.model(layers, old=old, packed=packed)
     cuts = {*range(1, 200), *np.linspace(200, len(contents) - 1, 100, dtype=int).tolist()}
     whole = 0
@@ -79,7 +80,7 @@ def test_a_file_cut_anywhere_is_refused_or_lacks_whole_layers(path, old, packed)
 
 
 def test_a_file_that_becomes_shorter_is_refused_when_it_is_read(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     contents = caffe_files.model(layers)
     tensors = _read(path, contents)
     path.write_bytes(contents[: len(contents) // 2])
@@ -88,12 +89,8 @@ def test_a_file_that_becomes_shorter_is_refused_when_it_is_read(path):
 
 
 def test_damaged_bytes_give_no_other_error_than_ours(path):
-    contents = bytearray(caffe_files.model(foreign_layers.layers("A", fc=False)))
-    rng = np.random.default_rng(1)
-    for _ in range(300):
-        damaged = contents.copy()
-        for place in rng.integers(0, len(damaged), 20):
-            damaged[place] = rng.integers(256)
+    contents = bytearray(caffe_files.model(foreign_arrays.random_params("A", fc=False)))
+    for damaged in foreign_layers.damaged(contents, 300):
         path.write_bytes(damaged)
         foreign_layers.refusal(caffe.read, path, caffe_names.convert)
 
@@ -145,7 +142,7 @@ def test_other_files_are_not_recognised(head):
 
 @pytest.fixture
 def layers():
-    return foreign_layers.layers()
+    return foreign_arrays.random_params("D")
 
 
 def _refusal(path, layers):

@@ -2,6 +2,7 @@
 
 import zipfile
 
+import foreign_arrays
 import foreign_layers
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ WEIGHT_NAMES = [
 @pytest.mark.parametrize("weight_name", WEIGHT_NAMES)
 @pytest.mark.parametrize("fc", [True, False])
 def test_layers_of_applications_are_read_to_the_bit(path, weight_name, fc):
-    layers = foreign_layers.layers(fc=fc)
+    layers = foreign_arrays.random_params("D", fc=fc)
     keras_files.write(path, keras_files.legacy, layers, weight_name)
     net = _converted(path)
     foreign_layers.check_equal(net, layers)
@@ -49,16 +50,18 @@ def test_layers_of_applications_are_read_to_the_bit(path, weight_name, fc):
 
 
 def test_a_saved_model_is_read_without_its_optimiser(path):
-    layers = foreign_layers.layers("E")
+    layers = foreign_arrays.random_params("E")
     with h5py.File(path, "w") as file:
         keras_files.legacy(file.create_group("model_weights"), layers)
-        keras_files.legacy(file.create_group("optimizer_weights"), foreign_layers.layers(seed=9))
+        keras_files.legacy(
+            file.create_group("optimizer_weights"), foreign_arrays.random_params("D", seed=9)
+        )
     foreign_layers.check_equal(_converted(path), layers)
 
 
 @pytest.mark.parametrize("net", ["A", "B", "B-5x5", "C", "D", "E"])
 def test_layers_with_other_names_are_taken_in_order(path, net):
-    layers = foreign_layers.layers(net)
+    layers = foreign_arrays.random_params(net)
     # The file lists groups by their characters, so conv2d_10 before conv2d_2.
     keras_files.write(path, keras_files.keras_3, layers)
     found = _converted(path)
@@ -67,14 +70,14 @@ def test_layers_with_other_names_are_taken_in_order(path, net):
 
 
 def test_the_order_of_layers_is_the_files_own(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     letters = {name: "zyxwvutsrqponmlkjihgfedcba"[index] for index, name in enumerate(layers)}
     keras_files.write(path, keras_files.legacy, layers, rename=letters.get)
     foreign_layers.check_equal(_converted(path), layers)
 
 
 def test_names_that_keras_3_notes_are_used(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     names = {name: keras_files.applications_name(name) for name in layers}
     keras_files.write(path, keras_files.keras_3, layers, noted_names=names)
     tensors = hdf5.read(path)
@@ -86,7 +89,7 @@ def test_names_that_keras_3_notes_are_used(path):
 
 @pytest.mark.parametrize("options", [{"compression": "gzip"}, {"dtype": "f8"}, {"dtype": ">f4"}])
 def test_compressed_and_other_floats_are_read_to_the_bit(path, options):
-    layers = foreign_layers.layers("A", fc=False)
+    layers = foreign_arrays.random_params("A", fc=False)
     with h5py.File(path, "w") as file:
         for index, (name, layer) in enumerate(layers.items()):
             for number, array in enumerate(keras_files.arrays(name, layer)):
@@ -95,7 +98,7 @@ def test_compressed_and_other_floats_are_read_to_the_bit(path, options):
 
 
 def test_layers_of_flaxmodels_are_read_to_the_bit(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     with h5py.File(path, "w") as file:
         for name, layer in layers.items():
             matrix = name.startswith("fc")
@@ -121,7 +124,7 @@ def _zipped(path, layers, compression=zipfile.ZIP_STORED):
 
 def test_a_keras_archive_is_read_to_the_bit(tmp_path):
     path = tmp_path / "vgg16.keras"
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     _zipped(path, layers)
     head = path.read_bytes()[:65536]
     assert keras_zip.recognises(head)
@@ -132,7 +135,7 @@ def test_a_keras_archive_is_read_to_the_bit(tmp_path):
 
 def test_a_changed_byte_in_a_keras_archive_is_found(tmp_path):
     path = tmp_path / "vgg16.keras"
-    _zipped(path, foreign_layers.layers("A"))
+    _zipped(path, foreign_arrays.random_params("A"))
     contents = bytearray(path.read_bytes())
     contents[len(contents) // 2] ^= 1
     path.write_bytes(contents)
@@ -142,7 +145,7 @@ def test_a_changed_byte_in_a_keras_archive_is_found(tmp_path):
 
 def test_a_compressed_keras_archive_is_refused(tmp_path):
     path = tmp_path / "vgg16.keras"
-    _zipped(path, foreign_layers.layers("A"), zipfile.ZIP_DEFLATED)
+    _zipped(path, foreign_arrays.random_params("A"), zipfile.ZIP_DEFLATED)
     with pytest.raises(UserError, match=r"vgg16.keras is compressed, .* give its model.weights.h5"):
         keras_zip.read(path)
 
@@ -159,7 +162,7 @@ def test_a_keras_archive_without_weights_is_refused(tmp_path):
 def any_file(request, tmp_path):
     """Returns a file's reader, its path and its contents."""
     path = tmp_path / "net"
-    layers = foreign_layers.layers("A", fc=False)
+    layers = foreign_arrays.random_params("A", fc=False)
     if request.param == "zipped":
         _zipped(path, layers)
         return keras_zip.read, path, path.read_bytes()
@@ -177,11 +180,7 @@ def test_a_file_cut_anywhere_is_refused(any_file):
 
 def test_damaged_bytes_give_no_other_error_than_ours(any_file):
     read, path, contents = any_file
-    rng = np.random.default_rng(1)
-    for _ in range(150):
-        damaged = bytearray(contents)
-        for place in rng.integers(0, len(damaged), 20):
-            damaged[place] = rng.integers(256)
+    for damaged in foreign_layers.damaged(contents, 150):
         path.write_bytes(damaged)
         foreign_layers.refusal(read, path, keras_names.convert)
 
@@ -203,7 +202,7 @@ def test_values_in_other_files_are_refused(path):
 
 def test_links_to_other_files_are_not_followed(path):
     other = path.with_name("other.h5")
-    keras_files.write(other, keras_files.legacy, foreign_layers.layers())
+    keras_files.write(other, keras_files.legacy, foreign_arrays.random_params("D"))
     with h5py.File(path, "w") as file:
         file["block1_conv1"] = h5py.ExternalLink(other, "block1_conv1")
     assert not hdf5.read(path).shapes
@@ -226,7 +225,7 @@ def _refusal(path, layers, **options):
 
 
 def test_batch_norm_is_named(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     keras_files.write(path, keras_files.legacy, layers)
     with h5py.File(path, "a") as file:
         del file.attrs["layer_names"]
@@ -236,7 +235,7 @@ def test_batch_norm_is_named(path):
 
 
 def test_another_number_of_convolutions_is_refused(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     del layers["conv5_3"]
     refusal = _refusal(path, layers, rename=lambda name: f"my_{name}")
     assert "have 12 convolutions (my_conv1_1/my_conv1_1, " in refusal
@@ -244,7 +243,7 @@ def test_another_number_of_convolutions_is_refused(path):
 
 
 def test_a_model_of_two_nets_is_refused(path):
-    layers = foreign_layers.layers(fc=False)
+    layers = foreign_arrays.random_params("D", fc=False)
     with h5py.File(path, "w") as file:
         for net in ("vgg16", "other"):
             keras_files.legacy(file.create_group(net), layers)
@@ -253,7 +252,7 @@ def test_a_model_of_two_nets_is_refused(path):
 
 
 def test_another_number_of_fc_layers_is_refused(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     del layers["fc7"]
     refusal = _refusal(path, layers)
     assert "have 2 FC layers (fc1/fc1, predictions/predictions)" in refusal
@@ -261,13 +260,13 @@ def test_another_number_of_fc_layers_is_refused(path):
 
 
 def test_channels_that_do_not_chain_are_named(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     layers["conv2_1"]["kernel"] = layers["conv2_1"]["kernel"][:, :, 1:]
     assert "conv2_1 can't be a layer" in _refusal(path, layers)
 
 
 def test_a_missing_bias_is_named(path):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     keras_files.write(path, keras_files.legacy, layers)
     with h5py.File(path, "a") as file:
         del file["block3_conv1/block3_conv1/bias:0"]

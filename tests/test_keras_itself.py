@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import foreign_arrays
 import foreign_layers
 import jax
 import ml_dtypes
@@ -27,7 +28,7 @@ SUFFIXES = (".keras", ".h5", ".weights.h5")
 
 @pytest.fixture(scope="module")
 def layers():
-    return foreign_layers.layers()
+    return foreign_arrays.random_params("D")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def saved(tmp_path_factory, layers):
     folder = tmp_path_factory.mktemp("keras")
     arrays = {f"{name}/{array}": of[array] for name, of in layers.items() for array in of}
     np.savez(folder / "weights.npz", **arrays)
-    side = foreign_layers.CROP_PX
+    side = foreign_arrays.CROP_PX
     rng = np.random.default_rng(2)
     np.save(folder / "images.npy", rng.integers(0, 256, (5, side, side, 3), np.uint8))
     keras_files.write(folder / "applications.h5", keras_files.legacy, layers)
@@ -64,9 +65,9 @@ def _scores(net, images):
     inputs = inputs[..., ::-1] if to.bgr else inputs
     model = VGG(
         "D",
-        num_classes=foreign_layers.NUM_CLASSES,
+        num_classes=foreign_arrays.NUM_CLASSES,
         width=1 / 16,
-        crop_px=foreign_layers.CROP_PX,
+        crop_px=foreign_arrays.CROP_PX,
         pooling=net.odd_edges,
     )
     params = {name: layer.load() for name, layer in net.layers.items()}

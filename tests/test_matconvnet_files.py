@@ -1,5 +1,6 @@
 """MatConvNet's files, old and new: read to the bit; refused where cut, damaged or foreign."""
 
+import foreign_arrays
 import foreign_layers
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def _save_new(path, layers, **options):
 @pytest.mark.parametrize("save", [_save_old, _save_new])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_layers_are_read_to_the_bit(path, save, compressed):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     save(path, layers, compressed=compressed)
     head = path.read_bytes()[:65536]
     assert matlab.recognises(head)
@@ -85,14 +86,14 @@ def test_layers_are_read_to_the_bit(path, save, compressed):
 
 @pytest.mark.parametrize("net", ["A", "B", "C", "E"])
 def test_convolutions_alone_are_read(path, net):
-    layers = foreign_layers.layers(net, fc=False)
+    layers = foreign_arrays.random_params(net, fc=False)
     _save_new(path, layers)
     foreign_layers.check_equal(matconvnet.convert(matlab.read(path)), layers)
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (1, 3), (1, 1, 3)])
 def test_the_mean_may_have_three_values_in_any_direction(path, shape):
-    layers = foreign_layers.layers("A")
+    layers = foreign_arrays.random_params("A")
     normalization = {"averageImage": MEAN.reshape(shape)}
     _save(path, layers=_net(layers), normalization=normalization)
     mean = matconvnet.convert(matlab.read(path)).preprocessing.mean_rgb
@@ -100,14 +101,14 @@ def test_the_mean_may_have_three_values_in_any_direction(path, shape):
 
 
 def test_without_a_mean_the_preprocessing_is_unknown(path):
-    _save(path, layers=_net(foreign_layers.layers("A")))
+    _save(path, layers=_net(foreign_arrays.random_params("A")))
     assert matconvnet.convert(matlab.read(path)).preprocessing is None
 
 
 def test_a_mean_of_another_shape_is_refused(path):
     _save(
         path,
-        layers=_net(foreign_layers.layers("A")),
+        layers=_net(foreign_arrays.random_params("A")),
         normalization={"averageImage": np.ones((224, 224))},
     )
     with pytest.raises(UserError, match=r"averageImage has the shape \(224, 224\)"):
@@ -116,7 +117,7 @@ def test_a_mean_of_another_shape_is_refused(path):
 
 def test_layers_of_other_kinds_are_named(path):
     others = [{"type": "lrn", "name": "norm1"}]
-    _save(path, layers=_net(foreign_layers.layers("A"), others=others))
+    _save(path, layers=_net(foreign_arrays.random_params("A"), others=others))
     with pytest.raises(UserError, match=r"16\.mat has a layer norm1 of type 'lrn'"):
         matlab.read(path)
 
@@ -166,7 +167,7 @@ def test_nets_with_other_layer_names_are_none_of_these(path):
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_a_file_cut_anywhere_is_refused_or_has_no_mean(path, compressed):
-    _save_new(path, foreign_layers.layers("A", fc=False), compressed=compressed)
+    _save_new(path, foreign_arrays.random_params("A", fc=False), compressed=compressed)
     contents = path.read_bytes()
     for cut in {
         *range(8, 300, 3),
@@ -183,12 +184,8 @@ def test_a_file_cut_anywhere_is_refused_or_has_no_mean(path, compressed):
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_damaged_bytes_give_no_other_error_than_ours(path, compressed):
-    _save_new(path, foreign_layers.layers("A", fc=False), compressed=compressed)
+    _save_new(path, foreign_arrays.random_params("A", fc=False), compressed=compressed)
     contents = path.read_bytes()
-    rng = np.random.default_rng(1)
-    for _ in range(60):
-        damaged = bytearray(contents)
-        for place in rng.integers(128, len(damaged), 20):
-            damaged[place] = rng.integers(256)
+    for damaged in foreign_layers.damaged(contents, 60, first=128):
         path.write_bytes(damaged)
         foreign_layers.refusal(matlab.read, path, matconvnet.convert)

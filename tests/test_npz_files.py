@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import foreign_arrays
 import foreign_layers
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8"])
 def test_layers_are_read_to_the_bit(path, save, dtype):
-    layers = foreign_layers.layers()
+    layers = foreign_arrays.random_params("D")
     save(path, **{name: array.astype(dtype) for name, array in _arrays(layers).items()})
     assert npz.recognises(path.read_bytes()[:65536])
     net = vgg16_npz.convert(npz.read(path))
@@ -55,7 +56,7 @@ def test_other_names_are_none_of_these_nets(path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_file_cut_anywhere_is_refused(path, save):
-    save(path, **_arrays(foreign_layers.layers("A")))
+    save(path, **_arrays(foreign_arrays.random_params("A")))
     contents = path.read_bytes()
     for cut in {*range(1, 99), *np.linspace(99, len(contents) - 1, 50, dtype=int).tolist()}:
         path.write_bytes(contents[:cut])
@@ -64,13 +65,9 @@ def test_a_file_cut_anywhere_is_refused(path, save):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_damaged_bytes_give_no_other_error_than_ours(path, save):
-    save(path, **_arrays(foreign_layers.layers("A", fc=False)))
+    save(path, **_arrays(foreign_arrays.random_params("A", fc=False)))
     contents = path.read_bytes()
-    rng = np.random.default_rng(1)
-    for _ in range(100):
-        damaged = bytearray(contents)
-        for place in rng.integers(0, len(damaged), 20):
-            damaged[place] = rng.integers(256)
+    for damaged in foreign_layers.damaged(contents, 100):
         path.write_bytes(damaged)
         assert str(path) in foreign_layers.refusal(npz.read, path, vgg16_npz.convert)
 

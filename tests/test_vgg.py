@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vgg_jax.nets import architectures
-from vgg_jax.nets.vgg import VGG, init_params, preinitialise
+from vgg_jax.nets.preinitialisation import preinitialise
+from vgg_jax.nets.vgg import VGG, init_params
 
 # This is Table 1 again: kernel sizes of the convolutions, "lrn" and "pool".
 _TABLE_1 = {

@@ -54,7 +54,7 @@ def _data(c: ConfigDict) -> None:
     c.data = ConfigDict()
     # The name of a TFDS data set, "folder", "csv", "shapes" (the embedded set), or MODULE:NAME (a
     # class of your own: see vgg_jax/README.md).
-    c.data.name = "imagenet2012"  # Its name in TFDS.
+    c.data.name = "imagenet2012"  # The name that TFDS has for it.
     c.data.dir = ""  # TFDS's data_dir; the folder with train/CLASS/ and val/CLASS/; or FILE.csv.
     c.data.train_split = "train"  # A split of TFDS or of a CSV file, or a folder's name.
     c.data.val_split = ""  # "": "validation" of TFDS, or "val" of a folder or a CSV file.
@@ -96,7 +96,7 @@ def _recipe(c: ConfigDict) -> None:
     # cosine: the rate follows half a cosine, from learning_rate at the end of the warm-up to
     # final_rate at num_epochs.
     c.cosine = ConfigDict()
-    c.cosine.warmup_epochs = 0.0  # As in constant.
+    c.cosine.warmup_epochs = 0.0  # Epochs in which the rate rises linearly from 0; 0 for none.
     c.cosine.final_rate = 0.0  # The rate at the end, from 0 to learning_rate.
 
     # Validation after each epoch, on the centre crop.

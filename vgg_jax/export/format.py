@@ -26,3 +26,13 @@ class Format:
     write: Callable[[TrainedNet, pathlib.Path, Options], None]
     options: tuple[str, ...] = ()
     package: str | None = None
+
+
+def refuse_without_fc_layers(net: TrainedNet, options: Options) -> None:
+    """Checks that a net has FC layers, which an imported one may lack.
+
+    Raises:
+      UserError: It has none.
+    """
+    del options
+    net.inference.require_fc_layers()

@@ -5,6 +5,7 @@ import pathlib
 import re
 
 from vgg_jax.errors import UserError
+from vgg_jax.foreign.file_errors import naming
 
 _DIGITS = re.compile(r".+-([0-9a-f]{8})\.[^.]+")
 
@@ -21,11 +22,8 @@ def check(path: pathlib.Path) -> str:
     Raises:
       UserError: The digits don't match, or the file can't be read.
     """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
+    with naming(path), path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     named = _DIGITS.fullmatch(path.name)
     if named and not digest.startswith(named[1]):
         raise UserError(

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from vgg_jax import base_config
 from vgg_jax.errors import UserError, require
 from vgg_jax.foreign import checksum, class_names, first_layer, opening
+from vgg_jax.foreign.file_errors import naming
 from vgg_jax.foreign.net import CAFFE, TORCHVISION, ForeignNet, LayerArrays, Preprocessing
 from vgg_jax.foreign.recognise import Recognised, net_of
 from vgg_jax.nets import settings as net_settings
@@ -67,10 +68,8 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
     origin = {"file": path.name, "sha256": checksum.check(path), "layout": foreign.layout}
     commits = tuple(filter(None, [git_commit.commit()]))
     facts = RunFacts(names, "", "", preprocessing.mean_rgb, commits)
-    try:
+    with naming(path):
         params = _params(foreign, preprocessing, net_settings.input_scale(c))
-    except UserError as error:
-        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
     imported.write(c, workdir, params, facts, origin)
     folded = (
         " Its batch norm is folded into the layers: training on trains that plain net."

@@ -51,24 +51,25 @@ class FoundLayer:
 
 
 def named_layers(
-    tensors: Tensors, kernel: str, bias: str, *, ignored: Sequence[str] = ()
-) -> list[FoundLayer]:
-    """Finds the layers of a file that uses this package's names, as many do: conv1_1 to fc8.
+    tensors: Tensors, kernel: str, bias: str, axes: KernelAxes, *, ignored: Sequence[str] = ()
+) -> dict[str, ForeignLayer]:
+    """Makes the layers of a file that uses this package's names, as many do: conv1_1 to fc8.
 
     Args:
       tensors: The file's arrays.
       kernel: What follows the layer's name in the name of its kernel, for example "_W".
       bias: The same for the bias.
+      axes: How the kernels are laid out.
       ignored: Names of arrays that belong to no layer.
 
     Returns:
       The layers from the first to the last; none if the file has no conv1_1 in such names.
 
     Raises:
-      UserError: The file has other arrays too.
+      UserError: The file has other arrays too, or its layers aren't a net's: see `net_layers`.
     """
     if not tensors.shapes.keys() & {f"conv1_1{kernel}", f"conv1_1{bias}"}:
-        return []
+        return {}
     names, others = set(), []
     for array in tensors.shapes:
         suffix = kernel if array.endswith(kernel) else bias
@@ -82,7 +83,8 @@ def named_layers(
         f"These weights have arrays that these nets don't have: {some_of(others)}. Give the "
         "weights of a net of Table 1, whose layers are named conv1_1 to fc8.",
     )
-    return [FoundLayer(name, name + kernel, name + bias) for name in sorted(names)]
+    found = [FoundLayer(name, name + kernel, name + bias) for name in sorted(names)]
+    return net_layers(tensors, found, axes)
 
 
 def net_layers(

@@ -4,6 +4,7 @@ import pathlib
 
 from vgg_jax.errors import UserError, some_of
 from vgg_jax.foreign import not_weights
+from vgg_jax.foreign.file_errors import naming
 from vgg_jax.foreign.net import ForeignNet
 from vgg_jax.foreign.tensors import Tensors
 from vgg_jax.system import by_name
@@ -20,16 +21,12 @@ def foreign_net(path: pathlib.Path) -> ForeignNet:
       UserError: There is no such file, it isn't of a format and layout that this package reads, it
         needs another package, or it is damaged. The message names the file.
     """
-    try:
+    with naming(path):
         tensors = _tensors(path)
         for layout in by_name.modules(f"{__package__}.layouts"):
             net = layout.convert(tensors)
             if net is not None:
                 return net
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error.strerror or error}.") from error
-    except UserError as error:
-        raise error if str(path) in str(error) else UserError(f"{path}: {error}") from error
     raise UserError(
         f"{path} holds no net that this package knows: its arrays are called "
         f"{some_of(list(tensors.shapes))}."

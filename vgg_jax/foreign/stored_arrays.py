@@ -8,8 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged, naming
 from vgg_jax.foreign.tensors import Tensors
 
 # The name of each dtype that can be read, and NumPy's code for its bits. NumPy lacks bfloat16.
@@ -100,10 +99,8 @@ class StoredArrays(Tensors):
         """
         array = self._arrays[name]
         bits = np.dtype(DTYPES[array.dtype]).newbyteorder(">" if array.big_endian else "<")
-        try:
+        with naming(self._path):
             values = np.fromfile(self._path, bits, array.num_spanned, offset=array.start)
-        except OSError as error:
-            raise UserError(f"{self._path} can't be read: {error}.") from error
         if values.size != array.num_spanned:
             raise damaged(self._path, f"it ends within {name}")
         whole = array.start + values.nbytes == array.end

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
-from vgg_jax.nets.vgg import VGG, Params, init_params, preinitialise
+from vgg_jax.nets.preinitialisation import preinitialise
+from vgg_jax.nets.vgg import VGG, Params, init_params
 from vgg_jax.runs import chain, run_config
 from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.runs.facts import RunFacts

@@ -22,7 +22,7 @@ def refuse_used(workdir: Path) -> None:
     """Checks that a workdir is absent or empty, and on a disk.
 
     Raises:
-      UserError: It isn't.
+      UserError: The workdir is in a bucket, can't be written to, or isn't empty.
     """
     if files.in_bucket(workdir):
         raise UserError(

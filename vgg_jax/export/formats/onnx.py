@@ -13,7 +13,7 @@ import numpy as np
 
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.export import foreign_input
-from vgg_jax.export.format import Format
+from vgg_jax.export.format import Format, refuse_without_fc_layers
 from vgg_jax.export.options import Options
 from vgg_jax.nets import layers
 from vgg_jax.nets.architectures import Layer
@@ -55,16 +55,6 @@ class _Graph:
         """Adds a constant, and returns its name."""
         self.constants[name] = values
         return name
-
-
-def refuse(net: TrainedNet, options: Options) -> None:
-    """Checks that a net has FC layers, which an imported one may lack.
-
-    Raises:
-      UserError: It has none.
-    """
-    del options
-    net.inference.require_fc_layers()
 
 
 def write(net: TrainedNet, path: pathlib.Path, options: Options) -> None:
@@ -159,4 +149,4 @@ def _model(net: TrainedNet, graph: _Graph) -> "onnx.ModelProto":
     return model
 
 
-FORMAT = Format(".onnx", refuse, write, options=("output",), package="onnx")
+FORMAT = Format(".onnx", refuse_without_fc_layers, write, options=("output",), package="onnx")

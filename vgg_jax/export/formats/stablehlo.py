@@ -14,20 +14,10 @@ from jaxtyping import Array
 
 from vgg_jax.evaluation import differentiable
 from vgg_jax.evaluation.trained_net import TrainedNet
-from vgg_jax.export.format import Format
+from vgg_jax.export.format import Format, refuse_without_fc_layers
 from vgg_jax.export.options import Options
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-
-
-def refuse(net: TrainedNet, options: Options) -> None:
-    """Checks that a net has FC layers, which an imported one may lack.
-
-    Raises:
-      UserError: It has none.
-    """
-    del options
-    net.inference.require_fc_layers()
 
 
 def write(net: TrainedNet, path: pathlib.Path, options: Options) -> None:
@@ -51,4 +41,6 @@ def write(net: TrainedNet, path: pathlib.Path, options: Options) -> None:
 
 
 # JAX serialises programs with flatbuffers, which it doesn't install.
-FORMAT = Format(".stablehlo", refuse, write, options=("output",), package="flatbuffers")
+FORMAT = Format(
+    ".stablehlo", refuse_without_fc_layers, write, options=("output",), package="flatbuffers"
+)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.protobuf import BYTES, FIXED32, VARINT, Field, WireError, fields, varints
 from vgg_jax.foreign.tensors import Tensors
 

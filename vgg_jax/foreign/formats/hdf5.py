@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.optional_package import require_package
 from vgg_jax.foreign.tensors import Tensors
 

@@ -3,14 +3,13 @@
 import contextlib
 import io
 import pathlib
-import struct
 import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign import zip_head
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign import zip_files
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.formats.hdf5 import Hdf5Tensors
 from vgg_jax.foreign.optional_package import require_package
 
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "model.weights.h5"
 _MEMBERS = ("metadata.json", "config.json", _WEIGHTS)
-_ERRORS = (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError)
 _CHUNK = 1 << 20
-_LOCAL_HEADER = struct.Struct("<4s22x2H")  # The signature, and the lengths of name and extra.
 
 
 class _Part(io.RawIOBase):
@@ -56,7 +53,7 @@ class _Part(io.RawIOBase):
 
 def recognises(head: bytes) -> bool:
     """Returns whether a file is a ZIP archive that begins with a member of a `.keras` file."""
-    return zip_head.first_member(head) in _MEMBERS
+    return zip_files.first_member(head) in _MEMBERS
 
 
 def read(path: pathlib.Path) -> Hdf5Tensors:
@@ -68,9 +65,9 @@ def read(path: pathlib.Path) -> Hdf5Tensors:
     require_package("h5py", path)
     try:
         start, size = _place(path)
-    except UserError:
+    except UserError:  # It is a ValueError, too.
         raise
-    except _ERRORS as error:
+    except (KeyError, *zip_files.ERRORS) as error:
         raise damaged(path, str(error).strip("'\"")) from error
 
     @contextlib.contextmanager
@@ -96,9 +93,4 @@ def _place(path: pathlib.Path) -> tuple[int, int]:
             while member.read(_CHUNK):
                 pass
     with path.open("rb") as file:
-        file.seek(info.header_offset)
-        header = file.read(_LOCAL_HEADER.size)
-    if len(header) < _LOCAL_HEADER.size:
-        raise ValueError(f"{_WEIGHTS} is missing")
-    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-    return info.header_offset + _LOCAL_HEADER.size + name_length + extra_length, info.file_size
+        return zip_files.start_of(file, info), info.file_size

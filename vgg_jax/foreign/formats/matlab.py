@@ -12,7 +12,7 @@ import numpy as np
 
 from vgg_jax.errors import UserError, require
 from vgg_jax.foreign import mat5
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.tensors import Tensors
 
 _AVERAGE_IMAGE = "averageImage"

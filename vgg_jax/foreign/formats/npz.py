@@ -3,20 +3,17 @@
 import math
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from vgg_jax.foreign import zip_head
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign import zip_files
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.tensors import Tensors
 
 _SUFFIX = ".npy"
 # Deflate makes data at most 1,032 times smaller.
 _MOST_DEFLATED = 1032
-# The errors of zipfile and NumPy for damaged archives and for arrays that would need pickle.
-_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError)
 
 
 class NpzTensors(Tensors):
@@ -38,14 +35,14 @@ class NpzTensors(Tensors):
                 archive.open(name + _SUFFIX) as member,
             ):
                 array = np.lib.format.read_array(member, allow_pickle=False)
-        except _ERRORS as error:
+        except zip_files.ERRORS as error:
             raise damaged(self._path, f"{name} can't be read ({error})") from error
         return array.astype(np.float32, copy=False)
 
 
 def recognises(head: bytes) -> bool:
     """Returns whether a file is a ZIP archive whose first member is a `.npy` file."""
-    return zip_head.first_member(head).endswith(_SUFFIX)
+    return zip_files.first_member(head).endswith(_SUFFIX)
 
 
 def read(path: pathlib.Path) -> NpzTensors:
@@ -61,7 +58,7 @@ def read(path: pathlib.Path) -> NpzTensors:
                 if info.filename.endswith(_SUFFIX):
                     name = info.filename.removesuffix(_SUFFIX)
                     shapes[name] = _shape(archive, info)
-    except _ERRORS as error:
+    except zip_files.ERRORS as error:
         raise damaged(path, str(error)) from error
     return NpzTensors(path, shapes)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged, naming
 from vgg_jax.foreign.stored_arrays import MAX_AXES, StoredArray, StoredArrays, item_bytes
 from vgg_jax.foreign.tensors import Tensors
 
@@ -43,11 +43,8 @@ def read(path: pathlib.Path) -> Tensors:
     Raises:
       UserError: The file is damaged or can't be read, or has a dtype that can't be read.
     """
-    try:
-        with path.open("rb") as file:
-            return _tensors(path, file)
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
+    with naming(path), path.open("rb") as file:
+        return _tensors(path, file)
 
 
 def _tensors(path: pathlib.Path, file: BinaryIO) -> Tensors:

@@ -12,8 +12,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged, naming
 from vgg_jax.foreign.pytorch import objects, state
 from vgg_jax.foreign.pytorch.objects import Storage
 from vgg_jax.foreign.pytorch.state import Place
@@ -36,11 +35,8 @@ def read(path: pathlib.Path) -> Tensors:
     Raises:
       UserError: The file is damaged or can't be read, holds no state dict, or could run code.
     """
-    try:
-        with path.open("rb") as file:
-            return _tensors(path, file)
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
+    with naming(path), path.open("rb") as file:
+        return _tensors(path, file)
 
 
 def _tensors(path: pathlib.Path, file: BinaryIO) -> Tensors:

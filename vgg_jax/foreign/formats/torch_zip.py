@@ -2,30 +2,24 @@
 
 import io
 import pathlib
-import struct
 import zipfile
 import zlib
 from typing import BinaryIO
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign import zip_files
+from vgg_jax.foreign.file_errors import damaged, naming
 from vgg_jax.foreign.pytorch import objects, state
 from vgg_jax.foreign.pytorch.state import Place
 from vgg_jax.foreign.stored_arrays import StoredArrays
 from vgg_jax.foreign.tensors import Tensors
 
 _PICKLE = "/data.pkl"
-_SIGNATURE = b"PK\x03\x04"
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # Signature, and the lengths of the name and the extra.
-_ZIP_ERRORS = (
-    *(zipfile.BadZipFile, NotImplementedError, RuntimeError),
-    *(ValueError, EOFError, OverflowError, struct.error),
-)
 
 
 def recognises(head: bytes) -> bool:
     """Returns whether a file's first bytes are those of this format."""
-    return head.startswith(_SIGNATURE) and _PICKLE.encode() in head
+    return head.startswith(zip_files.SIGNATURE) and _PICKLE.encode() in head
 
 
 def read(path: pathlib.Path) -> Tensors:
@@ -34,11 +28,8 @@ def read(path: pathlib.Path) -> Tensors:
     Raises:
       UserError: The file is damaged or can't be read, holds no state dict, or could run code.
     """
-    try:
-        with path.open("rb") as file:
-            return _tensors(path, file)
-    except OSError as error:
-        raise UserError(f"{path} can't be read: {error}.") from error
+    with naming(path), path.open("rb") as file:
+        return _tensors(path, file)
 
 
 def _tensors(path: pathlib.Path, file: BinaryIO) -> Tensors:
@@ -62,7 +53,7 @@ def _records(path: pathlib.Path, file: BinaryIO) -> dict[str, zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(file) as archive:
             return {record.filename: record for record in archive.infolist()}
-    except _ZIP_ERRORS as error:
+    except zip_files.ERRORS as error:
         raise damaged(path, "the table of contents at the end of its zip archive is missing or "
                       "garbled") from error  # fmt: skip
 
@@ -79,14 +70,10 @@ def _place(
             f"{path} has a compressed record ({name}), which PyTorch doesn't write. Download the "
             "original file."
         )
-    if record.header_offset < 0:  # zipfile counts from the archive's end.
-        raise damaged(path, f"bytes are missing before the header of {name}")
-    file.seek(record.header_offset)
-    header = file.read(_LOCAL_HEADER.size)
-    if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
-        raise damaged(path, f"the header of {name} is missing")
-    _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
-    start = record.header_offset + len(header) + name_bytes + extra_bytes
+    try:
+        start = zip_files.start_of(file, record)
+    except ValueError as error:
+        raise damaged(path, str(error)) from error
     return Place(start, record.file_size, record.CRC or None)  # 0 if PyTorch is told not to.
 
 

@@ -1,6 +1,6 @@
 """The names of the authors' Caffe models: conv1_1/0 is a kernel and conv1_1/1 its bias."""
 
-from vgg_jax.foreign.layer_chain import KernelAxes, named_layers, net_layers
+from vgg_jax.foreign.layer_chain import KernelAxes, named_layers
 from vgg_jax.foreign.net import CAFFE, ForeignNet
 from vgg_jax.foreign.tensors import Tensors
 
@@ -13,7 +13,5 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     Raises:
       UserError: Its layers aren't those of one of these nets.
     """
-    found = named_layers(tensors, "/0", "/1")
-    if not found:
-        return None
-    return ForeignNet("Caffe", net_layers(tensors, found, _AXES), CAFFE, odd_edges="ceil")
+    layers = named_layers(tensors, "/0", "/1", _AXES)
+    return ForeignNet("Caffe", layers, CAFFE, odd_edges="ceil") if layers else None

@@ -3,7 +3,7 @@
 The weights are torchvision's, so FC6 takes pool5's values channel by channel.
 """
 
-from vgg_jax.foreign.layer_chain import KernelAxes, named_layers, net_layers
+from vgg_jax.foreign.layer_chain import KernelAxes, named_layers
 from vgg_jax.foreign.net import TORCHVISION, ForeignNet
 from vgg_jax.foreign.tensors import Tensors
 
@@ -18,6 +18,5 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     """
     if "conv1_1/weight" not in tensors.shapes:
         return None
-    found = named_layers(tensors, "/weight", "/bias")
-    layers = net_layers(tensors, found, _AXES)
+    layers = named_layers(tensors, "/weight", "/bias", _AXES)
     return ForeignNet("flaxmodels", layers, TORCHVISION, odd_edges="floor")

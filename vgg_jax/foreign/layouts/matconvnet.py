@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from vgg_jax.errors import require
-from vgg_jax.foreign.layer_chain import KernelAxes, named_layers, net_layers
+from vgg_jax.foreign.layer_chain import KernelAxes, named_layers
 from vgg_jax.foreign.net import ForeignNet, Preprocessing
 from vgg_jax.foreign.tensors import Tensors
 
@@ -25,10 +25,9 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     Raises:
       UserError: Its layers aren't those of one of these nets, or averageImage has another shape.
     """
-    found = named_layers(tensors, "/filters", "/biases", ignored=(_AVERAGE_IMAGE,))
-    if not found:
+    layers = named_layers(tensors, "/filters", "/biases", _AXES, ignored=(_AVERAGE_IMAGE,))
+    if not layers:
         return None
-    layers = net_layers(tensors, found, _AXES)
     return ForeignNet("MatConvNet", layers, _preprocessing(tensors), odd_edges="floor")
 
 

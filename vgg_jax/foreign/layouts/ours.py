@@ -2,7 +2,7 @@
 
 from vgg_jax.errors import require
 from vgg_jax.foreign import own_notes
-from vgg_jax.foreign.layer_chain import KernelAxes, named_layers, net_layers
+from vgg_jax.foreign.layer_chain import KernelAxes, named_layers
 from vgg_jax.foreign.net import ForeignNet, Preprocessing
 from vgg_jax.foreign.tensors import Tensors
 
@@ -20,7 +20,7 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     if not own_notes.has(tensors.metadata):
         return None
     notes = own_notes.from_metadata(tensors.metadata)
-    layers = net_layers(tensors, named_layers(tensors, KERNEL, BIAS), _AXES)
+    layers = named_layers(tensors, KERNEL, BIAS, _AXES)
     if "fc8" in layers:
         classes, outputs = len(notes.class_names), layers["fc8"].kernel_shape[3]
         require(

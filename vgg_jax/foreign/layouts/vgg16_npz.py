@@ -5,7 +5,7 @@ It is the authors' net D, converted from Caffe for TensorFlow.
 
 import dataclasses
 
-from vgg_jax.foreign.layer_chain import KernelAxes, named_layers, net_layers
+from vgg_jax.foreign.layer_chain import KernelAxes, named_layers
 from vgg_jax.foreign.net import CAFFE, ForeignNet
 from vgg_jax.foreign.tensors import Tensors
 
@@ -18,9 +18,6 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     Raises:
       UserError: Its layers aren't those of one of these nets.
     """
-    found = named_layers(tensors, "_W", "_b")
-    if not found:
-        return None
-    layers = net_layers(tensors, found, _AXES)
-    preprocessing = dataclasses.replace(CAFFE, bgr=False)
-    return ForeignNet("vgg16_weights.npz", layers, preprocessing, odd_edges="floor")
+    layers = named_layers(tensors, "_W", "_b", _AXES)
+    rgb = dataclasses.replace(CAFFE, bgr=False)
+    return ForeignNet("vgg16_weights.npz", layers, rgb, odd_edges="floor") if layers else None

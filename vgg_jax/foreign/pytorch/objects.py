@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.pytorch import pickles
 from vgg_jax.foreign.stored_arrays import DTYPES, item_bytes
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vgg_jax.errors import UserError
-from vgg_jax.foreign.damaged import damaged
+from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.pytorch.objects import StoredTensor
 from vgg_jax.foreign.stored_arrays import StoredArray, item_bytes
 
