@@ -72,6 +72,20 @@ def test_the_svm_tells_clusters_apart_and_chance_is_chance():
     assert "deviation" not in last
 
 
+@pytest.mark.parametrize("num_values", [8, 200])
+def test_the_svm_decides_the_same_in_the_span_of_its_training_descriptors(num_values):
+    labels = _labels((20, 20, 20))
+    rng = np.random.default_rng(3)
+    values = _clusters(labels, 0.5) @ rng.standard_normal((8, num_values)).astype(np.float32)
+    values += rng.standard_normal(values.shape).astype(np.float32)
+    train, others = svm.in_span_of(values[:40], values[40:])
+    assert train.shape == (40, min(40, num_values))
+    whole = svm.fit(Problem(values[:40], labels[:40]), 1.0).decision_function(values[40:])
+    inside = svm.fit(Problem(train, labels[:40]), 1.0).decision_function(others)
+    np.testing.assert_allclose(inside, whole, atol=0.01 * np.ptp(whole))
+    assert np.ptp(whole) > 1
+
+
 def test_two_classes_are_told_apart():
     labels = _labels((20, 20))
     *_, last = caltech.lines(_clusters(labels, 0.1), labels, Protocol(5, 10))

@@ -126,6 +126,8 @@ def by_svm(
     def score(trained: "LinearSVC", fold: Problem) -> float:
         return mean_recall(trained.predict(fold.values), fold.labels)
 
+    values, test_values = svm.in_span_of(train.values, test_values)
+    train = Problem(values, train.labels)
     c = svm.choose_c([train], score, seed)
     return svm.fit(train, c).predict(test_values), c
 

@@ -56,7 +56,26 @@ def fit(problem: Problem, c: float) -> "LinearSVC":
     """
     from sklearn.svm import LinearSVC
 
-    return LinearSVC(C=c, dual="auto", max_iter=20_000, random_state=0).fit(*problem)
+    # The dual problem takes as long for C = 1, twice as long for 10 and ever longer above.
+    return LinearSVC(C=c, dual=False, random_state=0).fit(*problem)
+
+
+def in_span_of(
+    train: Float[np.ndarray, "n d"], others: Float[np.ndarray, "m d"]
+) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "m k"]]:
+    """Expresses descriptors in an orthonormal basis of the space that training descriptors span.
+
+    An SVM's weights lie in that space, so that its decisions stay the same. Training takes less
+    time where images are fewer than values.
+
+    Args:
+      train: The training descriptors.
+      others: Descriptors to test on.
+    """
+    if len(train) >= train.shape[1]:
+        return train, others
+    basis, _ = np.linalg.qr(train.T.astype(np.float64))
+    return train @ basis, others @ basis
 
 
 def choose_c(problems: Sequence[Problem], score: Score, seed: int) -> float:
