@@ -33,7 +33,7 @@ def refusal(read, path, convert=None):
         for name, shape in tensors.shapes.items():
             assert tensors.read(name).shape == shape
         if convert is not None:
-            convert(tensors)
+            convert(read(path))  # Some readers give an array once.
     except UserError as error:
         return str(error)
     return ""

@@ -5,7 +5,7 @@ read in one go and stay in memory, because MATLAB compresses a file's layers tog
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,15 @@ _KINDS = ("conv", "relu", "pool", "softmax", "dropout", "softmaxloss")
 
 
 class MatlabTensors(Tensors):
-    """The arrays of a `.mat`, which are in memory."""
+    """The arrays of a `.mat`, which are in memory until they are read."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
         self._arrays = arrays
         self.shapes = {name: array.shape for name, array in arrays.items()}
 
     def read(self, name: str) -> np.ndarray:
-        """Returns an array as float32."""
-        return self._arrays[name].astype(np.float32, copy=False)
+        """Returns an array as float32, and releases it: each can be read once."""
+        return self._arrays.pop(name).astype(np.float32, copy=False)
 
 
 def recognises(head: bytes) -> bool:
