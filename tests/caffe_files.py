@@ -66,6 +66,21 @@ def blobs(name, layer):
     return kernel.transpose(3, 2, 0, 1), layer["bias"]
 
 
+def norm(*, old):
+    """Returns a layer of local response normalisation."""
+    if old:
+        return message(2, message(4, "norm1") + number(5, 15))
+    return message(100, message(1, "norm1") + message(2, "LRN"))
+
+
+def pooling(method, *, old):
+    """Returns a pooling layer; the method 0 is the maximum, 1 the average."""
+    parameter = number(1, method) + number(2, 2) + number(3, 2)
+    if old:
+        return message(2, message(4, "pool1") + number(5, 17) + message(19, parameter))
+    return message(100, message(1, "pool1") + message(2, "Pooling") + message(121, parameter))
+
+
 def model(layers, *, old=False, **encoding):
     """Returns the bytes of a `.caffemodel` with the layers, and with some that have no weights."""
     make_layer, make_blob = (old_layer, old_blob) if old else (new_layer, new_blob)

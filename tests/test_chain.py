@@ -166,9 +166,7 @@ def test_a_source_without_a_checkpoint_is_missing(tmp_path):
     assert _commands(message)[-1].startswith("python -m vgg_jax.main --config=configs/e_384.py")
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("input_scale", 1.0), ("width", 0.5), ("crop_px", 192), ("net", "D")]
-)
+@pytest.mark.parametrize(("key", "value"), [("width", 0.5), ("crop_px", 192), ("net", "D")])
 def test_a_source_that_does_not_fit_is_refused(tmp_path, key, value):
     source = e_384.get_config()
     source[key] = value
@@ -176,6 +174,25 @@ def test_a_source_that_does_not_fit_is_refused(tmp_path, key, value):
     message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
     assert f"{key} is {value} there" in message
     assert ("--config.init_layers=preinit" in message) == (key == "net")
+
+
+def test_a_source_whose_width_gives_the_same_channels_passes(tmp_path):
+    source, c = e_384.get_config(), e_multiscale.get_config()
+    source.width, c.width = 0.3, 1229 / 4096
+    _put_run(tmp_path / "e_384", finished=True, c=source)
+    chain.check(c, tmp_path / "e_multiscale")
+
+
+def test_a_source_without_fc_layers_needs_new_ones(tmp_path):
+    source = e_384.get_config()
+    source.crop_px, source.train_scale = 192, (256, 256)  # No layer depends on them.
+    _put_run(tmp_path / "e_384", finished=True, c=source)
+    (tmp_path / "e_384/result.json").write_text('{"imported": {"fc_layers": false}}')
+    message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
+    assert "imported without FC layers. Draw new ones: --config.init_layers=all_but_fc8" in message
+    c = e_multiscale.get_config()
+    c.init_layers = "all_but_fc8"
+    chain.check(c, tmp_path / "e_multiscale")
 
 
 @pytest.mark.parametrize("init_from", ["my_own_run", "{root}/a_256", "base", "mini", "mini_base"])

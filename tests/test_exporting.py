@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ import small_runs
 
 import vgg_jax
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import trained_net
 from vgg_jax.export import exporting
 from vgg_jax.export.formats import keras_weights
 from vgg_jax.export.options import Options
@@ -118,10 +120,54 @@ def test_nets_that_torchvision_lacks_are_refused(tmp_path, name, layout):
 
 @pytest.mark.parametrize("layout", ["torchvision", "timm"])
 def test_another_mean_than_torchvisions_is_refused(tmp_path, layout):
-    net = exported_nets.trained("D", mean=CAFFE.mean_rgb)
+    size = {"width": 1.0, "crop_px": 224, "fc": False}
+    net = exported_nets.trained("A", mean=CAFFE.mean_rgb, **size)
     said = _refusal(net, tmp_path / "net.safetensors", layout=layout)
     assert "subtracts the mean RGB (123.68, 116.779, 103.939), and " + layout in said
     assert "(123.675, 116.28, 103.53)" in said
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "timm"])
+@pytest.mark.parametrize("size", [{"width": 1 / 16}, {"crop_px": 96}, {"fc": False}])
+def test_sizes_that_torchvision_lacks_are_refused(tmp_path, size, layout):
+    size = {"width": 1 / 64, "crop_px": 224} | size
+    net = exported_nets.trained("A", mean=TORCHVISION.mean_rgb, **size)
+    said = _refusal(net, tmp_path / "net.safetensors", layout=layout)
+    assert (
+        f"width of {size['width']:g} and a crop of {size['crop_px']} px, where {layout}'s" in said
+    )
+    assert "--layout=ours" in said
+
+
+@pytest.mark.parametrize("layout", ["ours", "torchvision", "timm"])
+@pytest.mark.parametrize("pooling", ["floor", "ceil"])
+def test_ceil_pooling_that_a_layout_lacks_is_said(tmp_path, layout, pooling):
+    net = exported_nets.trained(
+        "A", mean=TORCHVISION.mean_rgb, pooling=pooling, width=1.0, fc=False
+    )
+    note = exporting.writer(tmp_path / "net.safetensors", Options(layout=layout)).write(net)
+    lacks = pooling == "ceil" and layout != "ours"
+    assert (f"The net's pooling is ceil, and {layout}'s is floor" in note) == lacks
+    assert bool(note) == lacks
+
+
+@pytest.mark.parametrize(("pooling", "said"), [("floor", ""), ("ceil", "multiples of 32 px")])
+def test_ceil_pooling_that_keras_lacks_is_said(pooling, said):
+    net = exported_nets.trained("D", pooling=pooling)
+    note = keras_weights.note(net, Options())
+    assert said in note
+    assert bool(note) == bool(said)
+
+
+def test_a_net_is_refused_before_its_parameters_are_read(net, tmp_path):
+    workdir = tmp_path / "run"
+    exported_nets.imported(_export(net, tmp_path / "net.safetensors"), workdir)
+    shutil.rmtree(workdir / "checkpoints/0/params/d")
+    outline = trained_net.outline(workdir)
+    assert repr(outline) == repr(net).replace("step 3", "step 0")
+    done = _command("export", workdir, tmp_path / "timm.safetensors", "--layout=timm")
+    assert done.returncode == 2
+    assert "has a width of 0.0625 and a crop of 64 px, where timm's has" in done.stderr
 
 
 @pytest.mark.parametrize(

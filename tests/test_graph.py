@@ -122,7 +122,7 @@ def test_other_images():
     (task, *_) = tasks_of(3, data="photos")
     c = task.config()
     assert (c.data.name, c.data.dir) == ("folder", "photos")
-    assert (c.num_classes, tuple(c.data.mean_rgb)) == (0, ())
+    assert (c.num_classes, c.data.mean_rgb) == (0, ("auto",))
 
 
 def test_overrides_are_every_runs():

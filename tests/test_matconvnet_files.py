@@ -35,14 +35,15 @@ def _new(name, kernel, bias):
     return {"type": "conv", "name": name, "weights": _cell([kernel, bias.reshape(-1, 1)])}
 
 
-def _net(layers, make=_old, others=()):
+def _net(layers, make=_old, others=(), pools=({},)):
     """Returns the layers' cell array. FC layers are convolutions, as in MatConvNet."""
     cells = []
     for name, layer in layers.items():
         cells.append(make(name, layer["kernel"], layer["bias"]))
         cells.append({"type": "relu", "name": f"relu_{name}"})
     pool = {"type": "pool", "name": "pool5", "method": "max", "stride": [2.0, 2.0]}
-    return _cell([*cells, pool, {"type": "softmax", "name": "prob"}, *others])
+    cells += [pool | changed for changed in pools]
+    return _cell([*cells, {"type": "softmax", "name": "prob"}, *others])
 
 
 def _save(path, compressed=True, **variables):
@@ -113,6 +114,32 @@ def test_a_mean_of_another_shape_is_refused(path):
     )
     with pytest.raises(UserError, match=r"averageImage has the shape \(224, 224\)"):
         matconvnet.convert(matlab.read(path))
+
+
+@pytest.mark.parametrize(
+    ("pad", "odd_edges"),
+    [([0.0, 1.0, 0.0, 1.0], "ceil"), ([[0.0], [0.0], [0.0], [0.0]], "floor"), (0.0, "floor")],
+)
+def test_padded_pooling_is_ceil_pooling(path, pad, odd_edges):
+    pools = [{"pad": pad, "pool": [2.0, 2.0]}, {"pad": pad, "pool": 2.0, "stride": 2.0}]
+    _save(path, layers=_net(foreign_arrays.random_params("A"), pools=pools))
+    assert matconvnet.convert(matlab.read(path)).odd_edges == odd_edges
+
+
+@pytest.mark.parametrize(
+    ("pools", "said"),
+    [
+        ([{"pad": [1.0, 0.0, 1.0, 0.0]}], r"pool5 of method max, .* padding \(1\.0, 0\.0,"),
+        ([{"method": "avg"}], "pool5 of method avg"),
+        ([{"pool": [3.0, 3.0]}], r"size \(3\.0, 3\.0\)"),
+        ([{"stride": 1.0}], r"stride \(1\.0, 1\.0\)"),
+        ([{}, {"pad": [0.0, 1.0, 0.0, 1.0]}], "poolings with padding and others without"),
+    ],
+)
+def test_other_poolings_are_refused(path, pools, said):
+    _save(path, layers=_net(foreign_arrays.random_params("A"), pools=pools))
+    with pytest.raises(UserError, match=said):
+        matlab.read(path)
 
 
 def test_layers_of_other_kinds_are_named(path):

@@ -94,6 +94,25 @@ def test_a_caffemodel_becomes_a_workdir_with_ceil_pooling(tmp_path, run_import):
     assert_close(ours(IMAGES), logits("D", params, IMAGES, CAFFE, "ceil"))
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_a_caffemodels_normalisation_and_pooling_are_seen(tmp_path, run_import, old):
+    def file(net, *others):
+        params = foreign_arrays.random_params(net)
+        path = tmp_path / "vgg.caffemodel"
+        path.write_bytes(caffe_files.model(params, old=old) + b"".join(others))
+        return path
+
+    norm, average = caffe_files.norm(old=old), caffe_files.pooling(1, old=old)
+    with pytest.raises(UserError, match="pooling that takes no maximum"):
+        run_import(file("A", average), classes(tmp_path))
+    with pytest.raises(UserError, match="holds net A-LRN, but its kernels are those of net D"):
+        run_import(file("D", norm), classes(tmp_path))
+    with pytest.raises(UserError, match="holds net A-LRN, but --net=A"):
+        run_import(file("A", norm), classes(tmp_path), "--net=A")
+    path = file("A", norm, caffe_files.pooling(0, old=old))
+    assert vgg_jax.load(run_import(path, classes(tmp_path))).model.net == "A-LRN"
+
+
 def test_caffes_weights_in_torchvisions_names_are_imported_as_what_they_are(tmp_path, run_import):
     params = foreign_arrays.random_params("D")
     path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("D", params))
@@ -111,6 +130,7 @@ def test_the_result_says_where_the_net_comes_from(tmp_path, run_import, capsys):
         "file": "mine.pth",
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "layout": "torchvision",
+        "fc_layers": True,
     }
     assert not list((workdir / "checkpoints/0").rglob("opt_state*"))
 
@@ -154,11 +174,10 @@ def test_an_imported_run_is_evaluated(imported, folder, run_main, capsys):
 
 
 @pytest.mark.parametrize("fc", [True, False])
-def test_a_run_starts_from_an_imported_one(tmp_path, run_import, folder, run_main, fc):
+def test_a_run_starts_from_an_imported_one(tmp_path, run_import, folder, run_main, capsys, fc):
     params = foreign_arrays.random_params("A", width=1 / 32, fc=fc)
     path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
-    config = ("--config=configs/mini.py:a_256", "--config.width=0.03125")
-    workdir = run_import(path, classes(tmp_path), *config)
+    workdir = run_import(path, *[classes(tmp_path)] * fc)
     run_main(
         *small_runs.one_epoch(folder, tmp_path / "tuned", "--config.eval.method=none"),
         *(f"--config.init_from={workdir}", "--config.init_layers=all_but_fc8"),
@@ -167,9 +186,13 @@ def test_a_run_starts_from_an_imported_one(tmp_path, run_import, folder, run_mai
     result = json.loads((tmp_path / "tuned/result.json").read_text())
     # He's initialisation begins near ln(3); an input at another scale would be far from it.
     assert result["last"]["loss"] < 3
-    tuned = vgg_jax.load(tmp_path / "tuned").params
+    tuned, source = vgg_jax.load(tmp_path / "tuned"), vgg_jax.load(workdir)
     np.testing.assert_array_equal(
-        tuned["conv3_1"]["kernel"], vgg_jax.load(workdir).params["conv3_1"]["kernel"]
+        tuned.params["conv3_1"]["kernel"], source.params["conv3_1"]["kernel"]
+    )
+    assert tuned.inference.normalise == source.inference.normalise  # Not the mean of `folder`.
+    assert f"starts from {workdir}, with the mean RGB 123.7,116.3,103.5 of that run" in (
+        capsys.readouterr().out
     )
 
 
@@ -178,6 +201,10 @@ def test_a_net_without_fc_layers_has_features_and_no_classes(tmp_path, run_impor
     path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("D", params))
     workdir = run_import(path)
     net = vgg_jax.load(workdir)
+    num_parameters = sum(leaf.size for leaf in jax.tree.leaves(net.params))
+    assert repr(net) == (
+        f"TrainedNet(net D, {num_parameters:,} parameters, no FC layers, float32, step 0)"
+    )
     assert net.features(IMAGES, ["relu3_3"])["relu3_3"].shape == (2, 17, 22, 16)
     for use in (
         lambda: net(IMAGES),
@@ -243,6 +270,111 @@ def test_a_file_of_something_else_is_named(tmp_path, run_import, contents, messa
     with pytest.raises(UserError, match=message) as caught:
         run_import(path)
     assert str(path) in str(caught.value)
+
+
+CONFIG = ("--config=configs/mini.py:a_256", "--config.width=0.0625")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--config.data.mean_rgb=1,2,3",), r"mean RGB 123\.675,116\.28,103\.53, .*=1,2,3"),
+        (("--config.init=normal",), r"scale is 1 \(init=normal.* --config\.input_scale=0\.0142857"),
+        (("--config.input_scale=1",), r"input scale is 1 .*diverges"),
+        (("--config.width=0.1",), r"width is 0\.0625 in the file and 0\.1 in the config"),
+        (("--config.num_classes=5",), "num_classes is 7 in the file and 5 in the config"),
+    ],
+)
+def test_a_config_of_another_run_is_refused(tmp_path, run_import, more, message):
+    path = torch_file(
+        tmp_path / "vgg.pth", foreign_arrays.torchvision("A", foreign_arrays.random_params("A"))
+    )
+    with pytest.raises(UserError, match=message):
+        run_import(path, classes(tmp_path), *CONFIG, *more)
+    assert not (tmp_path / "run").exists()
+
+
+def test_normal_initialisation_may_have_the_input_scale_of_imports(tmp_path, run_import):
+    params = foreign_arrays.random_params("A")
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    more = ("--config.init=normal", f"--config.input_scale={1 / 70}")
+    net = vgg_jax.load(run_import(path, classes(tmp_path), *CONFIG, *more))
+    assert_close(net(IMAGES), logits("A", params, IMAGES, TORCHVISION))
+
+
+def test_a_config_of_the_second_net_with_the_same_shapes_needs_the_nets_name(tmp_path, run_import):
+    params = foreign_arrays.random_params("A")
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    config = ("--config=configs/mini.py:a_lrn_256", "--config.width=0.0625")
+    with pytest.raises(UserError, match=r"net A and A-LRN, and the config is of net A-LRN.*--net="):
+        run_import(path, classes(tmp_path), *config)
+    workdir = run_import(path, classes(tmp_path), *config, "--net=A-LRN")
+    assert run_config.load(workdir).net == "A-LRN"
+
+
+def test_a_width_whose_channels_are_rounded_is_that_of_its_config(tmp_path, run_import):
+    params = foreign_arrays.random_params("A", width=0.11)
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    workdir = run_import(path, classes(tmp_path), CONFIG[0], "--config.width=0.11")
+    assert run_config.load(workdir).width == 0.11
+
+
+@pytest.mark.parametrize("more", [CONFIG, ("--classes=names.txt",)])
+def test_a_file_without_fc_layers_is_no_run_with_classes(tmp_path, run_import, more):
+    params = foreign_arrays.random_params("A", fc=False)
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    with pytest.raises(UserError, match=r"vgg\.pth: .*no FC layers, so .*Leave .* out"):
+        run_import(path, *more)
+    assert not (tmp_path / "run").exists()
+
+
+def npz_file(path, params):
+    arrays = {f"{name}_{kind[0]}": params[name][kind] for name in params for kind in params[name]}
+    arrays = {name.replace("_k", "_W"): array for name, array in arrays.items()}
+    for name in ("fc6_W", "fc7_W", "fc8_W"):
+        arrays[name] = arrays[name].reshape(-1, arrays[name].shape[-1])
+    np.savez(path, **arrays)
+    return path
+
+
+def test_a_preprocessing_that_the_file_settles_is_not_overridden(tmp_path, run_import):
+    params = foreign_arrays.random_params("D")
+    caffe = caffe_file(tmp_path / "vgg.caffemodel", params)
+    npz = npz_file(tmp_path / "vgg16_weights.npz", params)
+    for path, choice in ((caffe, "torchvision"), (npz, "torchvision"), (npz, "caffe")):
+        with pytest.raises(UserError, match=f"--preprocessing={choice} is not how"):
+            run_import(path, classes(tmp_path), f"--preprocessing={choice}")
+    run_import(caffe, classes(tmp_path), "--preprocessing=caffe")
+
+
+def test_a_usual_preprocessing_is_said(tmp_path, run_import, capsys):
+    params = foreign_arrays.random_params("A")
+    path = torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+    run_import(path, classes(tmp_path))
+    assert "images as torchvision preprocesses them, as is usual" in capsys.readouterr().out
+
+
+def test_our_arrays_without_our_notes_are_refused(tmp_path, run_import):
+    params = foreign_arrays.random_params("A")
+    arrays = {f"{name}/{kind}": params[name][kind] for name in params for kind in params[name]}
+    path = weight_files.write_safetensors(tmp_path / "ours.safetensors", arrays)
+    with pytest.raises(UserError, match="have this package's names, but not its notes"):
+        run_import(path, classes(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\nb\nc\nb\na\nd\ne\n", "has names in more than one line: a, b. Give"),
+        ("a\nb\n\nc\nd\ne\nf\n", "has no name in line 3"),
+        ("a\n", "has 1 lines, and the net has 7 classes"),
+    ],
+)
+def test_names_of_classes_say_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "names.txt"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        class_names.of_net(7, str(path))
 
 
 def test_another_net_is_refused_by_the_names_of_its_arrays(tmp_path, run_import):

@@ -43,7 +43,7 @@ def _net(c: ConfigDict) -> None:
     c.init = "he"  # normal, glorot or he.
     c.init_sigma = 0.1  # Standard deviation for "normal"; the paper's variance is 1e-2.
     # Multiplies the input (0-255, minus the mean). It can be folded into conv1_1's kernel exactly.
-    c.input_scale = 0.0  # 0 means 1 for "normal" and 1/70 for the others.
+    c.input_scale = 0.0  # 0: that of the run in init_from, or else 1 for "normal", 1/70 for others.
     # The run whose last checkpoint training starts from: a workdir, or the name of one next to it.
     c.init_from = "none"  # none means a random initialisation.
     c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit, the layers of A in §3.1.
@@ -59,7 +59,9 @@ def _data(c: ConfigDict) -> None:
     c.data.train_split = "train"  # A split of TFDS or of a CSV file, or a folder's name.
     c.data.val_split = ""  # "": "validation" of TFDS, or "val" of a folder or a CSV file.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
-    c.data.mean_rgb = (123.68, 116.779, 103.939)  # 0-255; (): computed from the training set.
+    # The mean that is subtracted: auto for that of the run in init_from, or else ILSVRC's for
+    # imagenet2012, or else that of the training set; () for that of the training set in any case.
+    c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
     c.data.num_workers = 16  # Worker processes that decode; 0: threads of the main process.
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")

@@ -107,9 +107,10 @@ def _export(workdir: Path, path: Path) -> None:
         from vgg_jax.export.options import Options
 
     writer = exporting.writer(path, Options(layout=_LAYOUT.value, output=_OUTPUT.value))
+    writer.refuse(trained_net.outline(workdir, dtype="float32"))
     net = trained_net.load(workdir, dtype="float32")
-    writer.write(net)
-    print(f"{path} holds net {net.model.net} of {workdir}, step {net.step:,}.")
+    note = writer.write(net)
+    print(f"{path} holds net {net.model.net} of {workdir}, step {net.step:,}. {note}".rstrip())
 
 
 def parse_flags(argv: list[str]) -> list[str]:

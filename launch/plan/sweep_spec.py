@@ -111,7 +111,7 @@ class Sweep:
             source = "csv" if self.has_csv_data else "folder"
             overrides += [f"--config.data.name={source}", f"--config.data.dir={self.data}"]
             if not self.mini:
-                overrides += ["--config.num_classes=0", "--config.data.mean_rgb=()"]
+                overrides += ["--config.num_classes=0"]
         if seed:
             overrides.append(f"--config.seed={seed}")
         return [*overrides, *self.overrides]

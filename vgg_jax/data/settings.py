@@ -10,6 +10,9 @@ from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.storage import files
 
+AUTO_MEAN = ("auto",)  # data.mean_rgb=auto, as a config has it.
+ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
+
 
 def check(c: ConfigDict) -> None:
     """Checks the keys of the data and of the crops' scales (§3.1).
@@ -30,11 +33,15 @@ def check(c: ConfigDict) -> None:
     require_choice("data.undecodable", c.data.undecodable, get_args(OnUndecodable))
     require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
     require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
+    mean = c.data.mean_rgb
     require(
-        len(c.data.mean_rgb) in (0, 3)
-        and all(isinstance(value, int | float) and 0 <= value <= 255 for value in c.data.mean_rgb),
-        f"data.mean_rgb={c.data.mean_rgb} must be three numbers from 0 to 255, "
-        "or () to compute it from the training set.",
+        mean == AUTO_MEAN
+        or (
+            len(mean) in (0, 3)
+            and all(isinstance(value, int | float) and 0 <= value <= 255 for value in mean)
+        ),
+        f"data.mean_rgb={mean} must be three numbers from 0 to 255, () to compute it from the "
+        "training set, or auto.",
     )
     require(
         len(c.train_scale) == 2

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from vgg_jax.nets.vgg import VGG, Params
 
 PaddedImages = UInt8[Array, "b h w 3"]
 SizesPx = Int[Array, "b 2"]  # The height and width of each image within its place.
+ParamsOutline = Mapping[str, Mapping[str, jax.ShapeDtypeStruct]]
 
 
 class _Program(NamedTuple):
@@ -39,14 +40,14 @@ class Inference:
 
     Attributes:
       model: The net.
-      params: Its parameters, on every device of the mesh.
+      params: Its parameters, on every device of the mesh, or descriptions of them.
       mesh: The devices.
       normalise: Converts RGB of 0-255 to the input of the net.
       programs: The compiled programs, by function, settings and shapes.
     """
 
     model: VGG
-    params: Params
+    params: Params | ParamsOutline
     mesh: jax.sharding.Mesh
     normalise: Normalise
     programs: dict[Hashable, _Program] = dataclasses.field(

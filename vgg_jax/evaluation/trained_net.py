@@ -19,7 +19,7 @@ from vgg_jax.data import images
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import differentiable, methods
 from vgg_jax.evaluation import settings as evaluation_settings
-from vgg_jax.evaluation.inference import Inference
+from vgg_jax.evaluation.inference import Inference, ParamsOutline
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.nets import architectures, from_config, sharding
 from vgg_jax.nets import settings as net_settings
@@ -119,11 +119,13 @@ class TrainedNet:
         return differentiable.features(self.inference, images, names)
 
     def __repr__(self) -> str:
-        model = self.model
-        num_parameters = architectures.num_parameters(model.architecture)
+        model, layers = self.model, self.model.architecture
+        head = f"{len(self.class_names):,} classes, crop {model.crop_px} px"
+        if not self.class_names:  # It was imported without FC layers.
+            layers, head = [layer for layer in layers if layer.kind != "fc"], "no FC layers"
         return (
-            f"TrainedNet(net {model.net}, {num_parameters:,} parameters, {model.num_classes:,} "
-            f"classes, crop {model.crop_px} px, {np.dtype(model.dtype)}, step {self.step:,})"
+            f"TrainedNet(net {model.net}, {architectures.num_parameters(layers):,} parameters, "
+            f"{head}, {np.dtype(model.dtype)}, step {self.step:,})"
         )
 
     @property
@@ -132,8 +134,8 @@ class TrainedNet:
         return self.inference.model
 
     @property
-    def params(self) -> Params:
-        """The parameters: {layer: {"kernel": HWIO, "bias": O}}, float32."""
+    def params(self) -> Params | ParamsOutline:
+        """The parameters: {layer: {"kernel": HWIO, "bias": O}}, float32; see `outline`."""
         return self.inference.params
 
     def posteriors(
@@ -310,6 +312,29 @@ def load(
     Raises:
       UserError: The workdir has no run or no checkpoint, or a damaged one.
     """
+    with _described(workdir, checkpoint, dtype, pooling) as (net, checkpoints):
+        params = checkpoints.restore_params(net.params, net.step)
+    return dataclasses.replace(net, inference=dataclasses.replace(net.inference, params=params))
+
+
+def outline(workdir: str | Path, *, dtype: DType | None = None) -> TrainedNet:
+    """Returns what `load` does, with descriptions of the parameters in place of their values.
+
+    Raises:
+      UserError: See `load`.
+    """
+    with _described(workdir, None, dtype, None) as (net, _):
+        return net
+
+
+@contextlib.contextmanager
+def _described(
+    workdir: str | Path,
+    checkpoint: saved_steps.Which | None,
+    dtype: DType | None,
+    pooling: OddEdges | None,
+) -> Iterator[tuple[TrainedNet, Checkpoints]]:
+    """Opens a run's checkpoints, and describes the net: see `outline`."""
     workdir = files.path(os.fspath(workdir))
     c = run_config.load(workdir)
     if c is None or not saved_steps.has_checkpoint(workdir):
@@ -327,14 +352,14 @@ def load(
             from_config.model(c, len(facts.class_names)),
             pooling=pooling or c.eval.pooling,
         )
-        params = checkpoints.restore_params(first_params.abstract_params(model, mesh, facts), step)
-    inference = Inference(
-        model=model,
-        params=params,
-        mesh=mesh,
-        normalise=Normalise(facts.mean_rgb, net_settings.input_scale(c)),
-    )
-    return TrainedNet(inference, facts.class_names, config=FrozenConfigDict(c), step=step)
+        inference = Inference(
+            model=model,
+            params=first_params.abstract_params(model, mesh, facts),
+            mesh=mesh,
+            normalise=Normalise(facts.mean_rgb, net_settings.input_scale(c)),
+        )
+        config = FrozenConfigDict(c)
+        yield TrainedNet(inference, facts.class_names, config=config, step=step), checkpoints
 
 
 def to_pillow(image: np.ndarray, index: int) -> Image.Image:

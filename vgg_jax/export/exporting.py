@@ -28,8 +28,8 @@ class Writer:
     format: Format
     options: Options
 
-    def write(self, net: TrainedNet) -> None:
-        """Writes a net. The file appears at once with all its contents, or not at all.
+    def refuse(self, net: TrainedNet) -> None:
+        """Checks that the file can hold a net, of which `trained_net.outline` is enough.
 
         Raises:
           UserError: The format or the layout can't hold the net; the message names the reason.
@@ -40,8 +40,20 @@ class Writer:
             "Load it with dtype='float32'.",
         )
         self.format.refuse(net, self.options)
+
+    def write(self, net: TrainedNet) -> str:
+        """Writes a net. The file appears at once with all its contents, or not at all.
+
+        Returns:
+          A sentence about what the file doesn't hold; "" if it holds all.
+
+        Raises:
+          UserError: See `refuse`.
+        """
+        self.refuse(net)
         with files.written_aside(self.path) as aside:
             self.format.write(net, aside, self.options)
+        return self.format.note(net, self.options)
 
 
 def writer(path: Path, options: Options) -> Writer:

@@ -17,6 +17,7 @@ class Format:
       refuse: Takes a net and the options. Raises a UserError that names what the format can't hold.
       write: Takes a net that `refuse` has passed, a path on a disk and the options. The path may
         end with another suffix.
+      note: Takes the same as `refuse`. Returns a sentence about what the file doesn't hold, or "".
       options: The names of the `Options` that it has.
       package: The package of the extra `weights` that it needs; None if it needs none.
     """
@@ -24,6 +25,7 @@ class Format:
     suffix: str
     refuse: Callable[[TrainedNet, Options], None]
     write: Callable[[TrainedNet, pathlib.Path, Options], None]
+    note: Callable[[TrainedNet, Options], str] = lambda net, options: ""
     options: tuple[str, ...] = ()
     package: str | None = None
 

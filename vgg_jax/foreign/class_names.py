@@ -1,10 +1,11 @@
 """The names of the classes of an imported net."""
 
+import collections
 import functools
 import importlib.resources
 import pathlib
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require, some_of
 
 
 @functools.cache
@@ -45,9 +46,19 @@ def of_net(num_classes: int, file: str | None) -> tuple[str, ...]:
         names = pathlib.Path(file).expanduser().read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--classes={file} can't be read: {error}.") from error
-    if len(names) != num_classes or "" in names or len({*names}) < len(names):
-        raise UserError(
-            f"--classes={file} has {len(names):,} lines, and the net has {num_classes:,} classes. "
-            "Give each class a line with a name of its own, in the order of the labels."
-        )
+    wrong = _wrong(names, num_classes)
+    require(
+        wrong is None,
+        f"--classes={file} {wrong}. Give each class a line with a name of its own, in the order of "
+        "the labels.",
+    )
     return tuple(names)
+
+
+def _wrong(names: list[str], num_classes: int) -> str | None:
+    if len(names) != num_classes:
+        return f"has {len(names):,} lines, and the net has {num_classes:,} classes"
+    if "" in names:
+        return f"has no name in line {names.index('') + 1:,}"
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    return f"has names in more than one line: {some_of(twice)}" if twice else None

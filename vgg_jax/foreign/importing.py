@@ -6,14 +6,12 @@ import pathlib
 import numpy as np
 from ml_collections import ConfigDict
 
-from vgg_jax import base_config
 from vgg_jax.errors import UserError, require
-from vgg_jax.foreign import checksum, class_names, first_layer, opening
+from vgg_jax.foreign import checksum, class_names, first_layer, opening, workdir_config
 from vgg_jax.foreign.file_errors import naming
 from vgg_jax.foreign.net import CAFFE, TORCHVISION, ForeignNet, LayerArrays, Preprocessing
 from vgg_jax.foreign.recognise import Recognised, net_of
 from vgg_jax.nets import settings as net_settings
-from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import imported
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.storage.files import Path
@@ -58,27 +56,28 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
     foreign = opening.foreign_net(path)
     found = _recognised(foreign, choices.net)
     preprocessing = _preprocessing(foreign, choices.preprocessing)
-    if c is None:
-        c = _new_config(found, workdir.name, foreign.odd_edges, preprocessing)
+    with naming(path):
+        if c is None:
+            c = workdir_config.made(found, workdir.name, preprocessing)
+        else:
+            workdir_config.refuse_misfit(c, found, preprocessing)
+        names = _class_names(foreign, found, choices.classes)
     c.eval.pooling = foreign.odd_edges  # Caffe's nets were trained with ceil pooling.
-    _refuse_misfit(c, found)
-    names = foreign.class_names
-    if found.num_classes and (choices.classes or not names):
-        names = class_names.of_net(found.num_classes, choices.classes)
-    origin = {"file": path.name, "sha256": checksum.check(path), "layout": foreign.layout}
+    origin = {
+        "file": path.name,
+        "sha256": checksum.check(path),
+        "layout": foreign.layout,
+        "fc_layers": found.num_classes is not None,
+    }
     commits = tuple(filter(None, [git_commit.commit()]))
     facts = RunFacts(names, "", "", preprocessing.mean_rgb, commits)
     with naming(path):
         params = _params(foreign, preprocessing, net_settings.input_scale(c))
     imported.write(c, workdir, params, facts, origin)
-    folded = (
-        " Its batch norm is folded into the layers: training on trains that plain net."
-        if foreign.batch_norm
-        else ""
-    )
+    classes = f"{len(names):,} classes" if names else "features but no classes: it has no FC layers"
     return (
-        f"{workdir} holds net {c.net} of {path.name} ({foreign.layout}), with {len(names):,} "
-        f"classes.{folded}"
+        f"{workdir} holds net {c.net} of {path.name} ({foreign.layout}), with {classes}."
+        + _report(foreign, choices)
     )
 
 
@@ -87,58 +86,69 @@ def _recognised(foreign: ForeignNet, net: str | None) -> Recognised:
     names = list(foreign.layers)
     split = names.index("fc6") if "fc6" in names else len(names)
     found = net_of(shapes[:split], shapes[split:])
-    if net is None and foreign.net in found.nets:
-        net = foreign.net
+    nets, said = " or ".join(found.nets), foreign.net
+    require(
+        said is None or said in found.nets,
+        f"The file says that it holds net {said}, but its kernels are those of net {nets}. Give "
+        "the weights of a net of Table 1.",
+    )
+    require(
+        net is None or said in (None, net),
+        f"The file says that it holds net {said}, but --net={net}. Leave the flag out.",
+    )
+    net = net or said
     if net is None:
         return found
     require(
         net in found.nets,
-        f"--net={net}, but the file holds net {' or '.join(found.nets)}. Leave the flag out.",
+        f"--net={net}, but the file holds net {nets}. Leave the flag out.",
     )
     return dataclasses.replace(found, nets=(net,))
 
 
-def _new_config(
-    found: Recognised, name: str, odd_edges: OddEdges, preprocessing: Preprocessing
-) -> ConfigDict:
-    c = base_config.get_config()
-    c.name = name
-    c.net, c.width = found.nets[0], found.width
-    c.crop_px = found.crop_px or c.crop_px
-    c.num_classes = found.num_classes or 0
-    side = round(256 / 224 * c.crop_px)
-    c.train_scale, c.val_scale = (side, side), side
-    c.eval.pooling = odd_edges
-    c.data.mean_rgb = preprocessing.mean_rgb
-    return c
-
-
-def _refuse_misfit(c: ConfigDict, found: Recognised) -> None:
-    """Checks that a config describes the net of a weight file."""
-    theirs = {"net": c.net if c.net in found.nets else found.nets[0], "width": found.width}
-    if found.num_classes:
-        theirs |= {"crop_px": found.crop_px, "num_classes": found.num_classes}
-    differing = [
-        f"{key} is {value} in the file and {c[key]} in the config"
-        for key, value in theirs.items()
-        if c[key] != value and not (key == "num_classes" and c[key] == 0)
-    ]
-    require(
-        not differing,
-        f"The file holds another net than the config: {', '.join(differing)}. Give the config of "
-        "the file's net, or leave --config out.",
-    )
-
-
 def _preprocessing(foreign: ForeignNet, choice: str | None) -> Preprocessing:
-    if choice is not None:
-        return PREPROCESSINGS[choice]
-    if foreign.preprocessing is None:
+    chosen = foreign.preprocessing if choice is None else PREPROCESSINGS[choice]
+    if chosen is None:
         raise UserError(
             f"The names in a {foreign.layout} file don't say how its images are preprocessed. Give "
             f"--preprocessing={' or '.join(PREPROCESSINGS)}."
         )
-    return foreign.preprocessing
+    settled = foreign.preprocessing is not None and not foreign.preprocessing_is_usual
+    require(
+        not settled or chosen == foreign.preprocessing,
+        f"--preprocessing={choice} is not how a net in {foreign.layout}'s names has its images, "
+        "which these names settle. Leave the flag out.",
+    )
+    return chosen
+
+
+def _class_names(foreign: ForeignNet, found: Recognised, file: str | None) -> tuple[str, ...]:
+    """Returns the names of the classes; none without FC layers."""
+    if found.num_classes is None:
+        require(
+            file is None,
+            f"--classes={file} names classes, but the file has no FC layers, so its net has none. "
+            "Leave the flag out.",
+        )
+        return ()
+    if file is None and foreign.class_names:
+        return foreign.class_names
+    return class_names.of_net(found.num_classes, file)
+
+
+def _report(foreign: ForeignNet, choices: Choices) -> str:
+    """Returns the sentences about what a user may not expect."""
+    said = []
+    if foreign.batch_norm:
+        said.append("Its batch norm is folded into the layers: training on trains that plain net.")
+    if foreign.preprocessing_is_usual and choices.preprocessing is None:
+        usual = next(key for key, one in PREPROCESSINGS.items() if one == foreign.preprocessing)
+        others = [key for key in PREPROCESSINGS if key != usual]
+        said.append(
+            f"It takes images as {usual} preprocesses them, as is usual with these names. If the "
+            f"weights are for others, import them with --preprocessing={' or '.join(others)}."
+        )
+    return "".join(f"\n{sentence}" for sentence in said)
 
 
 def _params(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float32
 
+from vgg_jax.data.settings import ILSVRC_MEAN_RGB
 from vgg_jax.nets.settings import OddEdges
 
 Rgb = tuple[float, float, float]
@@ -28,7 +29,7 @@ class Preprocessing:
     std_rgb: Rgb
 
 
-CAFFE = Preprocessing(bgr=True, mean_rgb=(123.68, 116.779, 103.939), std_rgb=(1.0, 1.0, 1.0))
+CAFFE = Preprocessing(bgr=True, mean_rgb=ILSVRC_MEAN_RGB, std_rgb=(1.0, 1.0, 1.0))
 TORCHVISION = Preprocessing(
     bgr=False,
     mean_rgb=(0.485 * 255, 0.456 * 255, 0.406 * 255),
@@ -58,6 +59,8 @@ class ForeignNet:
       layers: The layers by this package's names, conv1_1 to fc8, from the first to the last. A file
         without FC layers has convolutions only.
       preprocessing: The input that conv1_1 expects; None if names can't tell.
+      preprocessing_is_usual: Whether nets with these names usually expect `preprocessing`, but not
+        always. Otherwise the file settles it.
       odd_edges: What the net's pooling does with an odd last row or column.
       batch_norm: Whether batch norm was folded into the layers.
       net: The net's name if the file says it, which is one of `architectures.NETS`; otherwise None.
@@ -69,6 +72,7 @@ class ForeignNet:
     layers: Mapping[str, ForeignLayer]
     preprocessing: Preprocessing | None
     odd_edges: OddEdges
+    preprocessing_is_usual: bool = False
     batch_norm: bool = False
     net: str | None = None
     class_names: tuple[str, ...] = ()

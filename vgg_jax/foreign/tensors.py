@@ -12,7 +12,7 @@ class Tensors(abc.ABC):
 
     Attributes:
       shapes: The shape of each array, by its name, in the order of the file.
-      metadata: The notes of a safetensors file; empty for other formats.
+      metadata: The notes of a safetensors file, or those of the format's reader; or empty.
     """
 
     shapes: Mapping[str, tuple[int, ...]]

@@ -165,6 +165,14 @@ def layers(
     return tuple(result)
 
 
+def same_width(net: str, one: float, other: float) -> bool:
+    """Returns whether a net's layers have the same numbers of channels at two widths.
+
+    They are whole numbers, so that many widths give the same ones.
+    """
+    return layers(net, width=one) == layers(net, width=other)
+
+
 def up_to(net: Sequence[Layer], names: Sequence[str]) -> Sequence[Layer]:
     """Returns a net's first layers, up to the last one that has a feature of these names.
 

@@ -17,6 +17,9 @@ OddEdges = Literal["floor", "ceil"]  # How pooling treats an odd last row or col
 # it to the field of `vgg.VGG` that has its name.
 ARCHITECTURE_KEYS = ("net", "width", "crop_px")
 
+# About one over the pixels' standard deviation.
+UNIT_VARIANCE_SCALE = 1 / 70
+
 
 def check(c: ConfigDict) -> None:
     """Checks the net, its initialisation and its arithmetic.
@@ -43,7 +46,8 @@ def input_scale(c: ConfigDict) -> float:
     """Returns the factor by which the mean-subtracted input is multiplied.
 
     An input_scale of 0 means 1 with "normal", the paper's initialisation. With the others it means
-    1/70, about one over the pixels' standard deviation: these initialisations keep the variance
-    from layer to layer, so a net's scores would otherwise be as large as its pixels.
+    1/70: these initialisations keep the variance from layer to layer, so a net's scores would
+    otherwise be as large as its pixels. A run that starts from one with another scale saves that
+    scale in its config: see `runs.net_input`.
     """
-    return c.input_scale or (1.0 if c.init == "normal" else 1 / 70)
+    return c.input_scale or (1.0 if c.init == "normal" else UNIT_VARIANCE_SCALE)

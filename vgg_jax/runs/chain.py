@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
+from vgg_jax.nets import architectures
 from vgg_jax.nets import settings as net_settings
-from vgg_jax.runs import config_files, run_config, saved_steps
+from vgg_jax.runs import config_files, origin, run_config, saved_steps
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
@@ -105,11 +106,15 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
 
 
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
-    keys = [
-        key
-        for key in net_settings.ARCHITECTURE_KEYS
-        if not (key == "net" and c.init_layers == "preinit")
-    ]
+    may_differ = ["net"] if c.init_layers == "preinit" else []
+    if origin.lacks_fc_layers(source):
+        require(
+            c.init_layers == "all_but_fc8",
+            f"This run cannot start with init_layers={c.init_layers} from {source}, which was "
+            "imported without FC layers. Draw new ones: --config.init_layers=all_but_fc8.",
+        )
+        may_differ.append("crop_px")  # FC6 alone depends on it.
+    keys = [key for key in net_settings.ARCHITECTURE_KEYS if key not in may_differ]
     differing = _differing(c, other, keys)
     if differing:
         only_net = differing.startswith("net ") and "," not in differing
@@ -120,14 +125,14 @@ def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
 
 
 def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
-    ours, theirs = (
-        {key: run[key] for key in keys} | {"input_scale": net_settings.input_scale(run)}
-        for run in (c, other)
-    )
+    ours, theirs = ({key: run[key] for key in keys} for run in (c, other))
+    if c.input_scale or c.init_from == "none":  # Otherwise it is that of the run in init_from.
+        ours["input_scale"], theirs["input_scale"] = map(net_settings.input_scale, (c, other))
     return ", ".join(
         f"{key} is {theirs[key]} there and {ours[key]} here"
         for key in ours
         if ours[key] != theirs[key]
+        and not (key == "width" and architectures.same_width(other.net, c.width, other.width))
     )
 
 

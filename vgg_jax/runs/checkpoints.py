@@ -1,6 +1,7 @@
 """Checkpoints, which Orbax saves asynchronously. It keeps the last two and the best."""
 
 import contextlib
+import gc
 import json
 import logging
 from collections.abc import Iterator, Mapping
@@ -137,6 +138,7 @@ class Checkpoints:
             params=ocp.args.StandardRestore(_abstract(like.params)),
             opt_state=ocp.args.StandardRestore(_abstract(like.opt_state)),
         )
+        _free_copies((restored.params, restored.opt_state))
         # The step isn't committed to a device: from one, JAX couldn't bring it to those of several
         # processes.
         counter = jax.numpy.int32(self.last_step)
@@ -148,7 +150,9 @@ class Checkpoints:
         Raises:
           UserError: There is no checkpoint, or it is damaged.
         """
-        return self._read(step, params=ocp.args.StandardRestore(_abstract(like))).params
+        params = self._read(step, params=ocp.args.StandardRestore(_abstract(like))).params
+        _free_copies(params)
+        return params
 
     def wait(self) -> None:
         """Returns when all checkpoints that were given to `save` are written.
@@ -297,6 +301,12 @@ def _no_warning_that_it_is_read_only() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(wanted)
+
+
+def _free_copies(restored: Any) -> None:
+    # Orbax leaves the arrays that it read in reference cycles: a second copy of most parameters.
+    jax.block_until_ready(restored)  # Before that, JAX holds them too.
+    gc.collect()
 
 
 def _reason(error: Exception) -> str:

@@ -50,7 +50,8 @@ def write(
       workdir: A folder that `refuse_used` has passed.
       params: The parameters. The dict is emptied, to hold no more than two copies of them.
       facts: The classes and the mean of the net; there are no fingerprints of images.
-      origin: Plain values that say where the net comes from: "imported" in result.json.
+      origin: Plain values that say where the net comes from: "imported" in result.json. They
+        include "fc_layers", whether the net has FC layers.
     """
     aside = workdir.with_name(f".{workdir.name}.{uuid.uuid4().hex}")
     try:

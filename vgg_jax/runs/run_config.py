@@ -1,12 +1,13 @@
 """The config in a workdir, and whether two configs are the same run. No device is needed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from vgg_jax import base_config
+from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
@@ -29,6 +30,9 @@ HOUSEKEEPING = (
 
 # The keys that name the images. They may differ if a run is evaluated on other images.
 IMAGES = ("data.name", "data.train_split", "data.val_split", "data.held_out")
+
+# The values of data.mean_rgb in configs that would say auto today.
+_MEANS_BEFORE_AUTO = ([], [*ILSVRC_MEAN_RGB])
 
 # The keys that may differ between the processes of one job.
 OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers")
@@ -111,9 +115,17 @@ def differences(c: ConfigDict, workdir: Path, may_differ: Sequence[str] = ()) ->
         f"    {key}: {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} now\n"
         for key in sorted({*ours, *theirs})
         if ours.get(key) != theirs.get(key)
+        and not _is_taken_over(key, ours, theirs)
         and not key.startswith("eval.")
         and key not in (*HOUSEKEEPING, *may_differ)
     )
+
+
+def _is_taken_over(key: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Returns whether a run keeps its own value of a key, because the config leaves it open."""
+    if key == "data.mean_rgb":
+        return ours[key] == [*AUTO_MEAN] and theirs[key] in _MEANS_BEFORE_AUTO
+    return key == "input_scale" and not ours[key] and ours["init_from"] != "none"
 
 
 def shared(c: ConfigDict) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.pixels import Normalise
-from vgg_jax.runs import run_config
+from vgg_jax.runs import net_input, run_config
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.first_params import first_params
@@ -61,7 +61,7 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
         state, progress = run.open(checkpoints, workdir)
         start_step = int(state.step)
         if jax.process_index() == 0:
-            run_config.save(c, workdir)
+            run_config.save(run.config, workdir)
             print(run.headline(state), flush=True)
         stop = stack.enter_context(processes.stop_request())
         train_batches, val_batches = (
@@ -96,7 +96,8 @@ class _Run:
     """The parts of a run, made from its config and its images.
 
     Attributes:
-      facts: The facts that don't change from step to step.
+      config: The run's config. `open` gives it the input scale that the run has.
+      facts: The facts that don't change from step to step. `open` gives them the run's mean.
       timetable: The run's length, and how often it logs and saves.
     """
 
@@ -112,7 +113,7 @@ class _Run:
             class_names=names,
             train_fingerprint=images.train_source.fingerprint,
             val_fingerprint=images.val.source.fingerprint,
-            mean_rgb=tuple(c.data.mean_rgb) or images.mean_rgb,
+            mean_rgb=images.mean_rgb,
             commits=tuple(filter(None, [processes.from_first(git_commit.commit)])),
         )
         self.timetable = Timetable(
@@ -121,41 +122,47 @@ class _Run:
             log_every_steps=c.log_every_steps,
             checkpoint_every_steps=c.checkpoint_every_steps,
         )
-        self._c, self._images = c, images
+        self.config, self._images = c.copy_and_resolve_references(), images
+        self._start = ""
         self._model = from_config.model(c, data_settings.resolve_num_classes(c.num_classes, names))
         self._optimiser = sgd(c.momentum, c.l2_penalty, c.trained_layers)
         self._mesh = sharding.make_mesh(model_parallel=c.model_parallel)
 
     def open(self, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
         """Restores the run's last checkpoint and its facts, or begins the run if there is none."""
-        c, model, optimiser, mesh = self._c, self._model, self._optimiser, self._mesh
+        c, model, optimiser, mesh = self.config, self._model, self._optimiser, self._mesh
         schedule = schedules.from_config(c)
         if checkpoints.last_step is None:
+            first = net_input.of_new_run(c, workdir, self.facts.mean_rgb)
+            self.facts = dataclasses.replace(self.facts, mean_rgb=first.mean_rgb)
+            c.input_scale = first.input_scale
+            self._start = "\n".join(filter(None, [first.origin, first.warning]))
             params = first_params(c, workdir, model, self.facts.class_names, mesh)
             state = sharding.put_state(init_state(params, optimiser), mesh)
             return state, Progress(schedule)
         saved = checkpoints.restore_run()
         self.facts = saved.facts.continued(self.facts)
+        c.input_scale = (run_config.load(workdir) or c).input_scale
+        self._start = f"goes on at step {checkpoints.last_step:,}"
         state = checkpoints.restore(abstract_state(model, optimiser, mesh))
         return state, Progress.from_json(saved.progress, schedule)
 
     def headline(self, state: TrainState) -> str:
-        """Returns the line that names the net, the images, the devices and the first step."""
-        images, step = self._images, int(state.step)
+        """Returns the line that names the net, the images, the devices and the start."""
+        images = self._images
         num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         return (
-            f"{self._c.name}: net {self._c.net}, {num_parameters:,} parameters, "
+            f"{self.config.name}: net {self.config.net}, {num_parameters:,} parameters, "
             f"{len(images.train_source):,} training and {len(images.val.source):,} validation "
             f"images of {len(self.facts.class_names)} classes, "
-            f"{jax.device_count()} x {jax.devices()[0].device_kind}; "
-            + (f"goes on at step {step:,}" if step else "starts")
+            f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
         )
 
     def batches(
         self, start_step: int
     ) -> tuple[Iterator[crops.CropBatch], Iterator[crops.CropBatch]]:
         """Returns the training batches from a step on, and the validation batches."""
-        c, images = self._c, self._images
+        c, images = self.config, self._images
         batching = functools.partial(
             crops.Batching,
             crop_px=c.crop_px,
@@ -184,7 +191,7 @@ class _Run:
         stop: StopRequest,
     ) -> Work:
         """Returns the batches and functions that the loop works with."""
-        c, num_val = self._c, len(self._images.val.source)
+        c, num_val = self.config, len(self._images.val.source)
         put = functools.partial(sharding.put_batch, sharding=sharding.split_batch(self._mesh))
         # `map` keeps no batch: it would hold the workers' shared memory after they have ended.
         train_batches, val_batches = map(put, train_batches), map(put, val_batches)
@@ -217,7 +224,7 @@ class _Run:
             return
         warning = stuck_at_chance.warning(
             log.folder,
-            self._c,
+            self.config,
             epoch=step // self.timetable.steps_per_epoch,
             steps_per_epoch=self.timetable.steps_per_epoch,
             num_classes=len(self.facts.class_names),
@@ -229,7 +236,7 @@ class _Run:
         """Returns the window that collects metrics, with those saved before they were logged."""
         return metrics.Window(
             log,
-            batch_size=self._c.batch_size,
+            batch_size=self.config.batch_size,
             steps_per_epoch=self.timetable.steps_per_epoch,
             values=progress.window,
         )

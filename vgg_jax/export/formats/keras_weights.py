@@ -13,7 +13,6 @@ from vgg_jax.export.options import Options
 from vgg_jax.foreign.net import CAFFE
 
 MODELS = {"D": "VGG16", "E": "VGG19"}
-_CROP_PX = 224
 _FC_NAMES = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}
 
 
@@ -30,11 +29,8 @@ def refuse(net: TrainedNet, options: Options) -> None:
         f"Net {model.net} is none of Keras Applications, which has D (VGG16) and E (VGG19) only. "
         "Export it as .safetensors, .onnx or .stablehlo.",
     )
-    require(
-        model.width == 1 and model.crop_px == _CROP_PX,
-        f"The net has a width of {model.width:g} and a crop of {model.crop_px} px, where Keras "
-        f"Applications' {MODELS[model.net]} has a width of 1 and a crop of {_CROP_PX} px. Export "
-        "it as .safetensors, .onnx or .stablehlo.",
+    foreign_input.refuse_size(
+        net, f"Keras Applications' {MODELS[model.net]}", ".safetensors, .onnx or .stablehlo"
     )
     foreign_input.refuse_mean(net, CAFFE, "Keras Applications")
 
@@ -64,4 +60,10 @@ def _conv_name(name: str) -> str:
     return f"block{block}_conv{index}"
 
 
-FORMAT = Format(".weights.h5", refuse, write, package="h5py")
+def note(net: TrainedNet, options: Options) -> str:
+    """Says if the net has ceil pooling, which Keras Applications hasn't."""
+    del options
+    return foreign_input.ceil_note(net, "that of Keras Applications")
+
+
+FORMAT = Format(".weights.h5", refuse, write, note, package="h5py")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.export import foreign_input
 from vgg_jax.export.format import Format
 from vgg_jax.export.layouts import ours, torch_names
 from vgg_jax.export.options import Options
@@ -22,7 +23,7 @@ def refuse(net: TrainedNet, options: Options) -> None:
     """Checks that the layout has names for the net.
 
     Raises:
-      UserError: It hasn't, or its nets subtract another mean.
+      UserError: It hasn't, or its nets have another size or subtract another mean.
     """
     if options.layout in ("torchvision", "timm"):
         torch_names.refuse(net, options.layout)
@@ -58,4 +59,11 @@ def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
             file.write(np.ascontiguousarray(array, "<f4").data)
 
 
-FORMAT = Format(".safetensors", refuse, write, options=("layout",))
+def note(net: TrainedNet, options: Options) -> str:
+    """Says if the net has ceil pooling and the layout can't."""
+    if options.layout in ("torchvision", "timm"):
+        return foreign_input.ceil_note(net, f"{options.layout}'s")
+    return ""
+
+
+FORMAT = Format(".safetensors", refuse, write, note, options=("layout",))

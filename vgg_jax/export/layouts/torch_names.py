@@ -29,13 +29,14 @@ def refuse(net: TrainedNet, layout: Layout) -> None:
     """Checks that a net is one of torchvision's, for the input that torchvision's take.
 
     Raises:
-      UserError: It is another net, or subtracts another mean.
+      UserError: It is another net, has another width or crop, or subtracts another mean.
     """
     require(
         net.model.net in NETS,
         f"Net {net.model.net} has no names in {layout}, which has {', '.join(NETS)} only. Export "
         "it with --layout=ours, or as .onnx or .stablehlo.",
     )
+    foreign_input.refuse_size(net, f"{layout}'s", "--layout=ours, .onnx or .stablehlo")
     foreign_input.refuse_mean(net, TORCHVISION, layout)
 
 

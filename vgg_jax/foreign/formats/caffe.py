@@ -1,6 +1,7 @@
 """Caffe's `.caffemodel` files: the Protocol Buffers message NetParameter.
 
-Arrays are named LAYER/INDEX: conv1_1/0 is conv1_1's kernel and conv1_1/1 its bias.
+Arrays are named LAYER/INDEX: conv1_1/0 is conv1_1's kernel and conv1_1/1 its bias. The metadata
+have "lrn" if the net has local response normalisation.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.foreign.file_errors import damaged
 from vgg_jax.foreign.protobuf import BYTES, FIXED32, VARINT, Field, WireError, fields, varints
 from vgg_jax.foreign.tensors import Tensors
@@ -22,6 +23,10 @@ _NET = {1: BYTES, 2: BYTES, 3: BYTES, 4: VARINT, 5: VARINT, 6: BYTES, 7: VARINT,
 _NET_NAME = 1
 # The numbers of a layer's name and blobs, in V1LayerParameter and in LayerParameter.
 _LAYERS = {2: (4, 6), 100: (1, 7)}
+# The numbers of a layer's type and PoolingParameter in both, and the types of LRN.
+_TYPES = {2: (5, 19), 100: (2, 121)}
+_LRN = (15, b"LRN")
+_METHOD, _MAXIMUM = 1, 0  # PoolingParameter's pool.
 # BlobProto's numbers. Before 2014's BlobShape, a blob's shape was num, channels, height, width.
 _NUM_TO_WIDTH = (1, 2, 3, 4)
 _DATA, _SHAPE, _DOUBLE_DATA = 5, 7, 8
@@ -48,8 +53,9 @@ class _Blob:
 class CaffeTensors(Tensors):
     """The blobs of a `.caffemodel`, which are read from their places in the file."""
 
-    def __init__(self, path: pathlib.Path, blobs: Mapping[str, _Blob]) -> None:
+    def __init__(self, path: pathlib.Path, blobs: Mapping[str, _Blob], has_lrn: bool) -> None:
         self._path = path
+        self.metadata = {"lrn": "true"} if has_lrn else {}
         self._blobs = blobs
         self.shapes = {name: blob.shape for name, blob in blobs.items()}
 
@@ -92,14 +98,16 @@ def read(path: pathlib.Path) -> CaffeTensors:
     """Lists the blobs of a `.caffemodel`. Their values are read later, one blob at a time.
 
     Raises:
-      UserError: The file is cut short or damaged, or has no weights.
+      UserError: The file is cut short or damaged, has no weights, or pools by averages.
     """
     blobs: dict[str, _Blob] = {}
+    has_lrn = False
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
             for field in fields(file, 0, size):
                 if field.number in _LAYERS and field.wire_type == BYTES:
+                    has_lrn |= _is_lrn(file, field, path)
                     for name, blob in _layer(file, field, *_LAYERS[field.number]):
                         if name in blobs:
                             raise WireError(f"it has {name} twice")
@@ -112,7 +120,28 @@ def read(path: pathlib.Path) -> CaffeTensors:
             "convert it with Caffe's upgrade_net_proto_binary; otherwise give the .caffemodel with "
             "the trained weights."
         )
-    return CaffeTensors(path, blobs)
+    return CaffeTensors(path, blobs, has_lrn)
+
+
+def _is_lrn(file: io.BufferedIOBase, layer: Field, path: pathlib.Path) -> bool:
+    """Returns whether a layer is of LRN.
+
+    Raises:
+      UserError: It pools by averages, as no net of Table 1 does.
+    """
+    type_number, pooling_number = _TYPES[layer.number]
+    kind: int | bytes = b""
+    for field in fields(file, layer.start, layer.end):
+        if field.number == type_number:
+            kind = _bytes(file, field) if field.wire_type == BYTES else field.value
+        elif field.number == pooling_number and field.wire_type == BYTES:
+            for part in fields(file, field.start, field.end):
+                require(
+                    part.number != _METHOD or part.value == _MAXIMUM,
+                    f"{path} has a pooling that takes no maximum, as those of Table 1 do. Give the "
+                    "weights of such a net.",
+                )
+    return kind in _LRN
 
 
 def _layer(

@@ -1,7 +1,8 @@
 """MatConvNet's `.mat` files of SimpleNN nets, such as `imagenet-vgg-verydeep-16.mat`.
 
 Arrays are named LAYER/filters and LAYER/biases in files of all ages, and averageImage. They are
-read in one go and stay in memory, because MATLAB compresses a file's layers together.
+read in one go and stay in memory, because MATLAB compresses a file's layers together. The metadata
+say what pooling does with an odd last row or column: "odd_edges" is floor or ceil.
 """
 
 import pathlib
@@ -17,6 +18,7 @@ from vgg_jax.foreign.tensors import Tensors
 
 _AVERAGE_IMAGE = "averageImage"
 _ARRAYS = ("filters", "biases")
+_ODD_EDGES = {(0, 0, 0, 0): "floor", (0, 1, 0, 1): "ceil"}  # By the poolings' padding.
 # Layers that these nets have, with those that are for training alone.
 _KINDS = ("conv", "relu", "pool", "softmax", "dropout", "softmaxloss")
 
@@ -24,8 +26,9 @@ _KINDS = ("conv", "relu", "pool", "softmax", "dropout", "softmaxloss")
 class MatlabTensors(Tensors):
     """The arrays of a `.mat`, which are in memory until they are read."""
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], odd_edges: str) -> None:
         self._arrays = arrays
+        self.metadata = {"odd_edges": odd_edges}
         self.shapes = {name: array.shape for name, array in arrays.items()}
 
     def read(self, name: str) -> np.ndarray:
@@ -65,7 +68,43 @@ def read(path: pathlib.Path) -> MatlabTensors:
         average = _at(_at(holder, "normalization"), _AVERAGE_IMAGE)
         if isinstance(average, np.ndarray):
             arrays[_AVERAGE_IMAGE] = average
-    return MatlabTensors(arrays)
+    return MatlabTensors(arrays, _odd_edges(variables["layers"], path))
+
+
+def _odd_edges(layers: Any, path: pathlib.Path) -> str:
+    """Returns the poolings' odd edges, after checking that they are those of Table 1 else.
+
+    Padding below and on the right, (0, 1, 0, 1), makes a pooling's windows take an odd last row.
+    """
+    pools = [
+        layer
+        for layer in (layers if isinstance(layers, list) else [])
+        if _at(layer, "type") == "pool"
+    ]
+    found = set()
+    for layer in pools:
+        name, method = _at(layer, "name"), _at(layer, "method")
+        sides = [_numbers(layer, field, 2.0, 2) for field in ("pool", "stride")]
+        pad = _numbers(layer, "pad", 0.0, 4)
+        require(
+            method in (None, "max") and sides == [(2, 2), (2, 2)] and pad in _ODD_EDGES,
+            f"{path} has a pooling {name} of method {method}, size {sides[0]}, stride {sides[1]} "
+            f"and padding {pad}. Those of Table 1 take the maximum of 2x2 cells, with a padding of "
+            "(0, 0, 0, 0), or (0, 1, 0, 1) for ceil pooling.",
+        )
+        found.add(_ODD_EDGES[pad])
+    require(
+        len(found) < 2,
+        f"{path} has poolings with padding and others without. A net has one kind alone.",
+    )
+    return found.pop() if found else "floor"
+
+
+def _numbers(layer: Any, field: str, default: float, count: int) -> tuple[float, ...]:
+    """Returns the values of a field, of which a single one stands for all."""
+    value = _at(layer, field)
+    values = np.ravel(value).tolist() if isinstance(value, np.ndarray) else []
+    return tuple(values or [default]) * (count if len(values) < 2 else 1)
 
 
 def _layer_arrays(layers: Any, path: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:

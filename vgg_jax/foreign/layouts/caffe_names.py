@@ -14,4 +14,5 @@ def convert(tensors: Tensors) -> ForeignNet | None:
       UserError: Its layers aren't those of one of these nets.
     """
     layers = named_layers(tensors, "/0", "/1", _AXES)
-    return ForeignNet("Caffe", layers, CAFFE, odd_edges="ceil") if layers else None
+    net = "A-LRN" if "lrn" in tensors.metadata else None
+    return ForeignNet("Caffe", layers, CAFFE, odd_edges="ceil", net=net) if layers else None

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from vgg_jax.errors import UserError, require, some_of
-from vgg_jax.foreign import own_notes
 from vgg_jax.foreign.layer_chain import FC_NAMES, FoundLayer, KernelAxes, net_layers
+from vgg_jax.foreign.layouts import ours
 from vgg_jax.foreign.net import CAFFE, ForeignNet
 from vgg_jax.foreign.tensors import Tensors
 from vgg_jax.nets import architectures
@@ -34,7 +34,7 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     Raises:
       UserError: The layers aren't those of one of these nets.
     """
-    if own_notes.has(tensors.metadata):  # Our own names match Keras's.
+    if ours.has_names(tensors):  # They match Keras's.
         return None
     arrays, others = _by_layer(tensors)
     if not any("kernel" in layer for layer in arrays.values()):
@@ -66,7 +66,10 @@ def convert(tensors: Tensors) -> ForeignNet | None:
         for name, layer in names.items()
     ]
     layers = net_layers(tensors, found, _AXES)
-    return ForeignNet("Keras", layers, CAFFE if applications else None, odd_edges="floor")
+    usual = CAFFE if applications else None
+    return ForeignNet(
+        "Keras", layers, usual, odd_edges="floor", preprocessing_is_usual=applications
+    )
 
 
 def _by_layer(tensors: Tensors) -> tuple[dict[str, _Arrays], list[str]]:

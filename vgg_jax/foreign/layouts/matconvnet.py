@@ -28,7 +28,8 @@ def convert(tensors: Tensors) -> ForeignNet | None:
     layers = named_layers(tensors, "/filters", "/biases", _AXES, ignored=(_AVERAGE_IMAGE,))
     if not layers:
         return None
-    return ForeignNet("MatConvNet", layers, _preprocessing(tensors), odd_edges="floor")
+    odd_edges = tensors.metadata["odd_edges"]
+    return ForeignNet("MatConvNet", layers, _preprocessing(tensors), odd_edges=odd_edges)
 
 
 def _preprocessing(tensors: Tensors) -> Preprocessing | None:

@@ -11,14 +11,25 @@ KERNEL, BIAS = "/kernel", "/bias"  # What follows a layer's name.
 _AXES = KernelAxes(conv="HWIO", fc="IO", flattened="HWC")
 
 
+def has_names(tensors: Tensors) -> bool:
+    """Returns whether a file has this package's names."""
+    return f"conv1_1{KERNEL}" in tensors.shapes
+
+
 def convert(tensors: Tensors) -> ForeignNet | None:
     """Returns the net of a file that this package exported, or None if it is another's.
 
     Raises:
-      UserError: The notes are damaged, or the layers aren't those of one of these nets.
+      UserError: The notes are damaged or missing, or the layers aren't those of one of these nets.
     """
-    if not own_notes.has(tensors.metadata):
+    if not has_names(tensors):
         return None
+    require(
+        own_notes.has(tensors.metadata),
+        "These weights have this package's names, but not its notes of the net's mean, input scale "
+        "and classes. Another program has saved them without the metadata. Import the file that "
+        "`vgg_jax.weights export` wrote, or save its metadata again beside the arrays.",
+    )
     notes = own_notes.from_metadata(tensors.metadata)
     layers = named_layers(tensors, KERNEL, BIAS, _AXES)
     if "fc8" in layers:

@@ -71,6 +71,7 @@ def convert(tensors: Tensors) -> ForeignNet | None:
         },
         preprocessing=TORCHVISION,
         odd_edges="floor",
+        preprocessing_is_usual=True,
         batch_norm=any(layer.norm for layer in layers),
     )
 

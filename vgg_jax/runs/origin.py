@@ -1,0 +1,13 @@
+"""What the result of a workdir says about a net that was imported. Needs no JAX."""
+
+import json
+
+from vgg_jax.storage.files import Path
+
+
+def lacks_fc_layers(workdir: Path) -> bool:
+    """Returns whether a workdir holds a net that was imported without FC layers."""
+    result = workdir / "result.json"
+    if not result.exists():
+        return False
+    return not json.loads(result.read_text()).get("imported", {}).get("fc_layers", True)
