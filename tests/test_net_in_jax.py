@@ -64,6 +64,12 @@ def test_features_are_the_models(net):
     assert_near(found["prob"], jax.nn.softmax(net(images)))
 
 
+def test_features_come_in_the_order_of_their_names(net):
+    names = ["relu2_1", "conv1_1", "prob", "pool1"]
+    images = np.zeros((1, 64, 64, 3), np.uint8)
+    assert list(net.features(images, names)) == names
+
+
 def test_uint8_and_float_images_give_the_same(net):
     images = pixels(2, 64, 70)
     for dtype in (np.float32, np.float64, np.float16, jnp.bfloat16):

@@ -34,7 +34,7 @@ def logits(
 def features(
     inference: Inference, images: Array | np.ndarray, names: Sequence[str]
 ) -> dict[str, Float32[Array, "b ..."]]:
-    """Computes named features: see `VGG.features`.
+    """Computes named features, in the order of the names: see `VGG.features`.
 
     Args:
       inference: The net.
@@ -48,7 +48,8 @@ def features(
     names = names if isinstance(names, str) else tuple(names)
     if {*names} & {*FC_FEATURES}:
         inference.require_fc_layers()
-    return _features(inference, jnp.asarray(images), names)
+    computed = _features(inference, jnp.asarray(images), names)
+    return {name: computed[name] for name in names}  # `jit` has sorted them.
 
 
 def check_images(images: Array | np.ndarray) -> None:
