@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
-from vgg_jax.analysis import memory_table, net_table
+from vgg_jax.analysis import memory_table, net_picture, net_table
 from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.nets import architectures
 
@@ -167,6 +168,9 @@ def test_command_prints_the_table_and_the_arithmetic():
         ("--net=D --mesh=2,4 --batch=8 --micro_batches=2", "micro_batches=2"),
         ("--net=D --mesh=2,4 --dtype=bfloat16", "Leave out --dtype=bfloat16"),
         ("--net=all --mesh=2,4", "Unknown net 'all'"),
+        ("--picture=nets.txt", "--picture=nets.txt must be"),
+        ("--picture=nets.png --batch=8", "--picture shows no --batch"),
+        ("--picture=nets.png --crop_px=100", "crop_px=100"),
     ],
 )
 def test_command_reports_an_error_in_one_line(argument, message):
@@ -215,6 +219,25 @@ def test_command_prints_what_devices_exchange():
     num_parameters = architectures.num_parameters(architectures.layers("D"))
     assert (arrays, total) == ("34", f"{(4 * num_parameters + 8) / 1e6:.3f}") == ("34", "553.430")
     assert float(sent) == pytest.approx(2 * 7 / 8 * float(total), abs=1e-3)
+
+
+def test_command_draws_the_nets(tmp_path):
+    result = run("-m", "vgg_jax.describe", "--net=all", f"--picture={tmp_path}/nets.png")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{tmp_path}/nets.png shows the nets.\n"
+    with Image.open(tmp_path / "nets.png") as picture:
+        assert min(picture.size) > 1000
+
+
+@pytest.mark.parametrize("net", architectures.NETS)
+def test_a_picture_has_a_box_for_each_layer(net):
+    figure = net_picture.figure(NetSpec(net, num_classes=10, width=0.25, crop_px=64))
+    faces = [patch for patch in figure.axes[0].patches if patch.get_linewidth() == 0.5]
+    assert len(faces) == 3 * (1 + len(architectures.layers(net)))  # The image has one too.
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    num_parameters = architectures.num_parameters(NetSpec(net, 10, 0.25, 64).layers())
+    assert f"{num_parameters / 1e6:.1f} M" in texts
+    assert "4 x 4\nx 128" in texts
 
 
 def test_import_needs_neither_jax_nor_numpy():

@@ -19,7 +19,7 @@ ORDER = {
     "vgg_jax": (
         ("errors", "base_config"),
         ("storage",),
-        ("system",),
+        ("system", "plots"),
         ("nets",),
         ("data",),
         ("runs",),

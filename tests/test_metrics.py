@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vgg_jax.errors import UserError
-from vgg_jax.training import curves, metrics
+from vgg_jax.plots import curves, picture_file
+from vgg_jax.training import metrics
 
 TRAIN = {"loss": 2.0, "error": 50.0, "images_per_s": 10.0, "learning_rate": 0.01}
 VAL = {"epoch": 1, "top1_error": 40.0, "top5_error": 10.0, "loss": 1.5, "learning_rate": 0.01}
@@ -204,10 +205,16 @@ def _log_run(log, rates):
         log.val(10 * epoch, VAL | {"epoch": epoch, "learning_rate": rate})
 
 
+def _draw(workdir, title="net A"):
+    path = workdir / "curves.png"
+    figure = curves.figure(metrics.read(workdir, "train"), metrics.read(workdir, "val"), title)
+    picture_file.write(figure, path, dpi=110)
+    return path
+
+
 def test_the_curves_are_a_picture(tmp_path, open_log):
     _log_run(open_log(), [0.01, 0.01])
-    path = curves.draw(tmp_path, "mini_a_256: net A")
-    assert path == tmp_path / "curves.png"
+    path = _draw(tmp_path, "mini_a_256: net A")
     with Image.open(path) as image:
         image.load()
         assert image.format == "PNG"
@@ -222,11 +229,11 @@ def test_a_drop_of_the_rate_shows(tmp_path, open_log):
     pictures = []
     for rates in ([0.01, 0.01, 0.01], [0.01, 0.01, 0.001]):
         _log_run(open_log(), rates)
-        with Image.open(curves.draw(tmp_path, "net A")) as image:
+        with Image.open(_draw(tmp_path)) as image:
             pictures.append(np.asarray(image))
     assert (pictures[0] != pictures[1]).any()
     _log_run(open_log(), [0.01, 0.01, 0.01])
-    with Image.open(curves.draw(tmp_path, "net A")) as image:
+    with Image.open(_draw(tmp_path)) as image:
         np.testing.assert_array_equal(np.asarray(image), pictures[0])
 
 
@@ -237,7 +244,7 @@ def test_a_drop_of_the_rate_shows(tmp_path, open_log):
 )
 def test_the_panel_of_the_rate_shows_a_decade_to_four(tmp_path, open_log, rates, lowest):
     _log_run(open_log(), rates)
-    assert curves.draw(tmp_path, "net A").stat().st_size > 1000
+    assert _draw(tmp_path).stat().st_size > 1000
     axes = Figure().subplots()
     curves._scale(axes, rates)
     np.testing.assert_allclose(axes.get_ylim(), (lowest / 1.5, 0.01 * 1.5))
@@ -245,9 +252,9 @@ def test_the_panel_of_the_rate_shows_a_decade_to_four(tmp_path, open_log, rates,
 
 def test_a_rate_that_is_always_zero_can_be_drawn(tmp_path, open_log):
     _log_run(open_log(), [0.0])
-    assert curves.draw(tmp_path, "net A").stat().st_size > 1000
+    assert _draw(tmp_path).stat().st_size > 1000
 
 
 def test_one_epoch_can_be_drawn(tmp_path, open_log):
     _log_run(open_log(), [0.01])
-    assert curves.draw(tmp_path, "net A").stat().st_size > 1000
+    assert _draw(tmp_path).stat().st_size > 1000

@@ -15,7 +15,8 @@ import vgg_jax
 from configs import mini
 from vgg_jax.data import images
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import score_map_picture, trained_net
+from vgg_jax.evaluation import class_maps, trained_net
+from vgg_jax.plots import picture_file, score_map
 from vgg_jax.runs import run_config
 
 
@@ -149,7 +150,7 @@ def test_an_overlay_has_each_class_where_its_windows_are():
     """Windows overlap by half: each class fades out over the middle window, which has neither."""
     maps = np.zeros((1, 3, 2))
     maps[0, 0, 0] = maps[0, 2, 1] = 1
-    seen = score_map_picture.spread(maps, (8, 17), 8, 4)
+    seen = class_maps.spread(maps, (8, 17), 8, 4)
     assert seen.shape == (8, 17, 2)
     assert (seen[:, :4, 0] == 1).all()
     assert (seen[:, 12:, 1] == 1).all()
@@ -160,9 +161,11 @@ def test_an_overlay_has_each_class_where_its_windows_are():
 @pytest.mark.parametrize("size", [(64, 64), (90, 200), (500, 64)])
 def test_an_overlay_is_drawn(net, tmp_path, size):
     image = photo(*size)
-    (posteriors,) = net.posteriors([image])
+    maps = class_maps.around_pixels(net, image, np.array([1, 0]), scale=64)
+    assert maps.shape == (*(round(64 * side / min(size)) for side in size), 2)
     for suffix in ("png", "pdf"):
-        score_map_picture.draw(net, image, posteriors, tmp_path / f"map.{suffix}", scale=64)
+        drawn = score_map.figure(image, maps, ["b 60%", "a 40%"])
+        picture_file.write(drawn, tmp_path / f"map.{suffix}", dpi=120)
     with images.Image.open(tmp_path / "map.png") as drawn:
         assert min(drawn.size) > 100
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.pdf", "map.png"]

@@ -152,6 +152,8 @@ def test_a_net_of_1000_classes_has_imagenets_synsets():
     assert list(names) == sorted(names)
     assert class_names.shown("n01440764") == "n01440764 tench"
     assert class_names.shown("tench") == "tench"
+    assert class_names.short("n01494475") == "hammerhead"
+    assert class_names.short("tench") == "tench"
 
 
 # An imported net is evaluated, predicted with, and trained on.

@@ -1,8 +1,8 @@
 """VGG in JAX: the nets, the recipe and the test protocol of Simonyan & Zisserman 2015.
 
 `vgg_jax.load` opens a trained net in Python. `main`, `fuse`, `predict` and `describe` are commands.
-The packages, from the lowest: `storage`, `system`, `nets`, `data`, `runs`, `training` and
-`evaluation`, `analysis`.
+The packages, from the lowest: `storage`, `system`, `plots`, `nets`, `data`, `runs`,
+`training` and `evaluation`, `analysis`.
 """
 
 from typing import Any

@@ -2,19 +2,23 @@
 
     python -m vgg_jax.describe --net=D
     python -m vgg_jax.describe --net=all --image_px=384
+    python -m vgg_jax.describe --net=all --picture=nets.png
     python -m vgg_jax.describe --net=D --batch=256
     python -m vgg_jax.describe --net=D --mesh=1,8
 
-The third command prints the memory of a training step instead (see
-`vgg_jax.analysis.memory_table`), and the last one what devices exchange in it (see
+The third command draws the nets to scale instead. The fourth prints the memory of a training step
+(see `vgg_jax.analysis.memory_table`), and the last one what devices exchange in it (see
 `vgg_jax.analysis.virtual_mesh`). Only the last one imports JAX, so that the others answer at once.
 """
 
+import pathlib
+
 from absl import flags
 
+from vgg_jax import plots
 from vgg_jax.analysis import memory, memory_table, net_table, virtual_mesh
 from vgg_jax.analysis.specs import NetSpec, StepSpec
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.nets import architectures
 from vgg_jax.system import command_line
 
@@ -39,6 +43,12 @@ _CROP_PX = flags.DEFINE_integer(
 )
 _IMAGE_PX = flags.DEFINE_integer(
     "image_px", None, "The side of the image in px, for example 384. The default is the crop's."
+)
+_PICTURE = flags.DEFINE_string(
+    "picture",
+    None,
+    "The file to draw the net in, or for --net=all the six nets of Table 1, for example nets.png. "
+    "By default the net is printed.",
 )
 _BATCH = flags.DEFINE_integer(
     "batch",
@@ -74,7 +84,7 @@ _REMAT = flags.DEFINE_boolean(
 
 
 def main(argv: list[str]) -> None:
-    """Prints what the flags ask for.
+    """Prints or draws what the flags ask for.
 
     Raises:
       UserError: The flags describe an impossible net or training step.
@@ -84,7 +94,7 @@ def main(argv: list[str]) -> None:
     spec = NetSpec(_NET.value, _NUM_CLASSES.value, _WIDTH.value, _CROP_PX.value)
     step = StepSpec(_BATCH.value, _DTYPE.value, _MICRO_BATCHES.value, _REMAT.value)
     try:
-        print(_text(spec, step))
+        print(_text(spec, step) if _PICTURE.value is None else _drawn(spec, _PICTURE.value))
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -101,6 +111,23 @@ def _text(spec: NetSpec, step: StepSpec) -> str:
             )
     write = net_table.comparison if spec.net == "all" else net_table.column
     return f"{write(spec, _IMAGE_PX.value)}\n\n{net_table.kernel_arithmetic()}"
+
+
+def _drawn(spec: NetSpec, picture: str) -> str:
+    """Draws the nets on images of the crop's size, and returns a line about the picture."""
+    path = pathlib.Path(picture).expanduser()
+    require(
+        path.suffix.lower() in plots.SUFFIXES,
+        f"--picture={picture} must be a file of a picture: {', '.join(plots.SUFFIXES)}.",
+    )
+    for flag in (_IMAGE_PX, _BATCH, _MESH, _DTYPE, _MICRO_BATCHES, _REMAT):
+        require(flag.value is None, f"--picture shows no --{flag.name}. Leave one of them out.")
+
+    from vgg_jax.analysis import net_picture
+    from vgg_jax.plots import picture_file
+
+    picture_file.write(net_picture.figure(spec), path, dpi=130)
+    return f"{path} shows {'the nets' if spec.net == 'all' else f'net {spec.net}'}."
 
 
 def _parse_flags(argv: list[str]) -> list[str]:

@@ -7,13 +7,14 @@ map is drawn over the image; for several images --map is a folder.
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from absl import flags
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
+from vgg_jax import plots
 from vgg_jax.data import photos
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods, topk
@@ -22,6 +23,9 @@ from vgg_jax.foreign import class_names
 from vgg_jax.runs import saved_steps
 from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
+
+if TYPE_CHECKING:
+    from vgg_jax.evaluation.trained_net import TrainedNet
 
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -64,7 +68,7 @@ _MAP_SCALE = flags.DEFINE_integer(
     "The test scale Q of the map in px, for example 448. The default is twice the net's crop.",
 )
 
-MAP_SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
+_MAPPED_CLASSES = 3
 
 
 def main(argv: list[str]) -> None:
@@ -92,11 +96,24 @@ def main(argv: list[str]) -> None:
         ]
         _print(found.name(index), *lines)
         if maps:
-            from vgg_jax.evaluation import score_map_picture
-
-            image = np.asarray(found(index))
-            score_map_picture.draw(net, image, posteriors, maps[index], scale=map_scale)
+            _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
             _print(f"  map: {maps[index]}")
+
+
+def _draw_map(
+    net: "TrainedNet",
+    image: UInt8[np.ndarray, "h w 3"],
+    posteriors: Float32[np.ndarray, " c"],
+    scale: int,
+    path: pathlib.Path,
+) -> None:
+    from vgg_jax.evaluation import class_maps
+    from vgg_jax.plots import picture_file, score_map
+
+    classes = topk.best(posteriors, _MAPPED_CLASSES)
+    titles = [f"{class_names.short(net.class_names[k])} {posteriors[k]:.1%}" for k in classes]
+    maps = class_maps.around_pixels(net, image, classes, scale=scale)
+    picture_file.write(score_map.figure(image, maps, titles), path, dpi=120)
 
 
 def _in_order(
@@ -121,13 +138,13 @@ def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:
     if not _MAP.value:
         return []
     out = pathlib.Path(_MAP.value).expanduser()
-    is_file = out.suffix.lower() in MAP_SUFFIXES and not out.is_dir()
+    is_file = out.suffix.lower() in plots.SUFFIXES and not out.is_dir()
     if len(paths) == 1 and is_file:
         return [out]
     if is_file or (out.exists() and not out.is_dir()):
         raise UserError(
             f"--map={out} must be a folder for {len(paths):,} images, or for a single one a file "
-            f"({', '.join(MAP_SUFFIXES)})."
+            f"({', '.join(plots.SUFFIXES)})."
         )
     width = len(str(len(paths)))
     return [

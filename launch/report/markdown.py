@@ -16,7 +16,7 @@ def write(made: Report) -> str:
     blocks.append("\n".join(f"- {name}: {_escaped(text)}" for name, text in made.facts))
     blocks.append(made.legend)
     for table in (*made.tables, made.comparisons):
-        blocks += [f"## {table.title}", _escaped(table.caption), _of_table(table, made.seeds)]
+        blocks += [f"## {table.title}", _escaped(table.caption), of_table(table, made.seeds)]
         predictions = [
             f"- {_escaped(line.label)}: `{path}`"
             for line in table.lines
@@ -28,7 +28,13 @@ def write(made: Report) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _of_table(table: Table, seeds: int) -> str:
+def of_table(table: Table, seeds: int) -> str:
+    """Returns the lines of a table as Markdown, without its title and caption.
+
+    Args:
+      table: The table.
+      seeds: How many seeds its figures should have.
+    """
     groups, topic = columns.of(table, seeds), ""
     header = ["difference of errors" if table.is_of_differences else ""]
     for group in groups:

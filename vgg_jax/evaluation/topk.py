@@ -43,6 +43,18 @@ def interval(num_wrong: int, num_images: int) -> tuple[float, float]:
     return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
 
 
+def intervals(
+    num_wrong: Int[np.ndarray, " n"], num_images: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n 2"]:
+    """Returns `interval` for each of several groups of images; (0, 100) for one without images."""
+    return np.array(
+        [
+            interval(wrong, images) if images else (0.0, 100.0)
+            for wrong, images in zip(num_wrong.tolist(), num_images.tolist(), strict=True)
+        ]
+    )
+
+
 def difference_interval(
     wrong_a: Bool[np.ndarray, " n"] | Int[np.ndarray, " n"],
     wrong_b: Bool[np.ndarray, " n"] | Int[np.ndarray, " n"],

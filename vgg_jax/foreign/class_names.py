@@ -23,6 +23,11 @@ def shown(name: str) -> str:
     return f"{name} {words}" if words else name
 
 
+def short(name: str) -> str:
+    """Returns the words for one of ImageNet's synsets, and any other class's name as it is."""
+    return imagenet_words().get(name, name)
+
+
 def of_net(num_classes: int, file: str | None) -> tuple[str, ...]:
     """Returns the names of a net's classes, in the order of the labels.
 

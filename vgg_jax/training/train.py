@@ -257,12 +257,15 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
 
 
 def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
-    from vgg_jax.training import curves  # Imported here, because Matplotlib takes half a second.
+    # Imported here, because Matplotlib takes half a second.
+    from vgg_jax.plots import curves, picture_file
 
     history = metrics.read(workdir, "val")
     # If errors are equal, the last counts as the best, as in `Checkpoints`.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
-    curves.draw(workdir, f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%")
+    title = f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%"
+    figure = curves.figure(metrics.read(workdir, "train"), history, title)
+    picture_file.write(figure, workdir / "curves.png", dpi=110)
     keys = ("commits", "train_fingerprint", "val_fingerprint")
     values = facts.to_json()
     result = {"last": last, "best": best} | {key: values[key] for key in keys}

@@ -1,21 +1,28 @@
-"""Draws a run's curves: loss, errors and learning rate against epochs."""
+"""A run's curves: loss, errors and learning rate against epochs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vgg_jax.storage import files
-from vgg_jax.storage.files import Path
-from vgg_jax.training import metrics
+Record = Mapping[str, Any]  # A line of metrics.jsonl.
 
 # The largest ratio of the highest rate to the bottom of its panel. The plateau rule's three drops
 # fit in, and a rate that starts or ends at 0 leaves the panel at the bottom.
 _RANGE_OF_RATES = 1e4
 
 
-def draw(workdir: Path, title: str) -> Path:
-    """Writes workdir/curves.png from workdir/metrics.jsonl and returns its path."""
-    train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
+def figure(train: Sequence[Record], val: Sequence[Record], title: str = "") -> Figure:
+    """Returns three panels: the loss, the errors, and the learning rate.
+
+    Dotted lines mark the drops of the rate: see `drops`.
+
+    Args:
+      train, val: A run's records in the order of their steps: see `training.metrics.read`.
+      title: The title of the whole figure.
+    """
     figure = Figure(figsize=(15, 4), layout="constrained")
     loss, error, rate = figure.subplots(1, 3, width_ratios=(5, 5, 4))
     _plot(
@@ -35,15 +42,27 @@ def draw(workdir: Path, title: str) -> Path:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         if axes is not rate:
+            for epoch in drops(train):
+                axes.axvline(epoch, color="C3", linestyle=":")
             axes.legend()
     figure.suptitle(title)
-    path = workdir / "curves.png"
-    with files.written_aside(path) as aside:
-        figure.savefig(aside, dpi=110, format="png")
-    return path
+    return figure
 
 
-def _plot(axes: Axes, records: list[metrics.Record], name: str, **style) -> None:  # noqa: ANN003
+def drops(train: Sequence[Record]) -> list[float]:
+    """Returns the epochs at which a constant rate fell, as the paper's does (§3.1).
+
+    A rate that falls all the time, along a cosine for example, has no drops.
+    """
+    rates = [record["learning_rate"] for record in train]
+    return [
+        train[i]["epoch"]
+        for i in range(1, len(rates) - 1)
+        if rates[i - 1] == rates[i] > rates[i + 1]
+    ]
+
+
+def _plot(axes: Axes, records: Sequence[Record], name: str, **style) -> None:  # noqa: ANN003
     axes.plot([r["epoch"] for r in records], [r[name] for r in records], **style)
 
 

@@ -1,0 +1,99 @@
+"""Pictures: what they must show, read from the axes or the pixels."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from vgg_jax.plots import (
+    confusion,
+    curves,
+    image_grid,
+    intervals,
+    picture_file,
+    reliability,
+    score_map,
+)
+
+
+def _axes():
+    return Figure(figsize=(6, 6)).subplots()
+
+
+def test_a_photo_keeps_its_colours_where_the_net_is_surest_and_is_dim_elsewhere():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[...] = (200, 100, 0)
+    certain = np.zeros((10, 15, 1))
+    certain[:, :7] = 0.9
+    drawn = score_map.figure(image, certain, ["a 90%"])
+    _, of_class = drawn.axes
+    pixels = np.asarray(of_class.images[0].get_array())
+    height, width = pixels.shape[:2]
+    np.testing.assert_allclose(pixels[height // 2, width // 10], (200, 100, 0), atol=1)
+    np.testing.assert_allclose(pixels[height // 2, -width // 10], [40] * 3, atol=1)
+
+
+@pytest.mark.parametrize("highest", [1e-9, 0.03, 1.0])
+def test_a_map_is_drawn_however_unsure_the_net_is(tmp_path, highest):
+    image = np.full((30, 30, 3), 90, np.uint8)
+    maps = highest * np.linspace(0, 1, 64).reshape(8, 8, 1)
+    picture_file.write(score_map.figure(image, maps, ["a"]), tmp_path / "map.png", dpi=50)
+    assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_drops_of_a_constant_rate_are_marked_and_a_cosines_fall_is_not():
+    def records(rates):
+        return [
+            {"epoch": i / 2, "loss": 1, "error": 1, "learning_rate": rate}
+            for i, rate in enumerate(rates)
+        ]
+
+    assert curves.drops(records([1, 1, 1, 0.1, 0.1, 0.01])) == [1.0, 2.0]
+    assert curves.drops(records(np.cos(np.linspace(0, 1.5, 20)) + 1)) == []
+    assert curves.drops(records([0, 0.5, 1, 1])) == []
+    assert curves.drops([]) == []
+
+
+def test_rows_have_their_values_intervals_and_names():
+    axes = _axes()
+    bars = np.array([[10.0, 30], [40, 80]])
+    intervals.draw(axes, np.array([20.0, 60]), bars, ["b", "a"])
+    intervals.draw(axes, np.array([25.0, np.nan]), None, ["b", "a"], colour="C1")
+    ours, _ = axes.get_lines()
+    np.testing.assert_array_equal(ours.get_xydata(), [[20, 0], [60, 1]])
+    (lines,) = axes.collections
+    np.testing.assert_array_equal([s[:, 0] for s in lines.get_segments()], bars)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "a"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # The first row is on top.
+
+
+def test_a_confusion_matrix_shows_shares_of_rows_and_numbers_of_images():
+    axes = _axes()
+    confusion.draw(axes, np.array([[3, 1], [0, 0]]), ["a", "b"])
+    np.testing.assert_array_equal(axes.images[0].get_array(), [[75, 25], [0, 0]])
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "3"]
+
+
+def test_bins_without_images_have_no_bar():
+    axes = _axes()
+    nothing = np.nan
+    reliability.draw(
+        axes,
+        np.array([0, 0.5, 1]),
+        np.array([0, 4]),
+        np.array([nothing, 0.8]),
+        np.array([nothing, 0.75]),
+        np.array([[0, 1], [0.3, 0.95]]),
+        title="dense",
+    )
+    (bar,) = axes.patches
+    assert (bar.get_x(), bar.get_width(), bar.get_height()) == (0.5, 0.5, 0.75)
+
+
+@pytest.mark.parametrize(("count", "cells"), [(1, (1, 1)), (6, (1, 6)), (8, (2, 6))])
+def test_a_grid_has_a_cell_per_image(count, cells):
+    images = [np.full((20, 30, 3), i, np.uint8) for i in range(count)]
+    figure = image_grid.figure(images, [f"image {i}" for i in range(count)])
+    assert figure.axes[0].get_gridspec().get_geometry() == cells
+    assert [axes.get_title() for axes in figure.axes if axes.images] == [
+        f"image {i}" for i in range(count)
+    ]
