@@ -3,3 +3,11 @@
 The commands are `launch.sweep`, `launch.tables` and `launch.benchmark`. Each task of a sweep is a
 command of vgg_jax in a separate process.
 """
+
+import sys
+
+# Python imports this package before the module of `python -m launch.COMMAND`.
+if sys.argv[:1] == ["-m"] and any("launch." in argument for argument in sys.orig_argv):
+    from vgg_jax.system import signals
+
+    signals.handle()

@@ -1,6 +1,7 @@
 """What `launch.sweep --dry_run` prints for clusters and clouds."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -50,6 +51,8 @@ def test_slurm(tmp_path):
         'echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1))"',
         'export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${TQDM_MININTERVAL:-5}"',
         'export TQDM_ASCII="${TQDM_ASCII:- #}"  # srun mixes the nodes\' output byte by byte.',
+        "# The processes of this job sign their messages with it.",
+        "export VGG_JAX_JOB_SECRET=\"$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')\"",
         "# Since 22.05 srun doesn't take over --cpus-per-task.",
         "srun --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} \\",
         f"    {sys.executable} -m vgg_jax.main --config=configs/mini.py:a_256 "
@@ -165,6 +168,38 @@ def test_machines_with_gpus():
         "JAX_PROCESS_ID=1",
     } <= {*shown}
     assert "gcloud" not in text
+
+
+STRANGE = [
+    "a\nb",
+    "a\n  x: y\n---\nz",
+    "a # b",
+    "a: b",
+    "{a",
+    "'a",
+    'a"',
+    "a\\",
+    "&a",
+    "ä",
+    "a\tb \n ",
+]
+
+
+@pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
+def test_texts_keep_their_place_in_the_file_of_a_job(text):
+    printed = preview(
+        *("--runs=a_256", f"--root=gs://bucket/{text}", "--backend=sky"),
+        *(f"--accelerator={text}", "--", f"--config.data.dir={text}"),
+    )
+    plain = preview("--runs=a_256", "--root=gs://bucket/x", "--backend=sky", "--accelerator=x")
+    shape = [{key: type(value) for key, value in job.items()} for job in jobs(plain)]
+    assert [{key: type(value) for key, value in job.items()} for job in jobs(printed)] == shape
+    for job in jobs(printed):
+        assert job["resources"]["accelerators"] == text
+        assert is_bash(job["run"])
+        words = shlex.split(job["run"])
+        assert f"--config.data.dir={text}" in words
+        assert any(word.startswith(f"--workdir=gs://bucket/{text}/") for word in words)
 
 
 @pytest.mark.parametrize(

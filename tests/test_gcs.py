@@ -4,6 +4,7 @@ import contextlib
 import json
 import pickle
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,13 +315,14 @@ def test_killed_where_a_checkpoint_is_replaced_the_old_one_counts(root, server, 
 # Data.
 
 
-def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server):
-    upload(server, folder, root.name)
-    server.write(f"{root.name}/train/a/notes.txt", b"no image")
-    server.write(f"{root.name}/train/a/below/deeper.jpg", b"not in a class folder")
+def test_a_folder_of_images_is_the_same_as_on_a_disk(folder, root, server, tmp_path):
+    disk = shutil.copytree(folder, tmp_path / "images")
+    names = ("a/notes.txt", "a/below/deeper.jpg", "a/.hidden.jpg", ".ipynb_checkpoints/0.jpg")
+    small_runs.fill(disk / "train", dict.fromkeys(names, b"more"))
+    upload(server, disk, root.name)
     server.requests.clear()
-    here, there = opened.folder(folder, "train"), opened.folder(root, "train")
-    assert len(server.requests) == -(-19 // gcs_server.PAGE)  # One per page, none per image.
+    here, there = opened.folder(disk, "train"), opened.folder(root, "train")
+    assert len(server.requests) == -(-21 // gcs_server.PAGE)  # One per page, none per image.
     there = pickle.loads(pickle.dumps(there))
     assert there.class_names == here.class_names
     assert there.fingerprint == here.fingerprint

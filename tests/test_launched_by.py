@@ -25,6 +25,13 @@ def test_by_hand_with_all_devices_of_the_host():
     assert launched_by.arguments(BY_HAND | {"JAX_LOCAL_DEVICE_IDS": "0"}) == EXPLICIT
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_processes_of_one_host_listen_to_that_host_alone(host):
+    address = f"{host}:1234"
+    arguments = launched_by.arguments(BY_HAND | {"JAX_COORDINATOR_ADDRESS": address})
+    assert arguments["coordinator_bind_address"] == address
+
+
 @pytest.mark.parametrize("missing", BY_HAND)
 def test_what_is_said_in_part_is_refused(missing):
     environment = {name: value for name, value in BY_HAND.items() if name != missing}

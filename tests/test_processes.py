@@ -126,12 +126,12 @@ def test_two_processes_equal_one(images, alone, tmp_path, devices, model_paralle
     assert not list((tmp_path / "run").glob(".*"))
 
 
-@pytest.mark.parametrize("who", [0, 1])
-def test_sigterm_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_path, who):
+@pytest.mark.parametrize(("who", "number"), [(0, signal.SIGTERM), (1, signal.SIGHUP)])
+def test_a_signal_to_one_saves_once_and_ends_both(images, alone_for_long, tmp_path, who, number):
     """A single process then goes on, to the result of one that took all steps."""
     processes = start(images, tmp_path, epochs=4)
     wait_for(lambda: len(saved.steps(tmp_path)) > 1, processes)
-    processes[who].send_signal(signal.SIGTERM)
+    processes[who].send_signal(number)
     ends = small_runs.ends(processes)
     assert [status for status, *_ in ends] == [0, 0], ends
     step = saved.steps(tmp_path)[-1]

@@ -222,18 +222,22 @@ def test_stopped_in_a_validation_and_killed_where_its_checkpoint_is_replaced(
     assert not aside.exists()
 
 
-def test_ctrl_c_reaches_the_worker_processes_too(folder, whole, tmp_path):
-    """Ctrl-C in a terminal signals the whole process group, at any moment of its start."""
+def test_signals_reach_the_worker_processes_too(folder, whole, tmp_path):
+    """Ctrl-C in a terminal signals the whole process group, at any moment of its start.
+
+    So does the terminal when it closes, and Slurm with SIGUSR1.
+    """
     more = ("--config.data.num_workers=1",)
-    for delay in (0.5, 2, 0):
+    stops = ((0.5, signal.SIGINT), (2, signal.SIGHUP), (1, signal.SIGUSR1), (0, signal.SIGINT))
+    for delay, number in stops:
         process = start(folder, tmp_path, *more, process_group=0)
         wait_for_training(process)
         time.sleep(delay)
         if not delay:
             wait_until(lambda: in_validation(tmp_path), process)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         _, errors = process.communicate(timeout=180)
-        assert process.returncode == 130, errors
+        assert process.returncode == (130 if number == signal.SIGINT else 0), errors
         assert "Traceback" not in errors
     finish(folder, tmp_path, *more)
     assert_same(tmp_path, whole)
@@ -348,11 +352,3 @@ def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):
     assert f"saved at step {saved.steps(tmp_path)[-1]}" in errors
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
-
-
-def test_sigterm_before_training_exits_0(folder, tmp_path):
-    process = start(folder, tmp_path)
-    time.sleep(0.8)  # It is usually still importing.
-    _, errors = end(process, signal.SIGTERM)
-    assert process.returncode in (0, -signal.SIGTERM)  # The latter if main has not begun.
-    assert "Traceback" not in errors

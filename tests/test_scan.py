@@ -171,7 +171,7 @@ def test_the_cache_may_be_in_the_home_directory(source, tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_made_is_named(source, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(
-        UserError, match=r"file/scans can't be written to.*--config\.data\.cache_dir"
+        UserError, match=r"file/scans can't be written to \(Not a dir.*--config\.data\.cache_dir"
     ):
         _scan(source, tmp_path / "file")
 

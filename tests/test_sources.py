@@ -14,7 +14,7 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax.data import rendered_shapes, sources
+from vgg_jax.data import photos, rendered_shapes, sources
 from vgg_jax.data.source import SourceClass, Subset
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
@@ -62,6 +62,82 @@ def test_a_folder_is_read_in_sorted_order(folder):
         (b"z00", 2, str(root / "zebra/0.PNG")),
         (b"z1", 2, str(root / "zebra/1.jpg")),
     ]
+
+
+def test_images_in_subfolders_are_the_classs(folder):
+    small = {
+        "train/ant/a/2.jpg": b"a2",
+        "train/ant/a/b/3.png": b"ab3",
+        "train/ant/notes/x.txt": b"",
+    }
+    fill(folder, small)
+    source = opened.folder(folder, "train")
+    assert source.class_names == ("ant", "größe", "zebra")
+    assert [source.name(i) for i in range(3)] == ["ant/a/2.jpg", "ant/a/b/3.png", "ant/photo.JPEG"]
+    assert [(source[i].image, source.label(i)) for i in range(2)] == [(b"a2", 0), (b"ab3", 0)]
+
+
+def test_a_class_may_have_all_its_images_in_subfolders(folder):
+    fill(folder, {"train/bee/1/0.jpg": b"b"})
+    assert "bee" in opened.folder(folder, "train").class_names
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        *(".ipynb_checkpoints/1.jpg", "__MACOSX/ant/1.jpg", "@eaDir/1.jpg", "ant/._photo.jpg"),
+        *("ant/.thumbnails/1.jpg", "ant/@eaDir/photo.JPEG/SYNOPHOTO_THUMB.jpg"),
+    ],
+)
+def test_what_programs_hide_is_neither_a_class_nor_an_image(folder, hidden):
+    before = opened.folder(folder, "train")
+    fill(folder, {f"train/{hidden}": b"hidden"})
+    after = opened.folder(folder, "train")
+    assert after.class_names == before.class_names
+    assert after.fingerprint == before.fingerprint
+
+
+def _links(folder, name):
+    """Makes one path that is no image, though its suffix says so."""
+    path = folder / f"train/ant/{name}.jpg"
+    match name:
+        case "nowhere":
+            path.symlink_to("nowhere else.jpg")
+        case "itself":
+            path.symlink_to(path.name)
+        case "pipe":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+    return path
+
+
+@pytest.mark.parametrize("name", ["nowhere", "itself", "pipe", "device"])
+def test_what_is_no_file_is_named_with_the_undecodable(folder, name):
+    path = _links(folder, name)
+    source = opened.folder(folder, "train")
+    (index,) = (i for i in range(len(source)) if source.name(i) == f"ant/{name}.jpg")
+    with pytest.raises(UndecodableError, match=r"ant/.* is not a readable image"):
+        source[index]
+    with pytest.raises(UndecodableError, match="not a readable image"):
+        photos.Photos((str(path),))(0)
+    assert photos.find([str(folder / "train/ant")]).paths == tuple(
+        sorted(map(str, (path, folder / "train/ant/photo.JPEG")))
+    )
+
+
+def test_a_link_to_a_folder_above_is_refused(folder):
+    (folder / "train/ant/again").symlink_to(folder / "train/ant")
+    with pytest.raises(UserError, match="ant/again is a link to a folder that it lies in"):
+        opened.folder(folder, "train")
+
+
+def test_a_class_folder_may_be_a_link(folder, tmp_path):
+    fill(tmp_path, {"elsewhere/1.jpg": b"bee"})
+    (folder / "train/bee").symlink_to(tmp_path / "elsewhere")
+    source = opened.folder(folder, "train")
+    assert source.class_names == ("ant", "bee", "größe", "zebra")
+    assert source[1].image == b"bee"
 
 
 def test_a_folder_survives_pickling(folder):

@@ -5,12 +5,18 @@ The packages, from the lowest: `storage`, `system`, `plots`, `nets`, `data`, `ru
 `training` and `evaluation`, `analysis`.
 """
 
-from typing import Any
+import sys
+
+# Python imports this package before the module of `python -m vgg_jax.COMMAND`.
+if sys.argv[:1] == ["-m"] and any("vgg_jax." in argument for argument in sys.orig_argv):
+    from vgg_jax.system import signals
+
+    signals.handle()
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # `load` needs JAX, but commands and worker processes import the package without JAX.
     if name == "load":
         from vgg_jax.evaluation.trained_net import load

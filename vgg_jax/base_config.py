@@ -64,8 +64,7 @@ def _data(c: ConfigDict) -> None:
     c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
     c.data.num_workers = 16  # Worker processes that decode; 0: threads of the main process.
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    c.data.cache_dir = f"{cache}/vgg_jax"  # For shapes, scans and compiled programs; on a disk.
+    c.data.cache_dir = f"{_cache_home()}/vgg_jax"  # For shapes, scans and programs; on a disk.
 
     c.train_scale = (256, 256)  # Smallest and largest S, in px; S is drawn per image.
     c.colour_shift = 0.1  # Standard deviation of the principal components' coefficients; 0: none.
@@ -132,3 +131,9 @@ def _running(c: ConfigDict) -> None:
     # micro_batches, remat, all of eval, and data.dir, .undecodable, .num_workers and .cache_dir.
     c.log_every_steps = 20  # Steps per line of metrics.jsonl, which holds their means.
     c.checkpoint_every_steps = 1000  # Steps between checkpoints. Each epoch also ends with one.
+
+
+def _cache_home() -> str:
+    # The XDG rules ignore an empty or relative path.
+    path = os.environ.get("XDG_CACHE_HOME", "")
+    return path if os.path.isabs(path) else "~/.cache"

@@ -20,6 +20,7 @@ import numpy as np
 from absl import flags
 from jaxtyping import Float32, Int32
 
+from vgg_jax import safe_text
 from vgg_jax.data.specs import OnUndecodable, ScanOptions
 from vgg_jax.errors import require
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -149,7 +150,7 @@ def main(argv: list[str]) -> None:
         descriptor_file.save(out, values, images.source, _made_by(net, settings, images.source))
         print(f"stored in {out}")
     for line in lines(values) if lines else ():
-        print(line)
+        print(safe_text.lines(line))
         sys.stdout.flush()
 
 

@@ -10,6 +10,7 @@ import re
 
 from absl import flags
 
+from vgg_jax import safe_text
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -59,8 +60,10 @@ def main(argv: list[str]) -> None:
     if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
         raise UserError("Give the workdirs of two runs or more, each once.")
     out = files.path(_OUT.value) if _OUT.value else next(iter(runs)).parent / "fused"
+    files.refuse_unwritable(out, "Name a folder for the result with --out.")
     variant = Variant.parse(_VARIANT.value)
-    print(fusion.fuse(fusion.keys_of(runs, _METHOD.value, _SPLIT.value, variant), out))
+    line = fusion.fuse(fusion.keys_of(runs, _METHOD.value, _SPLIT.value, variant), out)
+    print(safe_text.lines(line))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import config
+from vgg_jax import config, safe_text
 from vgg_jax.errors import UserError
 from vgg_jax.runs import chain, config_files, run_config, saved_config, saved_steps
 from vgg_jax.storage import files
@@ -26,9 +26,8 @@ from vgg_jax.system.heavy_imports import heavy_imports
 if TYPE_CHECKING:
     from vgg_jax.data.decodable import SizedImages
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    help_string="The config file, which says what to train, for example configs/mini.py:a_256. "
+_CONFIG = config_flag.define(
+    "The config file, which says what to train, for example configs/mini.py:a_256. "
     "--config.KEY=VALUE overrides one of its keys. If --workdir holds a run, the default is the "
     "config of that run.",
 )
@@ -44,6 +43,13 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "The folder in which the run keeps all its files, for example runs/mine or "
     "gs://BUCKET/FOLDER. The default is runs/NAME, with the config's name.",
+)
+
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "The folder for what an evaluation computes, for example evaluated, where the workdir can't be "
+    "written to. The files lie in its folder eval, as in a workdir. The default is the workdir.",
 )
 
 _WHAT_TO_GIVE = (
@@ -62,7 +68,12 @@ def main(argv: list[str]) -> None:
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     config.validate(c)
-    files.refuse_unwritable(workdir)
+    if _MODE.value == "eval":
+        files.refuse_unwritable(_out(workdir), "Name a folder for the results with --out.")
+    elif _OUT.value:
+        raise UserError("--out needs --mode=eval.")
+    elif files.in_bucket(workdir) or not (workdir / "result.json").exists():
+        files.refuse_unwritable(workdir, "Choose another --workdir.")
     if _MODE.value == "eval" and c.eval.method == "none":
         raise UserError(
             "eval.method=none leaves nothing to do with --mode=eval. Add "
@@ -89,9 +100,23 @@ def _train(c: ConfigDict, workdir: Path) -> None:
         compilation_cache.keep(c.data.cache_dir)
         result, val = train(c, workdir, images), images.val
     processes.from_first(lambda: _print_result(c, workdir, result))
-    if c.eval.method != "none":
+    if c.eval.method != "none" and (val is not None or _can_be_evaluated(workdir)):
         _evaluate(c, workdir, val)
     processes.from_first(lambda: _print_next_steps(workdir))
+
+
+def _can_be_evaluated(workdir: Path) -> bool:
+    """Returns whether a finished run can be evaluated again; if not, says so."""
+    try:
+        files.refuse_unwritable(workdir, "Evaluate it with --mode=eval --out=FOLDER.")
+    except UserError as error:
+        print(error)
+        return False
+    return True
+
+
+def _out(workdir: Path) -> Path:
+    return files.path(_OUT.value) if _OUT.value else workdir
 
 
 def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
@@ -118,8 +143,9 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
 
     source = val.source if val else opening.for_evaluation(c)
     net = evaluate.load_net(c, workdir, source)
-    for line in evaluate.evaluate(c, workdir, net, val or opening.scanned(c, source)):
-        print(line)
+    data = val or opening.scanned(c, source)
+    for line in evaluate.evaluate(c, workdir, net, data, _out(workdir)):
+        print(safe_text.lines(line))
 
 
 def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:

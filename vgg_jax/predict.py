@@ -14,7 +14,7 @@ from absl import flags
 from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
-from vgg_jax import plots
+from vgg_jax import plots, safe_text
 from vgg_jax.data import photos
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods, topk
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
     )
     for index, posteriors in _in_order(computed):
         lines = [
-            f"  {posteriors[k]:7.2%}  {class_names.shown(net.class_names[k])}"
+            f"  {posteriors[k]:7.2%}  {safe_text.printable(class_names.shown(net.class_names[k]))}"
             for k in topk.best(posteriors, _TOP.value)
         ]
         _print(found.name(index), *lines)

@@ -14,7 +14,6 @@ runs from it. An exported file's suffix says its format: .safetensors, .weights.
 import pathlib
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from vgg_jax import config
 from vgg_jax.errors import require
@@ -24,9 +23,8 @@ from vgg_jax.storage.files import Path
 from vgg_jax.system import command_line, config_flag
 from vgg_jax.system.heavy_imports import heavy_imports
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    help_string="The config of the run that the workdir is to hold, for example "
+_CONFIG = config_flag.define(
+    "The config of the run that the workdir is to hold, for example "
     "configs/d_multiscale.py; --config.KEY=VALUE overrides its keys. The default is a config made "
     "from the file.",
 )

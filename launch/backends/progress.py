@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 
 from launch.backends.task_run import State, TaskRun
+from vgg_jax import safe_text
 
 REFRESH_S = 1.0
 _TAIL_BYTES = 4096
@@ -90,7 +91,7 @@ def tail(log: os.PathLike) -> str:
     except OSError:
         return ""
     lines = [line.strip() for line in text.replace("\r", "\n").split("\n") if line.strip()]
-    return lines[-1] if lines else ""
+    return safe_text.printable(lines[-1]) if lines else ""
 
 
 def _about(run: TaskRun) -> str:

@@ -71,7 +71,7 @@ class _Scheduler:
     def run(self) -> list[Task]:
         before = {
             number: signal.signal(number, lambda number, _: self._signals.append(number))
-            for number in signals.EXIT_STATUS
+            for number in signals.handled()
         }
         try:
             with Progress(self._runs) as progress:

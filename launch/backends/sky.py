@@ -7,9 +7,12 @@ the root must be a bucket. For a TPU pod, `pod_commands` returns gcloud commands
 
 import dataclasses
 import hashlib
+import math
 import shlex
 import shutil
 from collections.abc import Collection, Sequence
+
+import yaml
 
 from launch.backends import scheduler
 from launch.backends.interface import Backend
@@ -115,24 +118,35 @@ class Sky(Backend):
 
     def _task_file(self, task: Task) -> str:
         """Returns SkyPilot's YAML file of a job."""
-        lines = [f"name: {_job_name(task)}", "resources:"]
+        resources = {"accelerators": self.accelerator}
         if _is_tpu(self.accelerator):
             kind = _tpu_type(self.accelerator)
-            lines += [
-                *("  infra: gcp", f"  accelerators: tpu-{kind}", "  accelerator_args:"),
-                f"    runtime_version: {_runtime(kind)}",
-            ]
-        else:
-            lines.append(f"  accelerators: {self.accelerator}")
-        lines += ["  use_spot: true", "  job_recovery:", "    max_restarts_on_errors: 3"]
-        lines += [f"num_nodes: {self.nodes}", "workdir: .", "setup: |"]
-        lines += [f"  {line}" for line in _install(self.accelerator)]
-        lines.append("run: |")
+            resources = {
+                "infra": "gcp",
+                "accelerators": f"tpu-{kind}",
+                "accelerator_args": {"runtime_version": _runtime(kind)},
+            }
+        job = {
+            "name": _job_name(task),
+            "resources": {
+                **resources,
+                "use_spot": True,
+                "job_recovery": {"max_restarts_on_errors": 3},
+            },
+            "num_nodes": self.nodes,
+            "workdir": ".",
+            "setup": "".join(f"{line}\n" for line in _install(self.accelerator)),
+            "run": self._script(task),
+        }
+        return yaml.dump(job, Dumper=_Dumper, sort_keys=False, width=math.inf, allow_unicode=True)
+
+    def _script(self, task: Task) -> str:
+        lines = []
         if self.nodes > 1:
             address = f'"$(echo "$SKYPILOT_NODE_IPS" | head -n 1):{_PORT}"'
             lines += [
-                f"  export JAX_COORDINATOR_ADDRESS={address}",
-                '  export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"'
+                f"export JAX_COORDINATOR_ADDRESS={address}",
+                'export JAX_NUM_PROCESSES="$SKYPILOT_NUM_NODES"'
                 ' JAX_PROCESS_ID="$SKYPILOT_NODE_RANK"',
             ]
         # A run that is asked to stop saves and exits with status 0. If its result is missing, the
@@ -140,7 +154,19 @@ class Sky(Backend):
         result = f"files.path({str(task.result)!r})"
         is_there = f"from vgg_jax.storage import files; exit(not {result}.exists())"
         done = f"{_PYTHON} -c {shlex.quote(is_there)}"
-        return "\n".join([*lines, f"  {_remote(task)} &&", f"  {done}", ""])
+        return "\n".join([*lines, f"{_remote(task)} &&", done, ""])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as they are, unless YAML needs quotes for them."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text else None
+    ),
+)
 
 
 def pod_commands(tasks: Sequence[Task], accelerator: str) -> str:

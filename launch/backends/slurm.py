@@ -20,6 +20,7 @@ from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
+from vgg_jax.system import messages
 
 _SCRIPT = """\
 #!/bin/bash
@@ -32,6 +33,8 @@ _SCRIPT = """\
 echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${{SLURM_RESTART_COUNT:-0}} + 1))"
 export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${{TQDM_MININTERVAL:-5}}"
 export TQDM_ASCII="${{TQDM_ASCII:- #}}"  # srun mixes the nodes' output byte by byte.
+# The processes of this job sign their messages with it.
+export {secret}="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')"
 # Since 22.05 srun doesn't take over --cpus-per-task.
 srun --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} \\
     {command}
@@ -181,6 +184,7 @@ def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
     sources = [] if task.kind == "train" else [by_name[name].result for name in task.waits_for]
     newer = [f"! [ {shlex.quote(str(source))} -nt {result} ]" for source in sources]
     return _SCRIPT.format(
+        secret=messages.SECRET,
         nodes=1 if task.kind == "fuse" else nodes,
         command=shlex.join([sys.executable, *task.arguments]),
         done=" && ".join([f"[ -e {result} ]", *newer]),

@@ -46,7 +46,7 @@ def _prepare(devices: Devices, sweep_pid: int) -> None:
     # If the sweep is killed, the kernel sends this process SIGTERM, and its run saves and ends.
     # Before exec, the sweep's own handlers would only note the signal, and it would be lost, so
     # they are reset. If the sweep was killed even before prctl, this process signals itself.
-    for number in signals.EXIT_STATUS:
+    for number in signals.handled():
         signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != sweep_pid:

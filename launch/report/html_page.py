@@ -10,6 +10,7 @@ from launch.report.columns import Cell, Column, Group
 from launch.report.document import Remedy, Report, Table
 from launch.report.plots import Axis
 from launch.report.training_runs import Run
+from vgg_jax import safe_text
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 
@@ -164,4 +165,4 @@ def _minus(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    return html.escape(safe_text.lines(text))

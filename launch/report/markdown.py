@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from launch.report import columns, document, training_runs
 from launch.report.columns import Cell
 from launch.report.document import Remedy, Report, Table
+from vgg_jax import safe_text
 from vgg_jax.analysis import text_table
 
 
@@ -83,6 +84,7 @@ def _aligned(
 
 def _escaped(text: str) -> str:
     """Escapes a text so that Markdown shows it as it is; [256;512] and d_256 need no escapes."""
+    text = safe_text.printable(" ".join(text.split()))
     for special in ("\\", "`", "*", "<", "|", "]("):
         text = text.replace(special, f"\\{special}")
-    return " ".join(text.split())
+    return text

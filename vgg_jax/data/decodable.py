@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32
 
-from vgg_jax.data.scan import Rgb, Scan, cache_path, scan
+from vgg_jax import safe_text
+from vgg_jax.data.scan import Rgb, Scan, cache_path, packed, scan, unpacked
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import NUM_NAMED, UserError, some_of
@@ -40,20 +41,20 @@ def training_splits(
         split, or of a class to train on, is left; or images have no label.
     """
 
-    def scanned() -> tuple[Scan, Scan]:
+    def scanned() -> tuple[Rgb, str, str]:
         splits = _scanned({"training": train_source, "validation": val_source}, options)
         for split in splits:
             _refuse_unlabelled(split)
-        train, val = splits
+        train = splits[0]
         _refuse_lost_classes(train)
         _tell(splits)
-        return train.found, val.found
+        return train.found.mean_rgb, *(packed(split.found.sizes) for split in splits)
 
-    train_scan, val_scan = processes.from_first(scanned)
+    mean_rgb, train_sizes, val_sizes = processes.from_first(scanned)
     return TrainingSplits(
-        _decodable(train_source, train_scan).source,
-        _decodable(val_source, val_scan),
-        train_scan.mean_rgb,
+        _decodable(train_source, train_sizes).source,
+        _decodable(val_source, val_sizes),
+        tuple(mean_rgb),
     )
 
 
@@ -71,10 +72,10 @@ def one_split(source: Source, name: str, options: ScanOptions) -> SizedImages:
       UserError: Images can't be decoded, and the options say "refuse" or no image is left.
     """
 
-    def scanned() -> Scan:
+    def scanned() -> str:
         splits = _scanned({name: source}, options)
         _tell(splits)
-        return splits[0].found
+        return packed(splits[0].found.sizes)
 
     return _decodable(source, processes.from_first(scanned))
 
@@ -145,12 +146,13 @@ def _tell(splits: list[_Split]) -> None:
     for split in splits:
         if split.found.undecodable:
             keys = some_of([image.key for image in split.found.undecodable])
-            print(f"{split.how_many} and are left out: {keys} (full list: {split.cache_file}).")
+            told = f"{split.how_many} and are left out: {keys} (full list: {split.cache_file})."
+            print(safe_text.lines(told))
 
 
-def _decodable(source: Source, found: Scan) -> SizedImages:
-    if not found.undecodable:
-        return SizedImages(source, found.sizes)
-    left_out = [image.index for image in found.undecodable]
-    left = np.setdiff1d(np.arange(len(source)), left_out)
-    return SizedImages(Subset(source, left), found.sizes[left])
+def _decodable(source: Source, packed_sizes: str) -> SizedImages:
+    sizes = unpacked(packed_sizes, len(source))
+    left = np.flatnonzero(sizes[:, 0])  # Those of undecodable images are 0.
+    if len(left) == len(source):
+        return SizedImages(source, sizes)
+    return SizedImages(Subset(source, left), sizes[left])

@@ -35,6 +35,8 @@ class Photos:
         """
         path = self.paths[index]
         try:
+            if path != "-":
+                image_files.refuse_special(pathlib.Path(path), self.name(index))
             data = self.stdin if path == "-" else pathlib.Path(path).read_bytes()
         except OSError as error:
             raise UndecodableError(self.name(index), error.strerror) from error
@@ -80,7 +82,13 @@ def find(arguments: Sequence[str]) -> Photos:
         if argument == "-":
             paths.append(argument)
         elif path.is_dir():
-            below = [p for p in path.rglob("*") if image_files.is_image(p.name) and p.is_file()]
+            below = [
+                p
+                for p in path.rglob("*")
+                if image_files.is_image(p.name)
+                and not p.is_dir()
+                and not any(map(image_files.is_hidden, p.relative_to(path).parts))
+            ]
             if not below:
                 raise UserError(f"{path} holds no images.")
             paths += map(str, sorted(below))

@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from vgg_jax.data import image_files
 from vgg_jax.data.source import Example, Source, hashed
 from vgg_jax.data.sources.csv import CsvSource
 from vgg_jax.data.sources.folder import FolderSource
@@ -123,10 +124,14 @@ def _refuse_folder_of_splits(where: str, folder: files.Path) -> None:
     found = sorted(
         entry.name
         for entry in os.scandir(folder)
-        if entry.is_dir() and any(inner.is_dir() for inner in os.scandir(entry.path))
+        if _is_folder(entry) and any(map(_is_folder, os.scandir(entry.path)))
     )
     require(
         not found,
         f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Name the "
         f"splits: --split={','.join(found[:2])}.",
     )
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    return entry.is_dir() and not image_files.is_hidden(entry.name)

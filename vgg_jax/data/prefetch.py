@@ -2,8 +2,10 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +14,9 @@ from typing import Any
 
 import grain.python as grain
 from absl import flags
+
+from vgg_jax.errors import UserError
+from vgg_jax.system import shared_memory, signals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +51,7 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
 
 
 class _Started(Iterator[Any]):
-    """An iterator whose workers start at once, from a thread that blocks SIGINT and SIGTERM.
+    """An iterator whose workers start at once, from a thread that blocks the signals of a stop.
 
     The workers inherit this. Otherwise a Ctrl-C, which a terminal sends to all processes, ended a
     worker that was still importing and did not ignore it yet. That ended the run.
@@ -54,8 +59,9 @@ class _Started(Iterator[Any]):
 
     def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
         def begin() -> Iterator[Any]:
-            resource_tracker.ensure_running()  # Started later, it would unblock them.
-            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals.EXIT_STATUS)
+            resource_tracker.ensure_running()  # It unblocks SIGINT and SIGTERM.
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals.EXIT_STATUS)
             iterator = make()
             self._first.append(next(iterator))
             return iterator
@@ -66,8 +72,14 @@ class _Started(Iterator[Any]):
         thread.shutdown(wait=False)
 
     def __next__(self) -> Any:
-        iterator = self._begun.result()
-        return self._first.pop() if self._first else next(iterator)
+        try:
+            iterator = self._begun.result()
+            return self._first.pop() if self._first else next(iterator)
+        except (OSError, RuntimeError) as error:
+            lacking = _lacking(error)
+            if lacking is None:
+                raise
+            raise UserError(lacking) from error
 
     def close(self) -> None:
         """Ends the workers."""
@@ -75,11 +87,24 @@ class _Started(Iterator[Any]):
             self._begun.result().close()
 
 
+def _lacking(error: OSError | RuntimeError) -> str | None:
+    """Returns the message that says what a worker process lacked; None if it isn't known."""
+    # Workers write nothing but shared memory. Without room for a page of it, they get SIGBUS.
+    died = re.search(r"terminated unexpectedly with exit code -(\d+)", str(error))
+    signal_number = int(died[1]) if died else None
+    if getattr(error, "errno", None) == errno.ENOSPC or signal_number == signal.SIGBUS:
+        return f"Shared memory is full: {shared_memory.about()}"
+    if signal_number == signal.SIGKILL:
+        fewer = f"Take fewer, or {shared_memory.NO_WORKERS}."
+        return f"A worker process was killed, as when memory runs out. {fewer}"
+    return None
+
+
 def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
-    # Ctrl-C and SIGTERM reach the whole process group; the parent decides when its workers end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # Signals may reach the whole process group; the parent decides when its workers end.
+    for number in signals.EXIT_STATUS:
+        signal.signal(number, signal.SIG_IGN)
 
     def end_with_parent() -> None:
         multiprocessing.parent_process().join()

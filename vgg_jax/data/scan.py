@@ -4,7 +4,6 @@ import base64
 import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import zlib
 from typing import NamedTuple
@@ -17,8 +16,8 @@ from tqdm import tqdm
 from vgg_jax.data import images, prefetch
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
-from vgg_jax.errors import UndecodableError, UserError
-from vgg_jax.storage import files
+from vgg_jax.errors import UndecodableError
+from vgg_jax.storage import cache_folder, files
 
 Rgb = tuple[float, float, float]
 
@@ -66,14 +65,12 @@ def scan(source: Source, name: str, options: ScanOptions) -> Scan:
       UserError: The cache_dir can't be written to.
     """
     path = cache_path(source, options.cache_dir)
-    known = _read_cache(path)
-    if known and len(known.sizes) != len(source):
-        known = None  # A user's source has the same contents_key for different images.
+    known = _read_cache(path, len(source))
     if known and not known.undecodable:
         return known
     found = known and _still(source, known)
     if found is None:
-        _make_folder(path.parent)  # This may fail, so it comes before the pass, which may be long.
+        cache_folder.make(path.parent)  # It may fail, so it comes before the pass, which is long.
         found = _pass(
             source, f"scanning the {name} images", options.num_workers, progress=options.progress
         )
@@ -84,7 +81,7 @@ def scan(source: Source, name: str, options: ScanOptions) -> Scan:
 
 def cache_path(source: Source, cache_dir: str) -> pathlib.Path:
     """Returns the path of the file that caches a source's scan."""
-    return pathlib.Path(cache_dir).expanduser() / "scans" / f"{source.contents_key}.json"
+    return cache_folder.path(cache_dir, "scans", f"{source.contents_key}.json")
 
 
 def _pass(source: Source, description: str, num_workers: int, *, progress: bool) -> Scan:
@@ -147,26 +144,17 @@ def _still(source: Source, known: Scan) -> Scan | None:
     )
 
 
-def _make_folder(folder: pathlib.Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise UserError(
-            f"The cache {folder} can't be written to. Set --config.data.cache_dir to a folder that "
-            "can be written to."
-        )
-
-
-def _read_cache(path: pathlib.Path) -> Scan | None:
+def _read_cache(path: pathlib.Path, num_images: int) -> Scan | None:
     try:
         saved = json.loads(path.read_text())
         return Scan(
             mean_rgb=saved["mean_rgb"] and tuple(saved["mean_rgb"]),
             class_counts=tuple(saved["class_counts"]),
             undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
-            sizes=_unpacked(saved["sizes"]),
+            sizes=unpacked(saved["sizes"], num_images),
         )
-    # The file is absent, was cut short when the machine stopped, or is of another version.
+    # The file is absent, was cut short when the machine stopped, or is of another version; or a
+    # user's source has the same contents_key for another number of images.
     except (OSError, ValueError, KeyError, TypeError, zlib.error):
         return None
 
@@ -174,16 +162,26 @@ def _read_cache(path: pathlib.Path) -> Scan | None:
 def _write_cache(found: Scan, path: pathlib.Path) -> None:
     saved = vars(found) | {
         "undecodable": [image._asdict() for image in found.undecodable],
-        "sizes": _packed(found.sizes),
+        "sizes": packed(found.sizes),
     }
     files.write_text(path, json.dumps(saved, indent=1) + "\n")
 
 
-def _packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
+def packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
+    """Returns the sizes of images as text. `unpacked` is its inverse."""
     # This takes 2 MB for ImageNet's training images. Numbers as text would take 30 MB.
     return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes())).decode()
 
 
-def _unpacked(text: str) -> Int32[np.ndarray, "n 2"]:
-    data = zlib.decompress(base64.b64decode(text))
+def unpacked(text: str, num_images: int) -> Int32[np.ndarray, "n 2"]:
+    """Returns the sizes of images from the text that `packed` has made.
+
+    Raises:
+      ValueError, zlib.error: It is no such text, or of another number of images.
+    """
+    expected = num_images * 8
+    # No more is decompressed, because damaged text may expand to any length.
+    data = zlib.decompressobj().decompress(base64.b64decode(text), expected + 1)
+    if len(data) != expected:
+        raise ValueError(f"These are not the sizes of {num_images:,} images.")
     return np.frombuffer(data, "<i4").astype(np.int32).reshape(-1, 2)

@@ -20,7 +20,7 @@ def refuse_unusable(path: Path) -> None:
       UserError: The file exists, or its folder can't be written to.
     """
     require(not path.exists(), f"{path} exists. Remove it, or give another --out=FILE.npz.")
-    files.refuse_unwritable(path.parent)
+    files.refuse_unwritable(path.parent, "Give another --out=FILE.npz.")
 
 
 def save(

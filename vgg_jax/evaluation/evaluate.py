@@ -49,7 +49,9 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     return net
 
 
-def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -> list[str]:
+def evaluate(
+    c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages, out: Path | None = None
+) -> list[str]:
     """Computes the posteriors that are missing, and writes a JSON file for each result.
 
     Args:
@@ -57,23 +59,25 @@ def evaluate(c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages) -
       workdir: The run's folder.
       net: See `load_net`.
       data: The images.
+      out: The folder for the files; None for the workdir.
 
     Returns:
       A line for each single method's result, then one for their average. Processes other than the
       first return no lines.
 
     Raises:
-      UserError: The workdir has posteriors of other images under the same name, another evaluation
+      UserError: The folder has posteriors of other images under the same name, another evaluation
         is writing there, only some images are labelled, or posteriors are not finite.
       StoppedError: A signal asked it to stop, and the computed posteriors are saved.
     """
-    key = ResultKey.from_config(c)
+    key, out = ResultKey.from_config(c), out or workdir
     by_method = key.by_method()
-    lock_paths = [of_method.lock_path(workdir) for of_method in by_method.values()]
+    lock_paths = [of_method.lock_path(out) for of_method in by_method.values()]
     with processes.stop_request() as stop, contextlib.ExitStack() as locks:
         processes.from_first(lambda: _lock_all(lock_paths, locks))
-        names_and_labels = processes.from_first(lambda: _names_and_labels(data.source))
-        evaluation = _Evaluation(c, workdir, net, data, names_and_labels, stop)
+        # Only the first process writes them. An error there ends the others.
+        names_and_labels = None if jax.process_index() else _names_and_labels(data.source)
+        evaluation = _Evaluation(c, workdir, out, net, data, names_and_labels, stop)
         parts = {
             method: {
                 scale: evaluation.read_or_compute(of_scale)
@@ -117,14 +121,15 @@ class _Evaluation:
 
     c: ConfigDict
     workdir: Path
+    out: Path
     net: TrainedNet
     data: SizedImages
-    names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]]
+    names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]] | None
     stop: StopRequest
 
     def read_or_compute(self, key: ResultKey) -> Posteriors | None:
         """Reads or computes the file of one method and Q. Only the first process returns it."""
-        path = key.path(self.workdir, ".npz")
+        path = key.path(self.out, ".npz")
         (scale,) = key.scales
         identity = {**self._identity, "method": key.method, "scale": scale}
         if by_name.is_own(key.method):  # A user changes a method of their own under the same name.
@@ -139,8 +144,12 @@ class _Evaluation:
             len(self.net.class_names),
             save_every_s=self.c.eval.save_every_s,
         )
-        is_there, done = processes.from_first(lambda: (found is not None, unfinished.done.copy()))
+        is_there, indices = processes.from_first(
+            lambda: (found is not None, np.flatnonzero(unfinished.done).tolist())
+        )
         if not is_there:
+            done = np.zeros(len(self.data.source), bool)
+            done[indices] = True
             facts = self._compute(key, unfinished, done)
             if is_first:
                 found = Posteriors(
@@ -156,7 +165,7 @@ class _Evaluation:
     def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
         """Writes a method's result, returns its line. The parts are by single method, then by Q."""
         return results.write_result(
-            key.path(self.workdir),
+            key.path(self.out),
             posteriors.combine({single: parts[single] for single in methods.singles(key.method)}),
             f"{key.method}, Q = {', '.join(map(str, key.scales))}",
             {

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from vgg_jax import safe_text
 from vgg_jax.evaluation import topk
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.storage import files
@@ -65,6 +66,6 @@ def _write_csv(path: Path, posteriors: Posteriors) -> None:
             cells = [
                 cell
                 for class_name, p in top_classes(posteriors, index)
-                for cell in (class_name, f"{p:.6g}")
+                for cell in (safe_text.cell(class_name), f"{p:.6g}")
             ]
-            writer.writerow([name, *cells])
+            writer.writerow([safe_text.cell(name), *cells])

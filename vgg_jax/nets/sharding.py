@@ -16,6 +16,7 @@ from jax.tree_util import DictKey, KeyPath
 from jaxtyping import Array
 
 from vgg_jax.nets.vgg import Place, Split
+from vgg_jax.system import jax_devices
 
 # The number of steps that may wait on the devices. Without a bound, a fast host runs ever further
 # ahead of its devices, and several such hosts hang.
@@ -40,10 +41,13 @@ def make_mesh(devices: list[jax.Device] | None = None, *, model_parallel: int = 
       devices: The devices; None for all there are.
       model_parallel: Number of devices along "model", which share the FC layers' kernels. It must
         divide the number of devices (see `architectures.model_parallel_choices`).
+
+    Raises:
+      UserError: JAX finds no device.
     """
     if devices is None:
         # They are sorted by process: each then has one piece of every batch, in this order.
-        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        devices = sorted(jax_devices.found(), key=lambda device: (device.process_index, device.id))
     # Neighbouring devices share kernels, so that most of the exchange stays within a host.
     grid = np.asarray(devices).reshape(-1, model_parallel)
     # With Auto the compiler places intermediate values. With Explicit, the default, every operation

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.axes import Axes
 
+from vgg_jax import safe_text
+
 _MOST_NUMBERS = 20  # Beyond so many classes, the cells are too small for their numbers.
 
 
@@ -20,8 +22,9 @@ def draw(axes: Axes, matrix: Int[np.ndarray, "c c"], names: Sequence[str]) -> No
     shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     shown = axes.imshow(shares, cmap="Blues", vmin=0)
     places = np.arange(len(names))
-    axes.set_xticks(places, names, rotation=90)
-    axes.set_yticks(places, names)
+    names = [safe_text.printable(name) for name in names]
+    axes.set_xticks(places, names, rotation=90, parse_math=False)
+    axes.set_yticks(places, names, parse_math=False)
     axes.set(xlabel="predicted class", ylabel="true class")
     if len(names) <= _MOST_NUMBERS:
         for (row, column), count in np.ndenumerate(matrix):

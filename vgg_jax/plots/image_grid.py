@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
+from vgg_jax import safe_text
+
 _INCHES = 1.9  # The width of a cell.
 
 
@@ -30,6 +32,6 @@ def figure(
         axes.set_axis_off()
     for axes, image, title in zip(cells, images, titles, strict=False):
         axes.imshow(image)
-        axes.set_title(title, fontsize=8)
+        axes.set_title(safe_text.lines(title), fontsize=8, parse_math=False)
         axes.set_anchor("N")  # The titles of a row stand at one height.
     return figure

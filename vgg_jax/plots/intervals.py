@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 
+from vgg_jax import safe_text
+
 
 def draw(
     axes: Axes,
@@ -36,6 +38,6 @@ def draw(
     if intervals is not None:
         axes.hlines(rows + offset, *intervals.T, color=colour, alpha=0.35, linewidth=5)
     axes.plot(values, rows + offset, marker, color=colour, markersize=5, label=label or None)
-    axes.set_yticks(rows, names)
+    axes.set_yticks(rows, [safe_text.printable(name) for name in names], parse_math=False)
     axes.set(ylim=(len(values) - 0.4, -0.6))
     axes.grid(axis="x", alpha=0.3)

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from vgg_jax import safe_text
+
 _SIDE_PX = 800  # The longer side of the photo in a panel.
 _PANEL_INCHES = 3.4
 _UNSEEN = 0.4  # The brightness of the parts of the photo where a class isn't seen.
@@ -47,7 +49,7 @@ def figure(
     for axes, of_class, title in zip(others, np.moveaxis(maps, -1, 0), titles, strict=True):
         smooth = _resized(Image.fromarray(of_class.astype(np.float32)), width, height)
         _draw(axes, photo, smooth, float(maps.max()))
-        axes.set_title(title)
+        axes.set_title(safe_text.printable(title), parse_math=False)
     for axes in (first, *others):
         axes.set_axis_off()
     return figure

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
+from vgg_jax import safe_text
 from vgg_jax.errors import UserError
 from vgg_jax.storage import gcs
 
@@ -35,8 +36,12 @@ def absolute(path: Path) -> Path:
     return path if in_bucket(path) else path.absolute()  # epath puts this folder before gs://.
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path, remedy: str = "Choose another.") -> None:
     """Checks that a folder, which needn't exist yet, can be written to.
+
+    Args:
+      folder: The folder.
+      remedy: The end of the message, for a folder on a disk.
 
     Raises:
       UserError: The folder can't be written to.
@@ -50,7 +55,7 @@ def refuse_unwritable(folder: Path) -> None:
     if not (existing.is_dir() and os.access(existing, os.W_OK)):
         raise UserError(
             f"{folder} can't be written to: {existing} is not a folder that you may write to. "
-            "Choose another."
+            f"{remedy}"
         )
 
 
@@ -68,10 +73,22 @@ def written_aside(path: Path) -> Iterator[pathlib.Path]:
         return
     aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        yield aside
-        aside.replace(path)
+        with named(path):
+            yield aside
+            aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Adds the path of a file that is being written to the error of a full disk, which has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -128,4 +145,4 @@ def modified_ns(path: Path) -> int:
 
 def printable(path: str | Path) -> str:
     """Returns a path as printable text, even where its bytes aren't UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return safe_text.printable(os.fsencode(path).decode("utf-8", "backslashreplace"))

@@ -2,14 +2,20 @@
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from absl import app, logging
 
+from vgg_jax import safe_text
 from vgg_jax.errors import UnwrittenError, UserError
-from vgg_jax.system import signals
+from vgg_jax.system import shared_memory, signals
+
+# The status of a command whose output nobody reads any more, as in `predict FOLDER | head -1`.
+_UNREAD = 128 + signal.SIGPIPE
 
 
 def run(
@@ -18,13 +24,12 @@ def run(
 ) -> None:
     """Runs `main`. After a UserError, prints its message alone and exits with status 2."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    for number in signals.EXIT_STATUS:
-        signal.signal(number, signals.stop_at_once)
+    signals.handle()
 
     # Orbax and TFDS log routine messages to stderr, over the progress bar. --verbosity shows them.
     logging.set_verbosity(logging.FATAL)
     try:
-        app.run(main, flags_parser=parse_flags)
+        _run(main, parse_flags)
     except (Exception, signals.StoppedError) as error:
         status = report(error)
         if status is None:
@@ -37,34 +42,71 @@ def run(
         sys.exit(status)
 
 
+def _run(main: Callable[[list[str]], None], parse_flags: Callable[[list[str]], list[str]]) -> None:
+    try:
+        app.run(main, flags_parser=parse_flags)
+    except SystemExit:
+        sys.stdout.flush()  # If nobody reads it any more, the error comes here, not at the exit.
+        raise
+
+
 def report(error: BaseException) -> int | None:
     """Prints an error's message, if it is meant for users.
 
     Returns:
       The exit status; None if the error isn't meant for users, and nothing was printed.
     """
+    if isinstance(error, BrokenPipeError) and _close_unread():
+        return _UNREAD
+    if isinstance(error, signals.StoppedError):
+        print(f"\n{error}", file=sys.stderr, flush=True)
+        return signals.EXIT_STATUS[error.signal]
+    message = _message(error)
+    if message is None:
+        return None
+    print(safe_text.lines(f"error: {message}"), file=sys.stderr)
+    return 2
+
+
+def _message(error: BaseException) -> str | None:
     # Imported only here: fsspec and epath take longer to import than some commands to run.
     from vgg_jax.storage import gcs
 
     match error:
         case UserError():
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return str(error)
+        case OSError(errno=errno.ENOSPC, filename=None):  # For example of a new semaphore.
+            return f"No space is left on a disk or in shared memory: {shared_memory.about()}"
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
-            print(
-                f"error: {error}. Free some space; the same command then goes on from the "
-                "last checkpoint.",
-                file=sys.stderr,
+            return (
+                f"{error.filename} can't be written ({error.strerror}). Free some space; the same "
+                "command then goes on."
             )
-            return 2
+        case OSError(errno=errno.EROFS | errno.EACCES | errno.EPERM, filename=str()):
+            return (
+                f"{error.filename}: {error.strerror}. Choose another folder, or change its "
+                "permissions."
+            )
         case _ if gcs.explain(error):
-            print(
-                f"error: The bucket can't be reached ({gcs.explain(error)}). Once it can be, "
-                "the same command goes on from what was saved.",
-                file=sys.stderr,
+            return (
+                f"The bucket can't be reached ({gcs.explain(error)}). Once it can be, the same "
+                "command goes on from what was saved."
             )
-            return 2
-        case signals.StoppedError():
-            print(f"\n{error}", file=sys.stderr, flush=True)
-            return signals.EXIT_STATUS[error.signal]
     return None
+
+
+def _close_unread() -> bool:
+    """Closes the output if it is a pipe that nobody reads any more; returns whether it is."""
+    outputs = [stream for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
+    for stream in outputs:  # Python flushes them once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(outputs)
+
+
+def _is_unread(stream: TextIO) -> bool:
+    try:
+        pipe = select.poll()
+        pipe.register(stream.fileno(), 0)
+        return any(event & select.POLLERR for _, event in pipe.poll(0))
+    except (OSError, ValueError):  # It has no descriptor, as in a notebook, or is closed.
+        return False

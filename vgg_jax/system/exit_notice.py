@@ -5,7 +5,7 @@ import subprocess
 
 # The script ends when the pipe from this process closes, however this process has ended.
 _SCRIPT = """
-trap '' INT TERM HUP
+trap '' INT TERM HUP USR1
 while IFS= read -r line; do words=$line; done
 [ -z "$words" ] || printf '\\n%s\\n' "$words" >&2
 """

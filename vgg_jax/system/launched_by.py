@@ -9,6 +9,7 @@ from vgg_jax.errors import UserError
 
 # What MPI launchers set: the number of processes, and the index of this one.
 _MPI = (("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK"))
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _BY_HAND = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -74,10 +75,13 @@ def _explicit(
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal()):
         raise UserError(f"JAX_COORDINATOR_ADDRESS={address} is not HOST:PORT.")
+    # JAX would listen on all of the host's addresses, also where all processes are on one host.
+    here = {"coordinator_bind_address": address} if host in _LOOPBACK else {}
     return {
         "coordinator_address": address,
         "num_processes": count,
         "process_id": index,
+        **here,
         **_all_devices(environment),
     }
 

@@ -8,11 +8,11 @@ import contextlib
 import faulthandler
 import itertools
 import os
-import pickle
 import re
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
@@ -21,8 +21,9 @@ import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from vgg_jax import safe_text
 from vgg_jax.errors import UserError
-from vgg_jax.system import command_line
+from vgg_jax.system import command_line, jax_devices, messages
 from vgg_jax.system.exit_notice import LastWords
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ class Job:
           arguments: Those of `jax.distributed.initialize`, without the timeouts.
 
         Raises:
-          UserError: The others can't be joined; the port may be taken.
+          UserError: The others can't be joined; the port may be taken; or JAX finds no device.
         """
         _refuse_taken(arguments)
         who = "process {process_id} of {num_processes}" if arguments else "a TPU's host"
@@ -80,6 +81,11 @@ class Job:
                 f"The processes of this job can't be joined: {error} Set "
                 "JAX_NUM_PROCESSES=1 to run this one alone."
             ) from error
+        try:
+            jax_devices.found()
+        except UserError:
+            self._words.dismiss()
+            raise
         self.index, self.count = jax.process_index(), jax.process_count()
         self._words.change(_LOST)
         self._client = ocp.multihost.get_jax_distributed_client()
@@ -94,11 +100,11 @@ class Job:
         name = next(self._names)
         if self.index == 0:
             value = function()
-            self._client.key_value_set_bytes(name, pickle.dumps(value))
+            self._send(name, value)
             return value
         while True:
             try:
-                return pickle.loads(self._client.blocking_key_value_get_bytes(name, LOOK_MS))
+                return self._receive(name, LOOK_MS)
             except jax.errors.JaxRuntimeError as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
                     raise
@@ -117,7 +123,7 @@ class Job:
     def leave(self) -> None:
         """Waits for the others, so that JAX's exit handlers, which also do, don't wait long."""
         self.wait_for_all()
-        self._client.key_value_set(_end_key(self.index), "")
+        self._send(_end_key(self.index), "")
         self._watch.join()
         self._words.dismiss()
 
@@ -141,19 +147,34 @@ class Job:
         reason = f"Process {self.index} on {socket.gethostname()} has ended: {what}"
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             for index in range(self.count):
-                self._client.key_value_set(_end_key(index), reason, allow_overwrite=True)
+                self._send(_end_key(index), reason)
         self._wait_to_end()
         self._exit(status)
 
+    def _send(self, name: str, value: Any) -> None:
+        # It overwrites what a stranger may have sent under that name.
+        message = messages.encode(name, value)
+        self._client.key_value_set_bytes(name, message, allow_overwrite=True)
+
+    def _receive(self, name: str, timeout_ms: int) -> Any:
+        return messages.decode(name, self._client.blocking_key_value_get_bytes(name, timeout_ms))
+
     def _end_with_others(self) -> None:
         try:
-            reason = self._client.blocking_key_value_get(_end_key(self.index), _FOREVER_MS)
+            reason = self._reason_to_end()
         except jax.errors.JaxRuntimeError:  # The service is gone; JAX ends this process.
             return
         if reason and self._ending.acquire(blocking=False):
-            print(f"\nerror: {reason}", file=sys.stderr)
+            print(f"\nerror: {safe_text.lines(reason)}", file=sys.stderr)
             self._wait_to_end()
             self._exit(2)
+
+    def _reason_to_end(self) -> str:
+        while True:
+            try:
+                return str(self._receive(_end_key(self.index), _FOREVER_MS))
+            except UserError:  # It is a stranger's; one of this job may overwrite it.
+                time.sleep(LOOK_MS / 1000)
 
     def _wait_to_end(self) -> None:
         # The first process runs the service, so it must not end before the others know the reason.

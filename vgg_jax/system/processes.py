@@ -48,8 +48,10 @@ def joined() -> Iterator[None]:
 
     _job = Job(arguments)
     if _job.count == 1:
-        for number in signals.EXIT_STATUS:  # JAX has replaced the handler of SIGTERM.
-            signal.signal(number, signal.getsignal(number))
+        signals.handle()  # JAX has replaced the handler of SIGTERM.
+    else:  # JAX tells the others of SIGTERM only.
+        for number in {*signals.handled()} - {signal.SIGTERM, signal.SIGINT}:
+            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         yield
     except StoppedError:  # All processes stop at the same point.
@@ -66,7 +68,8 @@ def from_first(function: Callable[[], T]) -> T:
     The others wait as long as it takes.
 
     Args:
-      function: Its result must be picklable.
+      function: Its result must be JSON's: None, a bool, an int, a float or a str, or lists and
+        dicts of these; see `messages`.
     """
     return function() if _job is None else _job.from_first(function)
 

@@ -1,4 +1,8 @@
-"""What SIGTERM and Ctrl-C do: a run in progress saves, then ends."""
+"""What SIGTERM and Ctrl-C do: a run in progress saves, then ends.
+
+SIGHUP, which a terminal sends when it closes, and SIGUSR1, with which Slurm can warn a job, do the
+same as SIGTERM. Python imports this module before any other of a command, so it imports little.
+"""
 
 import os
 import signal
@@ -6,7 +10,7 @@ import threading
 import types
 from collections.abc import Callable
 
-EXIT_STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130}
+EXIT_STATUS = {signal.SIGTERM: 0, signal.SIGHUP: 0, signal.SIGUSR1: 0, signal.SIGINT: 130}
 
 
 class StoppedError(BaseException):
@@ -21,6 +25,18 @@ class StoppedError(BaseException):
     def __init__(self, number: int, what: str) -> None:
         super().__init__(what)
         self.signal = signal.Signals(number)
+
+
+def handled() -> list[signal.Signals]:
+    """Returns the signals that stop a run: all of `EXIT_STATUS`, but no SIGHUP under `nohup`."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in EXIT_STATUS if not (ignored and number == signal.SIGHUP)]
+
+
+def handle() -> None:
+    """Ends this process at these signals, until a `StopRequest` handles them."""
+    for number in handled():
+        signal.signal(number, stop_at_once)
 
 
 def stop_at_once(number: int, frame: types.FrameType | None) -> None:
@@ -45,8 +61,8 @@ class StopRequest:
 
         Args:
           all_stop: Returns whether all of several processes stop now. It is called at each check
-            until it returns True. JAX then notes SIGTERM, and this object doesn't. None for a
-            single process.
+            until it returns True. JAX then notes SIGTERM, as which `processes.joined` passes on
+            SIGHUP and SIGUSR1, and this object notes SIGINT alone. None for a single process.
         """
         self._all_stop, self._stopped = all_stop, False
         self._number: int | None = None
@@ -55,7 +71,7 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         # In other threads, such as a notebook's helper thread, Python handles no signals.
         if threading.current_thread() is threading.main_thread():
-            numbers = EXIT_STATUS if self._all_stop is None else (signal.SIGINT,)
+            numbers = handled() if self._all_stop is None else [signal.SIGINT]
             self._before = {number: signal.signal(number, self._note) for number in numbers}
         return self
 

@@ -125,7 +125,8 @@ class MetricsLog:
     def _record(self, kind: str, step: int, values: Mapping[str, int | float]) -> None:
         if not self._write:
             return
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+        with files.named(pathlib.Path(self._file.name)):
+            self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(f"{kind}/{name}", value, step)
 

@@ -25,7 +25,7 @@ from vgg_jax.runs.first_params import first_params
 from vgg_jax.runs.state import TrainState, abstract_state, init_state
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import git_commit, processes
+from vgg_jax.system import git_commit, jax_devices, processes
 from vgg_jax.system.signals import StopRequest
 from vgg_jax.training import metrics, parallel, schedules, stuck_at_chance, validation
 from vgg_jax.training import settings as training_settings
@@ -102,7 +102,7 @@ class _Run:
     """
 
     def __init__(self, c: ConfigDict, images: TrainingSplits) -> None:
-        training_settings.check_divides(c, jax.device_count())
+        training_settings.check_divides(c, len(jax_devices.found()))
         num_images, names = len(images.train_source), images.train_source.class_names
         if c.batch_size > num_images:
             raise UserError(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
@@ -13,9 +14,13 @@ from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files, gcs
 
+Inode = tuple[int, int]  # The device and the number of a folder on it.
+
 
 class FolderSource:
     """The images directory/split/CLASS/image.jpg. Labels follow the sorted class names.
+
+    Images in subfolders of CLASS are the class's too. Hidden folders and files don't count.
 
     If the split's folder has no class folders, its own images are read, unlabelled.
     """
@@ -36,13 +41,14 @@ class FolderSource:
                 f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to names of "
                 "its folders."
             )
-        self.class_names = tuple(sorted(name for name in found if name))
+        self._folders = tuple(sorted(name for name in found if name))
+        self.class_names = tuple(map(files.printable, self._folders))
         digest = hashlib.sha256()
         names, labels, newest_ns = [], [], 0
-        for label, class_name in enumerate(self.class_names) if self.class_names else [(-1, "")]:
+        for label, class_name in enumerate(self._folders) if self._folders else [(-1, "")]:
             if not found[class_name] and class_name:
                 raise UserError(
-                    f"The class folder {self._root / class_name} holds no images "
+                    f"The class folder {files.printable(self._root / class_name)} holds no images "
                     f"({', '.join(image_files.SUFFIXES)}). Fill it or remove it from every split."
                 )
             for name, size, modified_ns in sorted(found[class_name]):
@@ -73,7 +79,7 @@ class FolderSource:
         return files.printable(self._relative(index))
 
     def _relative(self, index: int) -> pathlib.Path:
-        folder = self.class_names[self.label(index)] if self.class_names else ""
+        folder = self._folders[self.label(index)] if self._folders else ""
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
 
 
@@ -81,27 +87,60 @@ def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
     """Lists the images per class folder. If there is none, the key "" has the root's own images."""
     if not root.is_dir():
         return {}
-    class_names = [entry.name for entry in os.scandir(root) if entry.is_dir()]
-    found = {}
-    for class_name in class_names or [""]:
-        with os.scandir(root / class_name) as entries:
-            images = [
-                entry for entry in entries if image_files.is_image(entry.name) and entry.is_file()
-            ]
-            stats = [(image.name, image.stat()) for image in images]
-        found[class_name] = [
-            gcs.Entry(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats
+    with os.scandir(root) as entries:
+        class_names = [
+            entry.name
+            for entry in entries
+            if _is_folder(entry) and not image_files.is_hidden(entry.name)
         ]
-    return found
+    return {name: list(_below(root / name)) for name in class_names or [""]}
+
+
+def _below(
+    folder: pathlib.Path, prefix: str = "", above: tuple[Inode, ...] = ()
+) -> Iterator[gcs.Entry]:
+    """Yields the images in a folder and its subfolders.
+
+    Links that lead nowhere, named pipes and the like are among them, so that the scan names them.
+    """
+    status = folder.stat()
+    inode = (status.st_dev, status.st_ino)
+    if inode in above:
+        raise UserError(
+            f"{files.printable(folder)} is a link to a folder that it lies in. Remove the link."
+        )
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _is_folder(entry) and not image_files.is_hidden(entry.name):
+                yield from _below(folder / entry.name, f"{prefix}{entry.name}/", (*above, inode))
+            elif image_files.is_image(entry.name):
+                about = _status(entry)
+                yield gcs.Entry(f"{prefix}{entry.name}", about.st_size, about.st_mtime_ns)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
+
+
+def _status(entry: os.DirEntry) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # A link that leads nowhere.
+        return entry.stat(follow_symlinks=False)
 
 
 def _in_bucket(root: epath.Path) -> dict[str, list[gcs.Entry]]:
     found: dict[str, list[gcs.Entry]] = {}
     for entry in gcs.below(root):
-        class_name, _, name = entry.name.rpartition("/")
-        of_class = found.setdefault(class_name.partition("/")[0], [])
-        if image_files.is_image(name) and "/" not in class_name:
-            of_class.append(entry._replace(name=name))
+        *folders, name = entry.name.split("/")
+        if any(map(image_files.is_hidden, folders)):
+            continue
+        of_class = found.setdefault(folders[0] if folders else "", [])
+        if image_files.is_image(name):
+            of_class.append(entry._replace(name="/".join([*folders[1:], name])))
     return found
 
 

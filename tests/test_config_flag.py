@@ -1,0 +1,58 @@
+"""Config files of a user's own that can't be loaded: one error that names the file and the line."""
+
+import re
+import sys
+
+import pytest
+
+from vgg_jax.errors import UserError
+from vgg_jax.system import config_flag
+
+RETURNS = "def get_config(*_):\n    return "
+BROKEN = {
+    "syntax": (
+        "x = 1\ndef get_config(:\n",
+        r"mine.py is not valid Python \(line 2: invalid syntax",
+    ),
+    "null bytes": ("x = '\0'", r"mine.py is not valid Python \(line None: .*null bytes"),
+    "failing": ("\n\n1 / 0\n", r"mine.py fails in line 3 \(ZeroDivisionError: division by zero"),
+    "failing later": (f"{RETURNS}1 / 0", r"mine.py fails in line 2 \(ZeroDivisionError"),
+    "type error": (f"{RETURNS}1 + ''", r"mine.py fails in line 2 \(TypeError: unsupported"),
+    "value error": (f"{RETURNS}int('')", r"mine.py fails in line 2 \(ValueError: invalid literal"),
+    "its imports": ("import nosuch", r"mine.py fails in line 1 \(ModuleNotFoundError: .*'nosuch'"),
+    "no function": ("x = 1", r"mine.py has no function get_config\(\)"),
+    "a string": (f"{RETURNS}'hi'", r"mine.py returned 'hi', which is no ConfigDict"),
+    "nothing": (f"{RETURNS}None", r"mine.py returned None, which is no ConfigDict"),
+    "a dict": (f"{RETURNS}{{'seed': 1}}", r"mine.py returned {'seed': 1}, which is no ConfigDict"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_loaded_before(monkeypatch):
+    """ml_collections loads each file into the module of the one before it."""
+    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+
+
+@pytest.mark.parametrize("override", [[], ["--config.seed=1"]], ids=["plain", "override"])
+@pytest.mark.parametrize(("text", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_config_file_that_is_none(tmp_path, text, message, override):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        config_flag.parse_config([f"--config={path}", *override])
+    assert str(path) in str(caught.value)
+    assert re.search(r"Traceback|--config", str(caught.value)) is None
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="--config names no config"):
+        config_flag.parse_config([f"--config={tmp_path}/mine.py", "--config.seed=1"])
+
+
+def test_what_a_config_file_refuses_itself(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        f"from vgg_jax.errors import UserError\n{RETURNS}1\nraise UserError('Not now.')"
+    )
+    with pytest.raises(UserError, match=r"^Not now\.$"):
+        config_flag.parse_config([f"--config={path}"])

@@ -1,0 +1,68 @@
+"""Signals that stop a command before it has begun its work."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+import small_runs
+
+COMMANDS = [
+    *("vgg_jax.main", "vgg_jax.predict", "vgg_jax.fuse", "vgg_jax.describe", "vgg_jax.weights"),
+    *("vgg_jax.features", "launch.sweep", "launch.tables", "launch.benchmark"),
+]
+
+
+def stopped_early(command, number, *before):
+    """Stops a command right after its package; returns its status and errors.
+
+    Without arguments, each command would end with an error.
+    """
+    process = subprocess.Popen(
+        [*before, sys.executable, "-X", "importtime", "-m", command],
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    package = command.partition(".")[0]
+    for line in process.stderr:
+        if line.rpartition("|")[2].strip() == package:
+            process.send_signal(number)
+            break
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, [line for line in errors.splitlines() if "import time:" not in line]
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_is_stopped_while_it_imports(command):
+    status, errors = stopped_early(command, signal.SIGTERM)
+    assert status == 0
+    assert errors == ["", "Stopped. Nothing that was saved is lost; the same command goes on."]
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGHUP, 0), (signal.SIGUSR1, 0)]
+)
+def test_each_signal_has_its_status_from_the_first_line(number, expected):
+    status, errors = stopped_early("vgg_jax.fuse", number)
+    assert status == expected
+    assert "Stopped." in errors[-1]
+
+
+@pytest.mark.runs
+def test_nohup_is_respected():
+    status, errors = stopped_early("vgg_jax.fuse", signal.SIGHUP, "nohup")
+    assert status == 2
+    assert errors[-1] == "error: Give the workdirs of two runs or more, each once."
+
+
+def test_a_program_that_imports_the_package_keeps_its_signals():
+    asks = "import signal, vgg_jax; print(signal.getsignal(signal.SIGTERM))"
+    done = subprocess.run(
+        [sys.executable, "-c", asks], cwd=small_runs.ROOT, capture_output=True, check=True
+    )
+    assert done.stdout == b"0\n"
