@@ -7,7 +7,6 @@ import math
 import numpy as np
 import optax
 import pytest
-from ml_collections import ConfigDict
 
 from vgg_jax import base_config
 from vgg_jax.errors import UserError
@@ -262,9 +261,18 @@ def test_the_edges_of_what_is_possible(changes):
     training_settings.check(_config(**changes))
 
 
-def test_every_file_of_the_package_is_a_schedule_with_its_section_of_the_config():
+def test_a_schedule_may_have_no_section_of_the_config():
+    c = _config()
+    with c.unlocked():
+        del c.constant
+    schedules.refuse_unused_keys(c)
+    c.cosine.final_rate = 1e-3
+    with pytest.raises(UserError, match=r"cosine\.final_rate=0\.001 has no effect"):
+        schedules.refuse_unused_keys(c)
+
+
+def test_every_file_of_the_package_is_a_schedule():
     names = by_name.names("vgg_jax.training.schedules")
     assert {"constant", "cosine", "plateau"} <= {*names}
     for name in names:
         assert isinstance(schedules.from_config(_config(schedule=name)), Schedule)
-        assert isinstance(base_config.get_config()[name], ConfigDict)

@@ -113,7 +113,8 @@ def _draw_map(
     classes = topk.best(posteriors, _MAPPED_CLASSES)
     titles = [f"{class_names.short(net.class_names[k])} {posteriors[k]:.1%}" for k in classes]
     maps = class_maps.around_pixels(net, image, classes, scale=scale)
-    picture_file.write(score_map.figure(image, maps, titles), path, dpi=120)
+    figure = score_map.figure(image, maps, titles, heading=f"image (maps: Q = {scale} px)")
+    picture_file.write(figure, path, dpi=120)
 
 
 def _in_order(

@@ -24,6 +24,8 @@ def figure(
     image: UInt8[np.ndarray, "h w 3"],
     maps: Float[np.ndarray, "h2 w2 k"],
     titles: Sequence[str],
+    *,
+    heading: str = "image",
 ) -> Figure:
     """Returns a panel with the photo, and a panel for each class with its map over the photo.
 
@@ -35,6 +37,7 @@ def figure(
       maps: The probability of each class around each pixel: see `class_maps.around_pixels`. They
         cover the whole image, at another resolution.
       titles: A title for each class.
+      heading: The title of the photo.
     """
     enlarged = _SIDE_PX / max(image.shape[:2])
     height, width = (max(1, round(side * enlarged)) for side in image.shape[:2])
@@ -45,7 +48,7 @@ def figure(
     )
     first, *others = figure.subplots(1, 1 + len(titles))
     first.imshow(photo)
-    first.set_title("image")
+    first.set_title(heading)
     for axes, of_class, title in zip(others, np.moveaxis(maps, -1, 0), titles, strict=True):
         smooth = _resized(Image.fromarray(of_class.astype(np.float32)), width, height)
         _draw(axes, photo, smooth, float(maps.max()))

@@ -48,7 +48,8 @@ def refuse_unused_keys(c: ConfigDict) -> None:
     """
     defaults = base_config.get_config()
     for name in by_name.names(__name__):
-        changed = [key for key, value in c[name].items() if value != defaults[name][key]]
+        keys = c.get(name, {})  # A schedule may have no section.
+        changed = [key for key, value in keys.items() if value != defaults[name][key]]
         if name != c.schedule and changed:
             raise UserError(
                 f"{name}.{changed[0]}={c[name][changed[0]]} has no effect with "
