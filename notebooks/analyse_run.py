@@ -78,8 +78,8 @@ if train and val:
     first, last = val[0], val[-1]
     display(
         Markdown(
-            f"The validation error fell from {first['top1_error']:.1f}% after epoch "
-            f"{first['epoch']:g} to {last['top1_error']:.1f}% after epoch {last['epoch']:g}. "
+            f"The validation error was {first['top1_error']:.1f}% after epoch {first['epoch']:g} "
+            f"and {last['top1_error']:.1f}% after epoch {last['epoch']:g}. "
             + (
                 "The rate dropped after epoch " + ", ".join(f"{epoch:.1f}" for epoch in drops) + "."
                 if drops

@@ -33,7 +33,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
-from matplotlib.patches import Rectangle
 
 import vgg_jax
 from vgg_jax.data import images, opening, photos
@@ -43,7 +42,7 @@ from vgg_jax.evaluation.inference import Inference
 from vgg_jax.foreign import class_names
 from vgg_jax.nets import architectures
 from vgg_jax.nets.architectures import CELL_PX
-from vgg_jax.plots import image_grid, score_map
+from vgg_jax.plots import cells, image_grid, score_map
 
 # %matplotlib inline
 
@@ -89,25 +88,6 @@ for i, j in np.ndindex(fc6.shape[:2]):
 np.testing.assert_allclose(fc6, windows, atol=1e-5 * np.abs(fc6).max())
 difference = np.abs(fc6 - windows).max() / np.abs(fc6).max()
 
-
-def draw_map(axes, values, title):
-    """Draws a map with the borders of its cells."""
-    axes.imshow(values, cmap="inferno")
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.set_xticks(np.arange(values.shape[1]) - 0.5, minor=True)
-    axes.set_yticks(np.arange(values.shape[0]) - 0.5, minor=True)
-    axes.grid(which="minor", color="0.4", linewidth=0.5)
-    axes.tick_params(which="minor", length=0)
-
-
-def mark(axes, left, top, width, height=None, colour="C9"):
-    """Draws a frame."""
-    height = width if height is None else height
-    axes.add_patch(
-        Rectangle((left, top), width, height, fill=False, edgecolor=colour, linewidth=3, zorder=3)
-    )
-
-
 whole_scores = net.score_map(image, scale=2 * crop_px)
 surest = np.asarray(jax.nn.softmax(whole_scores)).max(axis=-1)
 row, column = (int(place) for place in np.unravel_index(surest.argmax(), surest.shape))
@@ -116,11 +96,13 @@ top, left = CELL_PX * row, CELL_PX * column
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
 axes[0].imshow(image)
 axes[0].set(xticks=[], yticks=[], title=f"photo, {image.shape[0]} x {image.shape[1]} px")
-mark(axes[0], left, top, crop_px)
-draw_map(axes[1], pool5.mean(axis=-1), f"pool5: {pool5.shape[0]} x {pool5.shape[1]} cells")
-mark(axes[1], column - 0.5, row - 0.5, size)
-draw_map(axes[2], np.maximum(fc6, 0).mean(axis=-1), f"relu6: {fc6.shape[0]} x {fc6.shape[1]} cells")
-mark(axes[2], column - 0.5, row - 0.5, 1)
+cells.frame(axes[0], left, top, crop_px)
+cells.draw(axes[1], pool5.mean(axis=-1), f"pool5: {pool5.shape[0]} x {pool5.shape[1]} cells")
+cells.frame(axes[1], column - 0.5, row - 0.5, size)
+cells.draw(
+    axes[2], np.maximum(fc6, 0).mean(axis=-1), f"relu6: {fc6.shape[0]} x {fc6.shape[1]} cells"
+)
+cells.frame(axes[2], column - 0.5, row - 0.5, 1)
 display(
     Markdown(
         f"FC6's kernel has {size} x {size} cells of {kernel.shape[2]} channels, and "
@@ -167,7 +149,7 @@ largest = max(values.max() for values in of_class)
 figure, axes = plt.subplots(2, len(scales), figsize=(14, 5.8), layout="constrained")
 for (upper, lower), scale, scores, values in zip(axes.T, scales, score_maps, of_class, strict=True):
     upper.imshow(images.rescale(photo, scale))
-    mark(upper, 0, 0, crop_px)
+    cells.frame(upper, 0, 0, crop_px)
     upper.set(xticks=[], yticks=[], title=f"Q = {scale}")
     heat = lower.imshow(values, cmap="inferno", vmin=0, vmax=largest)
     lower.set(xticks=[], yticks=[], title=f"{values.shape[0]} x {values.shape[1]} cells")
@@ -284,17 +266,17 @@ in_batch = {
     "without masks": mean_map(padded),
     "with masks": mean_map(padded, sizes),
 }
-cells = in_batch["alone"].shape
+map_height, map_width = in_batch["alone"].shape
 largest = max(values.max() for values in in_batch.values())
 figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")
 axes[0].imshow(padded[0])
 axes[0].set(xticks=[], yticks=[], title="the photo, padded")
-mark(axes[0], -0.5, -0.5, width, height)
+cells.frame(axes[0], -0.5, -0.5, width, height)
 for panel, (text, values) in zip(axes[1:], in_batch.items(), strict=True):
     panel.imshow(values, cmap="inferno", vmin=0, vmax=largest)
     panel.set(xticks=[], yticks=[], title=f"{layer}, {text}")
-    if values.shape != cells:
-        mark(panel, -0.5, -0.5, cells[1], cells[0])
+    if values.shape != (map_height, map_width):
+        cells.frame(panel, -0.5, -0.5, map_width, map_height)
 
 errors = {
     text: np.abs(scores[:rows, :columns] - alone).max()

@@ -17,13 +17,14 @@
 #
 # 1. the maps of a middle layer, and their gradient in the pixels
 # 2. perceptual distance: how alike two photos are, seen by the net
-# 3. nearest neighbours: photos that the last hidden layer takes for alike
+# 3. nearest neighbours: photos that are alike in the last hidden layer
 # 4. Grad-CAM: which part of a photo speaks for a class, beside the class score map
 # 5. style transfer: one photo's content in the manner of another
 #
 # **It needs** the workdir of a run and its validation images. The quickstart makes
 # `runs/quickstart`: `python -m vgg_jax.main --config=configs/quickstart.py`. For another run,
-# change `WORKDIR` below. For the quickstart it takes under a minute on two CPU cores.
+# change `WORKDIR` below. An imported net comes without images: name a folder of photos in `IMAGES`.
+# For the quickstart it takes under a minute on two CPU cores.
 
 # %%
 import os
@@ -39,19 +40,20 @@ from PIL import Image
 
 import vgg_jax
 from vgg_jax.analysis import varied_channels
-from vgg_jax.data import images, opening, photos
+from vgg_jax.data import images, opening, photos, pooled
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.evaluation import class_maps
 from vgg_jax.foreign import class_names
 from vgg_jax.nets import architectures, layers
-from vgg_jax.plots import feature_maps
+from vgg_jax.plots import feature_maps, score_map
 
 # %matplotlib inline
 
 jax.config.update("jax_default_matmul_precision", "highest")  # On accelerators too.
 os.chdir(pathlib.Path(vgg_jax.__file__).parents[1])  # Paths count from the checkout.
 WORKDIR = "runs/quickstart"
-# The numbers of validation images, or image files of your own, such as "cat.jpg".
+IMAGES = ""  # A folder of photos or of class folders; "" for the run's validation images.
+# The numbers of two of these images, or image files of your own, such as "cat.jpg".
 PHOTO, STYLE = 12, 384
 
 # %%
@@ -59,15 +61,16 @@ net = vgg_jax.load(WORKDIR, dtype="float32")
 net.inference.require_fc_layers()  # Sections 3 and 4 use them.
 crop_px = net.model.crop_px
 names = [class_names.short(name) for name in net.class_names]
-validation = opening.for_evaluation(net.config)
-open_validation = Decoded(validation)
+source = pooled.open_images(IMAGES) if IMAGES else opening.for_evaluation(net.config)
+image_names = [class_names.short(name) for name in source.class_names]
+open_image = Decoded(source)
 
 
 def open_photo(which):
     """Opens a photo by its number or its path."""
     if isinstance(which, str):
         return photos.find([which])(0)
-    return open_validation(which % len(validation))
+    return open_image(which % len(source))
 
 
 photo = open_photo(PHOTO)
@@ -151,10 +154,10 @@ display(
 # %% [markdown]
 # ## 2. Perceptual distance
 #
-# How alike are two photos? The difference of their pixels is a poor answer: it takes noise that we
-# hardly see for as large a change as another light. The difference of features is closer to what we
-# see (Johnson et al. 2016, Zhang et al. 2018). Here the distance of two photos a and b in a layer f
-# is |f(a) - f(b)| / (|f(a)| + |f(b)|): 0 for the same photo, and at most 1.
+# How alike are two photos? The difference of their pixels is a poor answer: noise that we hardly
+# see changes them as much as a change of light does. The difference of features is closer to what
+# we see (Johnson et al. 2016, Zhang et al. 2018). Here the distance of two photos a and b in a
+# layer f is |f(a) - f(b)| / (|f(a)| + |f(b)|): 0 for the same photo, and at most 1.
 #
 # We change the photo in four ways, each of which changes its pixels by the same amount. Beside them
 # is another photo of the same class and one of another class. The lower the number, the less the
@@ -180,18 +183,17 @@ changed = {
     "more contrast": original + amount * contrast / contrast.std(),
     "noise": original + amount * noise / noise.std(),
 }
-if isinstance(PHOTO, int) and validation.class_names:
-    all_labels = np.array([validation.label(i) for i in range(len(validation))])
-    number = PHOTO % len(validation)
+if isinstance(PHOTO, int) and image_names:
+    all_labels = np.array([source.label(i) for i in range(len(source))])
+    number = PHOTO % len(source)
     same = np.flatnonzero(all_labels == all_labels[number])
     for text, candidates in (
         ("same class", same[same != number]),
         ("another class", np.flatnonzero(all_labels != all_labels[number])),
     ):
-        other = images.centre_crop(
-            open_validation(int(candidates[len(candidates) // 2])), scale, scale
-        )
-        changed[text] = other.astype(np.float32)
+        if len(candidates):
+            other = open_image(int(candidates[len(candidates) // 2]))
+            changed[text] = images.centre_crop(other, scale, scale).astype(np.float32)
 
 depths = list(last_of_block.values())
 of_all = {"pixels": np.stack(list(changed.values())) - 128}
@@ -239,16 +241,16 @@ display(
 # The values of FC7 after ReLU, relu7, are the last ones before the classes. The paper uses them to
 # describe photos of other data sets, on which the net was not trained (appendix B). Photos whose
 # descriptions point in the same direction should show the same kind of thing. We describe the
-# centre crops of some validation images, and look for the nearest neighbours of five of them.
+# centre crops of some images, and look for the nearest neighbours of five of them.
 # (`python -m vgg_jax.features` does what the appendix does: it averages relu7 over the whole image
 # and several scales.)
 
 # %%
 crop_cost = sum(c.multiply_adds for c in architectures.costs(net.model.architecture, crop_px))
 num_images = int(np.clip(1e12 / crop_cost, 50, 500))  # A large net gets fewer.
-chosen = np.linspace(0, len(validation) - 1, min(num_images, len(validation))).astype(int)
-crops = np.stack([images.centre_crop(open_validation(i), crop_px, crop_px) for i in chosen])
-labels = np.array([validation.label(int(i)) for i in chosen])
+chosen = np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(int)
+crops = np.stack([images.centre_crop(open_image(i), crop_px, crop_px) for i in chosen])
+labels = np.array([source.label(int(i)) for i in chosen])
 batch, layer_names = 25, [last_of_block["1"], layer, last_of_block["5"], "relu7"]
 parts = []
 for start in range(0, len(crops), batch):
@@ -277,8 +279,10 @@ for row, query in zip(axes, queries, strict=True):
     for panel, index in zip(row, [query, *order[query, :shown]], strict=True):
         panel.imshow(crops[index])
         panel.set(xticks=[], yticks=[])
-        panel.set_title(names[labels[index]][:18] if labels[index] >= 0 else "", fontsize=9)
-        colour = "black" if index == query else "C2" if labels[index] == labels[query] else "C3"
+        panel.set_title(image_names[labels[index]][:18] if image_names else "", fontsize=9)
+        colour = "C2" if labels[index] == labels[query] else "C3"
+        if index == query or not image_names:
+            colour = "black"
         for spine in panel.spines.values():
             spine.set(edgecolor=colour, linewidth=3)
 axes[0, 0].set_ylabel("query")
@@ -290,20 +294,24 @@ display(
 )
 
 # %%
-right = {k: float((labels[neighbours(v)[:, 0]] == labels).mean()) for k, v in described.items()}
-figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
-axes.bar(
-    list(right), [100 * share for share in right.values()], color=["0.6", "C0", "C0", "C0", "C0"]
-)
-axes.axhline(100 / len(names), color="0.3", linestyle="--", linewidth=1)
-axes.set(ylabel="same class, %", title="the nearest neighbour has the photo's class")
-display(
-    Markdown(
-        f"The nearest neighbour is of the same class for {right['8 x 8 px']:.0%} of the photos if "
-        f"they are compared by their pixels, and for {right['relu7']:.0%} in relu7. The dashed "
-        "line is chance. The net was trained on these classes, but not on these photos."
+is_own = source.class_names == net.class_names
+if image_names:
+    right = {k: float((labels[neighbours(v)[:, 0]] == labels).mean()) for k, v in described.items()}
+    shares, colours = [100 * share for share in right.values()], ["0.6", "C0", "C0", "C0", "C0"]
+    figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
+    axes.bar(list(right), shares, color=colours)
+    axes.axhline(100 / len(image_names), color="0.3", linestyle="--", linewidth=1)
+    axes.set(ylabel="same class, %", title="the nearest neighbour has the photo's class")
+    trained_on = "on these classes, but not on these photos" if is_own else "on other classes"
+    display(
+        Markdown(
+            f"The nearest neighbour is of the same class for {right['8 x 8 px']:.0%} of the photos "
+            f"if they are compared by their pixels, and for {right['relu7']:.0%} in relu7. The "
+            f"dashed line is chance. The net was trained {trained_on}."
+        )
     )
-)
+else:
+    display(Markdown("These photos have no classes, so nothing says which neighbours are right."))
 
 # %% [markdown]
 # ## 4. Grad-CAM and the class score map
@@ -345,20 +353,19 @@ def light_up(photo, heat):
     heat = np.asarray(heat, np.float32)
     heat = (heat - heat.min()) / max(np.ptp(heat), 1e-9)
     large = Image.fromarray(heat).resize(photo.shape[1::-1], Image.Resampling.BICUBIC)
-    seen = np.clip(np.asarray(large), 0, 1)[..., None]
-    unseen = 0.35 * photo.mean(axis=-1, keepdims=True)
-    return (seen * photo + (1 - seen) * unseen).astype(np.uint8)
+    return score_map.lit(photo, np.asarray(large))
 
 
 # %%
 q = 3 * crop_px // 2
 tried = chosen[:: max(1, len(chosen) // 40)]
-squares = np.stack([images.centre_crop(open_validation(i), q, q) for i in tried])
+squares = np.stack([images.centre_crop(open_image(i), q, q) for i in tried])
 probability = np.asarray(jax.nn.softmax(net(squares)))
-of_truth = probability[np.arange(len(tried)), [validation.label(int(i)) for i in tried]]
-is_right = of_truth == probability.max(axis=1)
-surest_last = [i for i in np.argsort(of_truth) if is_right[i]]
-surest_of_class = {int(probability[i].argmax()): squares[i] for i in surest_last}
+surest_of_class = {}
+for i in np.argsort(probability.max(axis=1)):  # The surest comes last.
+    k = int(probability[i].argmax())
+    if not is_own or k == source.label(int(tried[i])):
+        surest_of_class[k] = squares[i]
 square = images.centre_crop(photo, q, q)
 surest_of_class.pop(int(net(square[None])[0].argmax()), None)
 shown = [square, *list(surest_of_class.values())[::-1][:3]]
@@ -371,11 +378,11 @@ for column, square in zip(axes.T, shown, strict=True):
     scores = head(net.params, maps)
     np.testing.assert_allclose(scores, net(square[None]), rtol=1e-3, atol=1e-3)
     k = int(scores[0].argmax())
-    score_map = class_maps.around_pixels(net, square, np.array([k]), scale=q)[..., 0]
+    seen = class_maps.around_pixels(net, square, np.array([k]), scale=q)[..., 0]
     column[0].imshow(square)
     column[0].set_title(f"{names[k][:24]} {jax.nn.softmax(scores[0])[k]:.0%}")
     column[1].imshow(light_up(square, grad_cam(net.params, maps, k)))
-    column[2].imshow(light_up(square, score_map))
+    column[2].imshow(light_up(square, seen))
 for panel, text in zip(axes[:, 0], (f"photo, Q = {q}", "Grad-CAM", "class score map"), strict=True):
     panel.set_ylabel(text, fontsize=12)
 for panel in axes.ravel():
@@ -402,7 +409,8 @@ display(
 # The well-known pictures come from this paper's net E, VGG-19, trained on ImageNet's 1.3 million
 # photos. This works with any net of this library, and here it runs on the net of this run. **What
 # it makes can't be better than what the net has learned**: from a small net one gets colours and
-# simple textures. For the real thing, import the weights of VGG-19, and change `WORKDIR`:
+# simple textures. For the real thing, import the weights of VGG-19, change `WORKDIR`, and name your
+# photos in `IMAGES`:
 #
 # `python -m vgg_jax.weights import vgg19-dcbb9e9d.pth runs/torchvision_e`
 

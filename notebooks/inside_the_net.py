@@ -43,7 +43,7 @@ from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.data import images, opening, photos
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.nets import architectures, layers
-from vgg_jax.plots import feature_maps
+from vgg_jax.plots import cells, feature_maps
 
 # %matplotlib inline
 
@@ -56,7 +56,7 @@ PHOTO = 12  # The number of a validation image, or an image file of your own, su
 # ## 1. A smiley
 #
 # A grey picture is a table of numbers. This one has a 1 for ink and a 0 for paper. With its mouth
-# turned round, the smile becomes a frown. We will build a net by hand that tells the two apart.
+# upside down, the smile becomes a frown. We will build a net by hand that tells the two apart.
 
 # %%
 SMILE = """
@@ -77,12 +77,7 @@ FACES = {"smile": smile, "frown": frown}
 def draw_table(axes, values, title="", number=True):
     """Draws a table of numbers: blue is positive, red is negative."""
     values = np.atleast_2d(values)
-    axes.imshow(values, cmap="RdBu", vmin=-3, vmax=3)
-    axes.set(xticks=[], yticks=[], title=title)
-    axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)
-    axes.set_yticks(np.arange(values.shape[0] + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="0.85", linewidth=0.6)
-    axes.tick_params(which="minor", length=0)
+    cells.draw(axes, values, title, cmap="RdBu", limits=(-3, 3))
     if number:
         for (row, column), value in np.ndenumerate(values):
             colour = "white" if abs(value) >= 3 else "black"
@@ -92,8 +87,7 @@ def draw_table(axes, values, title="", number=True):
 
 def mark(axes, row, column, size):
     """Draws a frame around some cells."""
-    corner = (column - 0.5, row - 0.5)
-    axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="C1", linewidth=3, zorder=3))
+    cells.frame(axes, column - 0.5, row - 0.5, size, colour="C1")
 
 
 # %% [markdown]
@@ -167,8 +161,9 @@ for face, of_face in zip(faces, sums, strict=True):
 #
 # - A **bias** is added to all sums of a channel. Here it is -1, so that a single cell of ink is not
 #   enough.
-# - **ReLU** replaces negative values by 0. What is left says: the feature is here, and so strongly.
-#   Without it, layers on top of each other would be no more than one layer (section 4 shows that).
+# - **ReLU** replaces negative values by 0. What is left says where the feature is, and how
+#   strongly. Without it, layers on top of each other would be no more than one layer (section 4
+#   shows that).
 # - **Pooling** keeps the largest value of each 2x2 window. The map's sides are halved; *where* the
 #   feature is gets coarser, but not *whether* it is there. 7 is odd, so the last row and column are
 #   left out.
@@ -339,7 +334,7 @@ for panel, name in zip(axes, (net.model.net, "E"), strict=True):
 # %% [markdown]
 # Is it true? The gradient of a value says which pixels it depends on. Below is the gradient of one
 # cell of the third block's last convolution in the photo's pixels. It must lie within the square,
-# and it does. It is strongest in the middle, because the middle pixels reach the cell on more ways
+# and it does. It is strongest in the middle, because the middle pixels reach the cell by more paths
 # than those at the rim.
 
 # %%

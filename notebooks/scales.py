@@ -186,7 +186,7 @@ lines = []
 for net in fixed:
     found = difference((jittered, str(best[jittered])), (net, str(best[net])))
     low, high = found.interval
-    verdict = "which leaves out 0" if not low <= 0 <= high else "which contains 0"
+    verdict = "which does not contain 0" if not low <= 0 <= high else "which contains 0"
     lines.append(
         f"- With its own best Q, {title(jittered)} less {title(net)} is {found.mean:+.2f} points "
         f"({low:+.2f} to {high:+.2f}), {verdict}."

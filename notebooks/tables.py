@@ -16,7 +16,7 @@
 # are, which of them miniatures of the nets repeat, and what could be chance.
 #
 # **It needs** nothing but the files in `notebooks/data/sweep`. They are what a sweep of miniatures
-# left: small nets on rendered images, which show how one compares and nothing about VGG. A
+# left: small nets on rendered images, which show how to compare, and nothing about VGG. A
 # miniature that starts from A trains for half of A's epochs, so that depth looks worse than it is.
 # For a sweep of your own, change `ROOT`: `python -m launch.sweep --tables=3,4 --root=ROOT` makes
 # one.
@@ -124,9 +124,9 @@ show_table(tables[4])
 # Each row is one error less another, so a dot on the left of 0 means that the first net is better.
 # The bar around ours is the 95% interval of a *paired bootstrap*: the images are drawn again
 # thousands of times, with both nets' results, to see how much the difference depends on which
-# images happen to be in the test. If the bar leaves out 0, then the difference is not due to the
-# choice of images. It may still be due to the seeds: the small dots show the difference for each
-# of them.
+# images happen to be in the test. If the bar does not contain 0, the choice of images alone hardly
+# explains the difference. It may still be due to the seeds: the small dots show the difference for
+# each of them.
 
 # %%
 pairs = [

@@ -171,6 +171,7 @@ def test_command_prints_the_table_and_the_arithmetic():
         ("--picture=nets.txt", "--picture=nets.txt must be"),
         ("--picture=nets.png --batch=8", "--picture shows no --batch"),
         ("--picture=nets.png --crop_px=100", "crop_px=100"),
+        ("--picture=README.md/nets.png", "README.md can't be written to"),
     ],
 )
 def test_command_reports_an_error_in_one_line(argument, message):
@@ -222,10 +223,11 @@ def test_command_prints_what_devices_exchange():
 
 
 def test_command_draws_the_nets(tmp_path):
-    result = run("-m", "vgg_jax.describe", "--net=all", f"--picture={tmp_path}/nets.png")
+    path = tmp_path / "new/nets.png"
+    result = run("-m", "vgg_jax.describe", "--net=all", f"--picture={path}")
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"{tmp_path}/nets.png shows the nets.\n"
-    with Image.open(tmp_path / "nets.png") as picture:
+    assert result.stdout == f"{path} shows the nets.\n"
+    with Image.open(path) as picture:
         assert min(picture.size) > 1000
 
 

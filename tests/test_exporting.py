@@ -173,7 +173,7 @@ def test_a_net_is_refused_before_its_parameters_are_read(net, tmp_path):
 @pytest.mark.parametrize(
     ("name", "size", "said"),
     [
-        ("A", {}, "Net A is none of Keras Applications, which has D (VGG16) and E (VGG19) only"),
+        ("A", {}, "Net A is not in Keras Applications, which has D (VGG16) and E (VGG19) only"),
         ("D", {}, "a width of 0.0625 and a crop of 64 px, where Keras Applications' VGG16 has a"),
         ("E", {"crop_px": 224}, "a width of 0.0625 and a crop of 224 px, where"),
     ],

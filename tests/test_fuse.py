@@ -223,7 +223,7 @@ def test_image_files_that_differ_are_refused_though_names_agree(runs, tmp_path):
 
 def test_a_workdir_without_a_run_is_named(runs, tmp_path):
     message = _refusal([*runs, tmp_path / "empty"], "dense", (), None, tmp_path)
-    assert message == f"There is no run in {tmp_path / 'empty'}."
+    assert message.startswith(f"There is no run in {tmp_path / 'empty'}.")
 
 
 @pytest.mark.parametrize(

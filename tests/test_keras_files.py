@@ -76,6 +76,15 @@ def test_the_order_of_layers_is_the_files_own(path):
     foreign_layers.check_equal(_converted(path), layers)
 
 
+def test_a_bias_may_come_before_its_kernel(path):
+    layers = foreign_arrays.random_params("D")
+    keras_files.write(path, keras_files.legacy, layers)
+    with h5py.File(path, "r+") as file:
+        for group in file.values():
+            group.attrs["weight_names"] = group.attrs["weight_names"][::-1]
+    foreign_layers.check_equal(_converted(path), layers)
+
+
 def test_names_that_keras_3_notes_are_used(path):
     layers = foreign_arrays.random_params("D")
     names = {name: keras_files.applications_name(name) for name in layers}

@@ -5,6 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from vgg_jax.plots import (
+    cells,
     confusion,
     curves,
     image_grid,
@@ -89,11 +90,21 @@ def test_bins_without_images_have_no_bar():
     assert (bar.get_x(), bar.get_width(), bar.get_height()) == (0.5, 0.5, 0.75)
 
 
-@pytest.mark.parametrize(("count", "cells"), [(1, (1, 1)), (6, (1, 6)), (8, (2, 6))])
-def test_a_grid_has_a_cell_per_image(count, cells):
+def test_lines_divide_a_map_into_its_cells():
+    axes = _axes()
+    cells.draw(axes, np.zeros((2, 3)))
+    assert axes.get_xticks(minor=True).tolist() == [-0.5, 0.5, 1.5, 2.5]
+    assert axes.get_yticks(minor=True).tolist() == [-0.5, 0.5, 1.5]
+    cells.frame(axes, 0.5, -0.5, 2.0)
+    (square,) = axes.patches
+    assert square.get_bbox().bounds == (0.5, -0.5, 2, 2)
+
+
+@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (6, (1, 6)), (8, (2, 6))])
+def test_a_grid_has_a_cell_per_image(count, shape):
     images = [np.full((20, 30, 3), i, np.uint8) for i in range(count)]
     figure = image_grid.figure(images, [f"image {i}" for i in range(count)])
-    assert figure.axes[0].get_gridspec().get_geometry() == cells
+    assert figure.axes[0].get_gridspec().get_geometry() == shape
     assert [axes.get_title() for axes in figure.axes if axes.images] == [
         f"image {i}" for i in range(count)
     ]

@@ -344,7 +344,7 @@ def test_a_preprocessing_that_the_file_settles_is_not_overridden(tmp_path, run_i
     caffe = caffe_file(tmp_path / "vgg.caffemodel", params)
     npz = npz_file(tmp_path / "vgg16_weights.npz", params)
     for path, choice in ((caffe, "torchvision"), (npz, "torchvision"), (npz, "caffe")):
-        with pytest.raises(UserError, match=f"--preprocessing={choice} is not how"):
+        with pytest.raises(UserError, match=f"--preprocessing={choice} contradicts the file"):
             run_import(path, classes(tmp_path), f"--preprocessing={choice}")
     run_import(caffe, classes(tmp_path), "--preprocessing=caffe")
 

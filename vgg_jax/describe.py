@@ -125,7 +125,9 @@ def _drawn(spec: NetSpec, picture: str) -> str:
 
     from vgg_jax.analysis import net_picture
     from vgg_jax.plots import picture_file
+    from vgg_jax.storage import files
 
+    files.refuse_unwritable(path.parent)
     picture_file.write(net_picture.figure(spec), path, dpi=130)
     return f"{path} shows {'the nets' if spec.net == 'all' else f'net {spec.net}'}."
 

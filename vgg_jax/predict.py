@@ -21,6 +21,7 @@ from vgg_jax.evaluation import methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.foreign import class_names
 from vgg_jax.runs import saved_steps
+from vgg_jax.storage import files
 from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
 
@@ -85,7 +86,7 @@ def main(argv: list[str]) -> None:
     map_scale = _MAP_SCALE.value or 2 * net.model.crop_px
     evaluation_settings.check_scales((map_scale,), net.model.crop_px)
     if maps:
-        maps[0].parent.mkdir(parents=True, exist_ok=True)
+        files.refuse_unwritable(maps[0].parent)
     computed = net.posteriors_as_computed(
         found, found.sizes(), method=_METHOD.value, scales=scales, progress=len(found.paths) > 1
     )

@@ -81,7 +81,7 @@ def confusion_matrix(
 ) -> Int[np.ndarray, "c c"]:
     """Returns the number of images by label (row) and most probable class (column).
 
-    Of equally probable classes, the first one counts, as in `topk`.
+    If classes are equally probable, the first one counts, as in `topk`.
 
     Args:
       posteriors: Probabilities of the classes.

@@ -4,8 +4,6 @@ import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
 
-from ml_collections import ConfigDict
-
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors
@@ -28,7 +26,7 @@ def keys_of(
     Raises:
       UserError: There is no run in a workdir.
     """
-    configured = {workdir: ResultKey.from_config(_config(workdir)) for workdir in runs}
+    configured = {workdir: ResultKey.from_config(run_config.existing(workdir)) for workdir in runs}
     split = split or next(iter(configured.values())).split
     return {
         workdir: ResultKey(split, method, tuple(scales) or configured[workdir].scales, variant)
@@ -160,7 +158,7 @@ def evaluation_command(workdir: Path, key: ResultKey) -> str:
     Raises:
       UserError: There is no run in the workdir.
     """
-    c, wanted = _config(workdir), _config(workdir)
+    c, wanted = run_config.existing(workdir), run_config.existing(workdir)
     configured = ResultKey.from_config(c)
     if key.split != configured.split:
         wanted.data.val_split, wanted.data.held_out = key.split, 0
@@ -171,10 +169,3 @@ def evaluation_command(workdir: Path, key: ResultKey) -> str:
     overrides = run_config.overrides(wanted, c, (*changed, "eval.method", "eval.scales"))
     command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
     return shlex.join([*command, *overrides])
-
-
-def _config(workdir: Path) -> ConfigDict:
-    c = run_config.load(workdir)
-    if c is None:
-        raise UserError(f"There is no run in {workdir}.")
-    return c

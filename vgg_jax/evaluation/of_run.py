@@ -28,7 +28,7 @@ def posteriors(
       UserError: There is no run, or its images, which it needs to compute what is missing, can't
         be opened.
     """
-    c = _config(workdir)
+    c = run_config.existing(workdir)
     c.eval.method, c.eval.checkpoint = method, checkpoint
     key = ResultKey.from_config(c)
     found = fusion.read_run(workdir, key)
@@ -52,7 +52,7 @@ def images(workdir: Path, posteriors: Posteriors) -> Decoded:
     Raises:
       UserError: The images can't be opened, or others are there now.
     """
-    c = _config(workdir)
+    c = run_config.existing(workdir)
     source = _opened(c, workdir).source
     if tuple(source.name(i) for i in range(len(source))) != posteriors.names:
         raise UserError(
@@ -62,18 +62,11 @@ def images(workdir: Path, posteriors: Posteriors) -> Decoded:
     return Decoded(source)
 
 
-def _config(workdir: Path) -> ConfigDict:
-    c = run_config.load(workdir)
-    if c is None:
-        raise UserError(f"There is no run in {workdir}. Give the workdir of a run.")
-    return c
-
-
 def _opened(c: ConfigDict, workdir: Path) -> SizedImages:
     try:
         return opening.scanned(c, opening.for_evaluation(c))
     except UserError as error:
         raise UserError(
             f"The images of the run in {workdir} can't be opened: {error} The keys of data in "
-            f"{workdir / 'config.json'} say where they were."
+            f"{workdir / 'config.json'} say where they were looked for."
         ) from error

@@ -116,8 +116,8 @@ def _preprocessing(foreign: ForeignNet, choice: str | None) -> Preprocessing:
     settled = foreign.preprocessing is not None and not foreign.preprocessing_is_usual
     require(
         not settled or chosen == foreign.preprocessing,
-        f"--preprocessing={choice} is not how a net in {foreign.layout}'s names has its images, "
-        "which these names settle. Leave the flag out.",
+        f"--preprocessing={choice} contradicts the file, whose layout ({foreign.layout}) says how "
+        "images are preprocessed. Leave the flag out.",
     )
     return chosen
 

@@ -8,4 +8,5 @@ Nothing here uses pyplot, so that no figure stays in memory and no display is ne
 `%matplotlib inline` shows a figure that is the last value of a cell.
 """
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")  # Of the files of pictures.
+# The suffixes of pictures, which say their formats.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")

@@ -1,4 +1,4 @@
-"""A photo, and what some channels of a net's layers make of it."""
+"""A photo, and some channels of a net's layers for it."""
 
 from collections.abc import Mapping
 

@@ -11,8 +11,9 @@ def write(figure: Figure, path: Path, *, dpi: int) -> None:
 
     Args:
       figure: The figure.
-      path: The file of the picture, for example map.png.
+      path: The file of the picture, for example map.png. Its folder is made if it is missing.
       dpi: Pixels per inch.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with files.written_aside(path) as aside:
         figure.savefig(aside, dpi=dpi, format=path.suffix[1:])

@@ -58,6 +58,15 @@ def figure(
     return figure
 
 
+def lit(
+    photo: UInt8[np.ndarray, "h w 3"], seen: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Returns a photo in its colours where `seen` is 1 or more, and dark and grey where it is 0."""
+    seen = np.clip(seen, 0, 1)[..., None]
+    unseen = _UNSEEN * photo.mean(axis=2, keepdims=True)
+    return (seen * photo + (1 - seen) * unseen).astype(np.uint8)
+
+
 def _resized(image: Image.Image, width: int, height: int) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
@@ -69,9 +78,7 @@ def _draw(
     highest: float,
 ) -> None:
     # The root, because the eye takes half the brightness for much more than half.
-    seen = np.sqrt(np.clip(probability / highest, 0, 1))[..., None]
-    unseen = _UNSEEN * photo.mean(axis=2, keepdims=True)
-    axes.imshow((seen * photo + (1 - seen) * unseen).astype(np.uint8))
+    axes.imshow(lit(photo, np.sqrt(np.maximum(probability / highest, 0))))
     levels = MaxNLocator(nbins=4).tick_values(0, highest)[1:]
     if probability.max() > levels[0]:
         contours = axes.contour(probability, levels, colors="white", linewidths=1)

@@ -1,4 +1,4 @@
-"""What the result of a workdir says about a net that was imported. Needs no JAX."""
+"""Reads facts about an imported net from its workdir's result. Needs no JAX."""
 
 import json
 

@@ -62,6 +62,18 @@ def load(workdir: Path) -> ConfigDict | None:
     return c
 
 
+def existing(workdir: Path) -> ConfigDict:
+    """Reads the config of the run in a workdir: see `load`.
+
+    Raises:
+      UserError: There is no run in the workdir, or the file is damaged.
+    """
+    c = load(workdir)
+    if c is None:
+        raise UserError(f"There is no run in {workdir}. Give the workdir of a run.")
+    return c
+
+
 def _fill(c: ConfigDict, saved: dict[str, Any]) -> None:
     for key, value in saved.items():
         default = c.get(key)

@@ -26,7 +26,7 @@ def refuse(net: TrainedNet, options: Options) -> None:
     model = net.model
     require(
         model.net in MODELS,
-        f"Net {model.net} is none of Keras Applications, which has D (VGG16) and E (VGG19) only. "
+        f"Net {model.net} is not in Keras Applications, which has D (VGG16) and E (VGG19) only. "
         "Export it as .safetensors, .onnx or .stablehlo.",
     )
     foreign_input.refuse_size(

@@ -72,7 +72,7 @@ def read(path: pathlib.Path) -> MatlabTensors:
 
 
 def _odd_edges(layers: Any, path: pathlib.Path) -> str:
-    """Returns the poolings' odd edges, after checking that they are those of Table 1 else.
+    """Returns the poolings' odd edges, and checks that they are otherwise those of Table 1.
 
     Padding below and on the right, (0, 1, 0, 1), makes a pooling's windows take an odd last row.
     """

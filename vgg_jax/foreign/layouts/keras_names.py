@@ -2,7 +2,7 @@
 
 A kernel is named `.../kernel`, `.../kernel:0`, `..._W_1:0` or, in Keras 3, `.../vars/0`. The layers
 of Keras Applications are block1_conv1 to block5_conv4, fc1, fc2 and predictions. Layers with other
-names are taken in their order: as many convolutions as a net of Table 1 has are that net's.
+names are taken in their order, as those of the net of Table 1 with as many convolutions.
 """
 
 import re
@@ -44,8 +44,11 @@ def convert(tensors: Tensors) -> ForeignNet | None:
         f"These weights have arrays that these nets don't have: {some_of(others)}. Give the "
         "weights of a net that has only convolutions and FC layers, with biases.",
     )
-    axes = {layer: len(tensors.shapes[next(iter(of.values()))]) for layer, of in arrays.items()}
-    dense = [layer for layer, number in axes.items() if number == 2]
+    dense = [
+        layer
+        for layer, of in arrays.items()
+        if "kernel" in of and len(tensors.shapes[of["kernel"]]) == 2
+    ]
     convs = [layer for layer in arrays if layer not in dense]
     names = _applications_names(convs)
     applications = names is not None
