@@ -193,6 +193,9 @@ def test_what_a_fusion_lacks_is_said_by_method(runs):
     ]
     _evaluate_all(runs)
     assert fusion.missing(d, key) == []
+    file = d / "eval/validation-dense-64.npz"
+    file.rename(file.with_name("validation-dense-64-ceil.npz"))
+    assert fusion.missing(d, key) == ["dense at Q = 64: not there, but --variant=ceil is"]
     (d / "checkpoints" / "7").mkdir(parents=True)
     _evaluate(d, "dense", 64)
     assert fusion.missing(d, key) == [

@@ -171,8 +171,10 @@ def test_an_imported_run_is_evaluated(imported, folder, run_main, capsys):
     images = ("--config.data.name=folder", f"--config.data.dir={folder}")
     run_main(f"--workdir={imported}", "--mode=eval", *images)
     assert "dense, Q = 73: top-1 error" in capsys.readouterr().out
-    run_main(f"--workdir={imported}", "--config.eval.method=none")
-    assert "imported from vgg.pth" in capsys.readouterr().out
+    run_main(f"--workdir={imported}")  # Without images, it says how to evaluate.
+    said = capsys.readouterr().out
+    assert "imported from vgg.pth. To evaluate it:" in said
+    assert f"--mode=eval --workdir={imported} --config.data.dir=DATA" in said
 
 
 @pytest.mark.parametrize("fc", [True, False])

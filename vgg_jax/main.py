@@ -100,7 +100,8 @@ def _train(c: ConfigDict, workdir: Path) -> None:
         compilation_cache.keep(c.data.cache_dir)
         result, val = train(c, workdir, images), images.val
     processes.from_first(lambda: _print_result(c, workdir, result))
-    if c.eval.method != "none" and (val is not None or _can_be_evaluated(workdir)):
+    evaluates = c.eval.method != "none" and "imported" not in result
+    if evaluates and (val is not None or _can_be_evaluated(workdir)):
         _evaluate(c, workdir, val)
     processes.from_first(lambda: _print_next_steps(workdir))
 
@@ -150,7 +151,12 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
 
 def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     if "imported" in result:
-        print(f"\n{c.name}: net {c.net}, imported from {result['imported']['file']}\n", flush=True)
+        print(
+            f"\n{c.name}: net {c.net}, imported from {result['imported']['file']}. "
+            "To evaluate it:\n"
+            f"  python -m vgg_jax.main --mode=eval --workdir={workdir} --config.data.dir=DATA\n",
+            flush=True,
+        )
         return
     last, best = result["last"], result["best"]
     print(

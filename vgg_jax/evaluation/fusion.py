@@ -141,7 +141,9 @@ def missing(workdir: Path, key: ResultKey) -> list[str]:
 def _why_missing(workdir: Path, key: ResultKey) -> str:
     path = key.path(workdir, ".npz")
     if not path.exists():
-        return "not there"
+        others = sorted(file.stem for file in path.parent.glob(f"{path.stem}-*.npz"))
+        variants = ", ".join(f"--variant={other.removeprefix(f'{path.stem}-')}" for other in others)
+        return f"not there, but {variants} is" if variants else "not there"
     if key.variant.checkpoint == "last":
         step, last = (
             posteriors.read_made_by(path)["checkpoint_step"],
