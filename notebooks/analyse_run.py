@@ -17,8 +17,9 @@
 # **It needs** the workdir of a run. The quickstart makes `runs/quickstart`, a small net that tells
 # ten kinds of rendered shapes apart: `python -m vgg_jax.main --config=configs/quickstart.py`. For
 # another run, change `WORKDIR` below. Posteriors that the run lacks are computed once and kept in
-# `WORKDIR/eval`. For the quickstart this takes half a minute on two CPU cores; for a large net on
-# many images it takes as long as the evaluations, whose progress is shown.
+# `WORKDIR/eval`. For that, a net that was imported needs labelled images too: those that `data` in
+# its `config.json` names. For the quickstart this takes half a minute on two CPU cores; for a large
+# net on many images it takes as long as the evaluations, whose progress is shown.
 
 # %%
 import collections

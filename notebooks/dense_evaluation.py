@@ -22,7 +22,8 @@
 #
 # **It needs** the workdir of a run and its validation images. The quickstart makes
 # `runs/quickstart`: `python -m vgg_jax.main --config=configs/quickstart.py`. For another run,
-# change `WORKDIR` below. For the quickstart it takes under a minute on two CPU cores.
+# change `WORKDIR` below. For the quickstart it takes under a minute on two CPU cores. With a photo
+# of your own, only section 5 needs the validation images.
 
 # %%
 import os
@@ -37,10 +38,11 @@ from IPython.display import Markdown, display
 import vgg_jax
 from vgg_jax.data import images, opening, photos
 from vgg_jax.data.decoded import Decoded
+from vgg_jax.errors import UserError
 from vgg_jax.evaluation import class_maps, topk
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.foreign import class_names
-from vgg_jax.nets import architectures
+from vgg_jax.nets import architectures, layers
 from vgg_jax.nets.architectures import CELL_PX
 from vgg_jax.plots import cells, image_grid, score_map
 
@@ -55,7 +57,13 @@ net = vgg_jax.load(WORKDIR, dtype="float32")
 net.inference.require_fc_layers()  # Without them, a net has no class scores.
 crop_px = net.model.crop_px
 names = [class_names.short(name) for name in net.class_names]
-validation = opening.for_evaluation(net.config)
+try:
+    validation = opening.for_evaluation(net.config)
+except UserError:
+    if not isinstance(PHOTO, str):
+        raise  # Without these images, PHOTO must be a file.
+    validation = None
+    display(Markdown("The run's validation images can't be opened: section 5 will be skipped."))
 if isinstance(PHOTO, str):
     photo = photos.find([PHOTO])(0)
 else:
@@ -95,7 +103,9 @@ top, left = CELL_PX * row, CELL_PX * column
 
 figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
 axes[0].imshow(image)
-axes[0].set(xticks=[], yticks=[], title=f"photo, {image.shape[0]} x {image.shape[1]} px")
+axes[0].set(
+    xticks=[], yticks=[], title=f"photo, {image.shape[0]} px high, {image.shape[1]} px wide"
+)
 cells.frame(axes[0], left, top, crop_px)
 cells.draw(axes[1], pool5.mean(axis=-1), f"pool5: {pool5.shape[0]} x {pool5.shape[1]} cells")
 cells.frame(axes[1], column - 0.5, row - 0.5, size)
@@ -258,7 +268,10 @@ def mean_map(pixels, sizes=None):
     maps = net.model.apply(
         {"params": net.params}, net.inference.normalise(pixels), [layer], sizes, method="features"
     )
-    return np.asarray(maps[layer][0].mean(axis=-1))
+    maps = maps[layer]
+    if sizes is not None:  # The next convolution zeroes the padding before it uses the maps.
+        maps = layers.mask(maps, net.model.feature_cells(layer, sizes))
+    return np.asarray(maps[0].mean(axis=-1))
 
 
 in_batch = {
@@ -286,13 +299,14 @@ best = int(dense.argmax())
 of_photo, of_all = (
     float(jax.nn.softmax(m.mean(axis=(0, 1)))[best]) for m in (alone, without_masks)
 )
+with_masks_by = f"by up to {errors['with']:.1e}" if errors["with"] else "not at all"
 display(
     Markdown(
-        f"The maps are averages of {layer} over its channels. The frame is the photo's part. The "
-        f"scores there differ from those of the photo alone by up to {errors['without']:.2f} "
-        f"without masks, and by {errors['with']:.1e} with masks. The photo alone is {names[best]} "
-        f"with a probability of {of_photo:.1%}. Without masks, averaged over the padding too, that "
-        f"would be {of_all:.1%}."
+        f"The maps are averages of {layer} over its channels, as the next convolution gets them. "
+        "The frame is the photo's part. The scores there differ from those of the photo alone by "
+        f"up to {errors['without']:.2f} without masks, and {with_masks_by} with masks. The photo "
+        f"alone is {names[best]} with a probability of {of_photo:.1%}. Without masks, averaged "
+        f"over the padding too, that would be {of_all:.1%}."
     )
 )
 
@@ -309,50 +323,70 @@ display(
 # that this doesn't take too long on a CPU.
 
 # %%
-crop_cost = sum(c.multiply_adds for c in architectures.costs(net.model.architecture, crop_px))
-num_images = int(np.clip(4e11 / (50 * crop_cost), 8, 100))
-chosen = np.linspace(0, len(validation) - 1, min(num_images, len(validation))).astype(int)
-some = [np.asarray(Decoded(validation)(i)) for i in chosen]
-labels = np.array([validation.label(int(i)) for i in chosen])
-by_method = {method: net.posteriors(some, method=method) for method in ("dense", "multicrop")}
-by_method["both"] = (by_method["dense"] + by_method["multicrop"]) / 2
+METHODS = {"dense": "dense", "multicrop": "multi-crop"}
+SKIPPED = "Skipped: this needs the run's validation images."
+if validation is None:
+    display(Markdown(SKIPPED))
+else:
+    crop_cost = sum(c.multiply_adds for c in architectures.costs(net.model.architecture, crop_px))
+    num_images = int(np.clip(4e11 / (50 * crop_cost), 8, 100))
+    chosen = np.linspace(0, len(validation) - 1, min(num_images, len(validation))).astype(int)
+    some = [np.asarray(Decoded(validation)(i)) for i in chosen]
+    labels = np.array([validation.label(int(i)) for i in chosen])
+    by_method = {method: net.posteriors(some, method=method) for method in METHODS}
+    by_method["both"] = (by_method["dense"] + by_method["multicrop"]) / 2
 
 # %%
-assert (labels >= 0).all(), "These images have no labels, so nothing says which method is right."
-of_truth = {method: values[np.arange(len(labels)), labels] for method, values in by_method.items()}
-agree = by_method["dense"].argmax(axis=1) == by_method["multicrop"].argmax(axis=1)
-figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
-for is_same, text in (
-    (True, "both choose the same class"),
-    (False, "they choose different classes"),
-):
-    x, y = (of_truth[method][agree == is_same] for method in ("dense", "multicrop"))
-    axes.plot(x, y, "o", alpha=0.6, label=text)
-axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
-axes.set(xlabel="dense", ylabel="multi-crop", title="probability of the true class", aspect="equal")
-axes.legend()
-wrong = {method: (values.argmax(axis=1) != labels).mean() for method, values in by_method.items()}
-display(
-    Markdown(
-        f"On {len(labels)} images: top-1 error {wrong['dense']:.1%} dense, "
-        f"{wrong['multicrop']:.1%} multi-crop, {wrong['both']:.1%} for the average of both. The "
-        f"two choose the same class for {agree.mean():.0%} of the images. So few images can't say "
-        "which is better: `python -m vgg_jax.main --mode=eval --config.eval.method=both` takes all."
+if validation is None:
+    display(Markdown(SKIPPED))
+else:
+    assert (labels >= 0).all(), (
+        "These images have no labels, so nothing says which method is right."
     )
-)
+    of_truth = {
+        method: values[np.arange(len(labels)), labels] for method, values in by_method.items()
+    }
+    agree = by_method["dense"].argmax(axis=1) == by_method["multicrop"].argmax(axis=1)
+    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    for is_same, text in (
+        (True, "both choose the same class"),
+        (False, "they choose different classes"),
+    ):
+        x, y = (of_truth[method][agree == is_same] for method in ("dense", "multicrop"))
+        axes.plot(x, y, "o", alpha=0.6, label=text)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    axes.set(
+        xlabel="dense", ylabel="multi-crop", title="probability of the true class", aspect="equal"
+    )
+    axes.legend()
+    wrong = {
+        method: (values.argmax(axis=1) != labels).mean() for method, values in by_method.items()
+    }
+    display(
+        Markdown(
+            f"On {len(labels)} images: top-1 error {wrong['dense']:.1%} dense, "
+            f"{wrong['multicrop']:.1%} multi-crop, {wrong['both']:.1%} for the average of both. "
+            f"The two choose the same class for {agree.mean():.0%} of the images. So few images "
+            "can't say which is better. This command takes all:\n\n"
+            f"`python -m vgg_jax.main --mode=eval --workdir={WORKDIR} --config.eval.method=both`"
+        )
+    )
 
 # %% [markdown]
 # These are the images on which they differ most: their true class, and what each method says.
 # Images that get different classes come first.
 
 # %%
-apart = np.abs(by_method["dense"] - by_method["multicrop"]).sum(axis=1)
-most = np.argsort(agree - apart / 2)[:6]
-titles = []
-for i in most:
-    lines = [f"true: {names[labels[i]]}"]
-    for method in ("dense", "multicrop"):
-        k = int(by_method[method][i].argmax())
-        lines.append(f"{method}: {names[k]} {by_method[method][i, k]:.0%}")
-    titles.append("\n".join(lines))
-display(image_grid.figure([some[i] for i in most], titles))
+if validation is None:
+    display(Markdown(SKIPPED))
+else:
+    apart = np.abs(by_method["dense"] - by_method["multicrop"]).sum(axis=1)
+    most = np.argsort(agree - apart / 2)[:6]
+    titles = []
+    for i in most:
+        lines = [f"true: {names[labels[i]]}"]
+        for method, title in METHODS.items():
+            k = int(by_method[method][i].argmax())
+            lines.append(f"{title}: {names[k]} {by_method[method][i, k]:.0%}")
+        titles.append("\n".join(lines))
+    display(image_grid.figure([some[i] for i in most], titles))

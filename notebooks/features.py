@@ -23,8 +23,8 @@
 #
 # **It needs** the workdir of a run and its validation images. The quickstart makes
 # `runs/quickstart`: `python -m vgg_jax.main --config=configs/quickstart.py`. For another run,
-# change `WORKDIR` below. An imported net comes without images: name a folder of photos in `IMAGES`.
-# For the quickstart it takes under a minute on two CPU cores.
+# change `WORKDIR` below. For the quickstart it takes under a minute on two CPU cores. With two
+# photos of your own, only section 3 needs the validation images.
 
 # %%
 import os
@@ -40,8 +40,9 @@ from PIL import Image
 
 import vgg_jax
 from vgg_jax.analysis import varied_channels
-from vgg_jax.data import images, opening, photos, pooled
+from vgg_jax.data import images, opening, photos
 from vgg_jax.data.decoded import Decoded
+from vgg_jax.errors import UserError
 from vgg_jax.evaluation import class_maps
 from vgg_jax.foreign import class_names
 from vgg_jax.nets import architectures, layers
@@ -52,7 +53,6 @@ from vgg_jax.plots import feature_maps, score_map
 jax.config.update("jax_default_matmul_precision", "highest")  # On accelerators too.
 os.chdir(pathlib.Path(vgg_jax.__file__).parents[1])  # Paths count from the checkout.
 WORKDIR = "runs/quickstart"
-IMAGES = ""  # A folder of photos or of class folders; "" for the run's validation images.
 # The numbers of two of these images, or image files of your own, such as "cat.jpg".
 PHOTO, STYLE = 12, 384
 
@@ -61,16 +61,21 @@ net = vgg_jax.load(WORKDIR, dtype="float32")
 net.inference.require_fc_layers()  # Sections 3 and 4 use them.
 crop_px = net.model.crop_px
 names = [class_names.short(name) for name in net.class_names]
-source = pooled.open_images(IMAGES) if IMAGES else opening.for_evaluation(net.config)
-image_names = [class_names.short(name) for name in source.class_names]
-open_image = Decoded(source)
+try:
+    validation = opening.for_evaluation(net.config)
+    open_validation = Decoded(validation)
+except UserError:
+    if not (isinstance(PHOTO, str) and isinstance(STYLE, str)):
+        raise  # Without these images, PHOTO and STYLE must be files.
+    validation = None
+    display(Markdown("The run's validation images can't be opened: section 3 will be skipped."))
 
 
 def open_photo(which):
     """Opens a photo by its number or its path."""
     if isinstance(which, str):
         return photos.find([which])(0)
-    return open_image(which % len(source))
+    return open_validation(which % len(validation))
 
 
 photo = open_photo(PHOTO)
@@ -112,7 +117,9 @@ display(
 # %% [markdown]
 # JAX differentiates the net in its input too. The gradient of a channel's sum says for each pixel
 # how much the channel would change if the pixel changed. It marks the pixels that the channel
-# depends on.
+# depends on. The pictures show the square root of its absolute value, so that small values can be
+# seen too. A black block is exactly 0: ReLU set the channel to 0 in every cell that sees these
+# pixels, so that a small change of them changes nothing.
 
 
 # %%
@@ -125,19 +132,20 @@ def channel_sums(net, pixels):
 pixels = jnp.asarray(image, jnp.float32)
 maps = np.asarray(net.features(image[None], [layer])[layer][0])
 gradient_of = jax.jit(jax.grad(lambda pixels, net, channel: channel_sums(net, pixels)[channel]))
-strongest = chosen[:4]
+strongest, zeros = chosen[:4], []
 figure, axes = plt.subplots(2, 1 + len(strongest), figsize=(13, 5.3), layout="constrained")
 axes[0, 0].imshow(image)
 axes[1, 0].set_axis_off()
 for (upper, lower), channel in zip(axes.T[1:], strongest, strict=True):
     gradient = np.asarray(gradient_of(pixels, net, channel))
     upper.imshow(maps[..., channel], cmap="inferno")
-    lower.imshow(np.abs(gradient).max(axis=-1) ** 0.5, cmap="gray")
+    lower.imshow(np.sqrt(np.abs(gradient).max(axis=-1)), cmap="gray", vmin=0)
     upper.set_title(f"channel {channel}")
+    zeros.append(f"{(gradient == 0).all(axis=-1).mean():.0%}")
 for panel in axes.ravel():
     panel.set(xticks=[], yticks=[])
 axes[0, 1].set_ylabel("map")
-axes[1, 1].set_ylabel("gradient")
+axes[1, 1].set_ylabel("root of the gradient")
 
 # A small step along the gradient must raise the channel, as much as the gradient says.
 step = 0.5 * gradient / np.abs(gradient).max()
@@ -145,6 +153,7 @@ before, after = (float(channel_sums(net, x)[channel]) for x in (pixels, pixels +
 assert after > before
 display(
     Markdown(
+        f"The share of pixels with a gradient of 0, per channel: {', '.join(zeros)}.\n\n"
         "If each pixel of the photo changes by at most half a grey level along the last gradient, "
         f"the channel's sum rises from {before:.2f} to {after:.2f}. The gradient predicts a rise "
         f"by {float((step * gradient).sum()):.2f}; it was {after - before:.2f}."
@@ -154,16 +163,19 @@ display(
 # %% [markdown]
 # ## 2. Perceptual distance
 #
-# How alike are two photos? The difference of their pixels is a poor answer: noise that we hardly
-# see changes them as much as a change of light does. The difference of features is closer to what
-# we see (Johnson et al. 2016, Zhang et al. 2018). Here the distance of two photos a and b in a
-# layer f is |f(a) - f(b)| / (|f(a)| + |f(b)|): 0 for the same photo, and at most 1.
+# How alike are two photos? The difference of their pixels is a poor answer: it takes noise that we
+# hardly see for as large a change as another light. Zhang et al. (2018) asked people, and found
+# that the features of nets trained on ImageNet agree with them better than pixels do. What follows
+# asks nobody: it shows only what this net minds. The distance of two photos a and b in a layer f is
+# |f(a) - f(b)| / (|f(a)| + |f(b)|): 0 for the same photo, and at most 1.
 #
 # We change the photo in four ways, each of which changes its pixels by the same amount. Beside them
 # is another photo of the same class and one of another class. The lower the number, the less the
-# net minds. It learns to ignore what it meets in training: other places of the crop, a shift of the
-# colours (§3.1), and the noise of the photos. A map moves together with the photo, so that a move
-# counts as a difference until the map is averaged over its cells, as in the last row.
+# net minds. It can learn to ignore what it meets in training: other places of the crop, a shift of
+# the colours (§3.1), and the noise of the photos. More contrast is not among these, and it
+# multiplies the differences between pixels. Convolution and ReLU hand a factor on, so that it
+# reaches the deepest layer. A map moves together with the photo, so that a move counts as a
+# difference until the map is averaged over its cells, as in the last row.
 
 
 # %%
@@ -183,16 +195,16 @@ changed = {
     "more contrast": original + amount * contrast / contrast.std(),
     "noise": original + amount * noise / noise.std(),
 }
-if isinstance(PHOTO, int) and image_names:
-    all_labels = np.array([source.label(i) for i in range(len(source))])
-    number = PHOTO % len(source)
+if isinstance(PHOTO, int):
+    all_labels = np.array([validation.label(i) for i in range(len(validation))])
+    number = PHOTO % len(validation)
     same = np.flatnonzero(all_labels == all_labels[number])
     for text, candidates in (
         ("same class", same[same != number]),
         ("another class", np.flatnonzero(all_labels != all_labels[number])),
     ):
         if len(candidates):
-            other = open_image(int(candidates[len(candidates) // 2]))
+            other = open_validation(int(candidates[len(candidates) // 2]))
             changed[text] = images.centre_crop(other, scale, scale).astype(np.float32)
 
 depths = list(last_of_block.values())
@@ -222,16 +234,21 @@ for panel, (text, values) in zip(upper.subplots(1, len(changed)), changed.items(
 panel = lower.subplots()
 panel.imshow(table, cmap="Blues", vmin=0, vmax=1.2 * table.max(), aspect="auto")
 for (row, column), value in np.ndenumerate(table):
-    panel.text(column, row, f"{value:.2f}", ha="center", va="center")
+    colour = "white" if value > 0.7 * table.max() else "black"
+    panel.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour)
 panel.set_xticks(range(len(changed)), list(changed))
 panel.set_yticks(range(len(table)), list(of_all))
 panel.tick_params(length=0)
+numbers = dict(zip(changed, table[-1], strict=True))
+least, *_, most = sorted(list(changed)[1:5], key=numbers.get)
+others = "".join(f"; '{text}' is at {numbers[text]:.2f}" for text in list(changed)[5:])
 display(
     Markdown(
         "The distance from the photo, in its pixels, in the last layer of each block, and in the "
         f"average of {deepest} over its cells. All four changes are {amount:.1f} grey levels per "
-        f"pixel (root mean square). In the last row, {list(changed)[1]} is at {table[-1, 1]:.2f} "
-        f"and {list(changed)[-1]} at {table[-1, -1]:.2f}."
+        f"pixel (root mean square); more contrast multiplies by {1 + amount / contrast.std():.2f}. "
+        f"In the last row, the net minds '{least}' least ({numbers[least]:.2f}) and '{most}' most "
+        f"({numbers[most]:.2f}){others}."
     )
 )
 
@@ -245,24 +262,8 @@ display(
 # (`python -m vgg_jax.features` does what the appendix does: it averages relu7 over the whole image
 # and several scales.)
 
+
 # %%
-crop_cost = sum(c.multiply_adds for c in architectures.costs(net.model.architecture, crop_px))
-num_images = int(np.clip(1e12 / crop_cost, 50, 500))  # A large net gets fewer.
-chosen = np.linspace(0, len(source) - 1, min(num_images, len(source))).astype(int)
-crops = np.stack([images.centre_crop(open_image(i), crop_px, crop_px) for i in chosen])
-labels = np.array([source.label(int(i)) for i in chosen])
-batch, layer_names = 25, [last_of_block["1"], layer, last_of_block["5"], "relu7"]
-parts = []
-for start in range(0, len(crops), batch):
-    of_batch = crops[start : start + batch]
-    padded = np.pad(of_batch, [(0, batch - len(of_batch)), (0, 0), (0, 0), (0, 0)])  # one shape
-    computed = net.features(padded, layer_names)
-    parts.append({k: np.asarray(v.mean(axis=(1, 2)))[: len(of_batch)] for k, v in computed.items()})
-described = {k: np.concatenate([part[k] for part in parts]) for k in layer_names}
-thumbnails = [np.asarray(Image.fromarray(crop).resize((8, 8))).ravel() for crop in crops]
-described = {"8 x 8 px": np.stack(thumbnails).astype(np.float32) - 128, **described}
-
-
 def neighbours(values):
     """Returns the other images in the order of the angle to each image's values."""
     unit = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-9)
@@ -271,47 +272,70 @@ def neighbours(values):
     return np.argsort(-likeness, axis=1)
 
 
-queries, shown = np.linspace(0, len(crops) - 1, 7).astype(int)[1:-1], 7
-order = neighbours(described["relu7"])
-size = (12, 1.75 * len(queries))
-figure, axes = plt.subplots(len(queries), shown + 1, figsize=size, layout="constrained")
-for row, query in zip(axes, queries, strict=True):
-    for panel, index in zip(row, [query, *order[query, :shown]], strict=True):
-        panel.imshow(crops[index])
-        panel.set(xticks=[], yticks=[])
-        panel.set_title(image_names[labels[index]][:18] if image_names else "", fontsize=9)
-        colour = "C2" if labels[index] == labels[query] else "C3"
-        if index == query or not image_names:
-            colour = "black"
-        for spine in panel.spines.values():
-            spine.set(edgecolor=colour, linewidth=3)
-axes[0, 0].set_ylabel("query")
-display(
-    Markdown(
-        f"In each row, a photo and its nearest neighbours in relu7 among {len(crops)}. A green "
-        "frame is the photo's own class, a red one another."
-    )
-)
+SKIPPED = "Skipped: this needs the run's validation images."
+if validation is None:
+    display(Markdown(SKIPPED))
+else:
+    crop_cost = sum(c.multiply_adds for c in architectures.costs(net.model.architecture, crop_px))
+    num_images = int(np.clip(1e12 / crop_cost, 50, 500))  # A large net gets fewer.
+    chosen = np.linspace(0, len(validation) - 1, min(num_images, len(validation))).astype(int)
+    crops = np.stack([images.centre_crop(open_validation(i), crop_px, crop_px) for i in chosen])
+    labels = np.array([validation.label(int(i)) for i in chosen])
+    batch, layer_names = 25, [last_of_block["1"], layer, last_of_block["5"], "relu7"]
+    parts = []
+    for start in range(0, len(crops), batch):
+        of_batch = crops[start : start + batch]
+        padded = np.pad(of_batch, [(0, batch - len(of_batch)), (0, 0), (0, 0), (0, 0)])  # one shape
+        computed = net.features(padded, layer_names)
+        parts.append(
+            {k: np.asarray(v.mean(axis=(1, 2)))[: len(of_batch)] for k, v in computed.items()}
+        )
+    described = {k: np.concatenate([part[k] for part in parts]) for k in layer_names}
+    thumbnails = [np.asarray(Image.fromarray(crop).resize((8, 8))).ravel() for crop in crops]
+    described = {"8 x 8 px": np.stack(thumbnails).astype(np.float32) - 128, **described}
 
-# %%
-is_own = source.class_names == net.class_names
-if image_names:
-    right = {k: float((labels[neighbours(v)[:, 0]] == labels).mean()) for k, v in described.items()}
-    shares, colours = [100 * share for share in right.values()], ["0.6", "C0", "C0", "C0", "C0"]
-    figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
-    axes.bar(list(right), shares, color=colours)
-    axes.axhline(100 / len(image_names), color="0.3", linestyle="--", linewidth=1)
-    axes.set(ylabel="same class, %", title="the nearest neighbour has the photo's class")
-    trained_on = "on these classes, but not on these photos" if is_own else "on other classes"
+    queries, shown = np.linspace(0, len(crops) - 1, 7).astype(int)[1:-1], 7
+    order = neighbours(described["relu7"])
+    size = (12, 1.75 * len(queries))
+    figure, axes = plt.subplots(len(queries), shown + 1, figsize=size, layout="constrained")
+    for row, query in zip(axes, queries, strict=True):
+        for panel, index in zip(row, [query, *order[query, :shown]], strict=True):
+            panel.imshow(crops[index])
+            panel.set(xticks=[], yticks=[])
+            panel.set_title(names[labels[index]][:18] if labels[index] >= 0 else "", fontsize=9)
+            colour = "black" if index == query else "C2" if labels[index] == labels[query] else "C3"
+            for spine in panel.spines.values():
+                spine.set(edgecolor=colour, linewidth=3)
+    axes[0, 0].set_ylabel("query")
     display(
         Markdown(
-            f"The nearest neighbour is of the same class for {right['8 x 8 px']:.0%} of the photos "
-            f"if they are compared by their pixels, and for {right['relu7']:.0%} in relu7. The "
-            f"dashed line is chance. The net was trained {trained_on}."
+            f"In each row, a photo and its nearest neighbours in relu7 among {len(crops)}. A green "
+            "frame is the photo's own class, a red one another."
         )
     )
+
+# %%
+if validation is None:
+    display(Markdown(SKIPPED))
 else:
-    display(Markdown("These photos have no classes, so nothing says which neighbours are right."))
+    right = {k: float((labels[neighbours(v)[:, 0]] == labels).mean()) for k, v in described.items()}
+    figure, axes = plt.subplots(figsize=(6.5, 2.8), layout="constrained")
+    axes.bar(
+        list(right),
+        [100 * share for share in right.values()],
+        color=["0.6", "C0", "C0", "C0", "C0"],
+    )
+    axes.axhline(100 / len(names), color="0.3", linestyle="--", linewidth=1)
+    in_layers = ", ".join(f"{right[name]:.0%} in {name}" for name in layer_names)
+    axes.set(ylabel="same class, %", title="the nearest neighbour has the photo's class")
+    display(
+        Markdown(
+            "Compared by their pixels, the photos have a nearest neighbour of their own class in "
+            f"{right['8 x 8 px']:.0%} of all cases; compared by layers, {in_layers}. The best of "
+            f"these layers is {max(layer_names, key=right.get)} here. The dashed line is chance. "
+            "The net was trained on these classes, but not on these photos."
+        )
+    )
 
 # %% [markdown]
 # ## 4. Grad-CAM and the class score map
@@ -327,6 +351,9 @@ else:
 #
 # For the gradient we need the rest of the net as a function of A: a pooling and three FC layers. It
 # is short enough to write here, and must give the same scores as the net itself.
+#
+# Neither picture says that the net looks at the right thing. A net that was trained on few images
+# may use the background, even where it is right.
 
 # %%
 last = last_of_block["5"]
@@ -358,29 +385,36 @@ def light_up(photo, heat):
 
 # %%
 q = 3 * crop_px // 2
-tried = chosen[:: max(1, len(chosen) // 40)]
-squares = np.stack([images.centre_crop(open_image(i), q, q) for i in tried])
-probability = np.asarray(jax.nn.softmax(net(squares)))
-surest_of_class = {}
-for i in np.argsort(probability.max(axis=1)):  # The surest comes last.
-    k = int(probability[i].argmax())
-    if not is_own or k == source.label(int(tried[i])):
-        surest_of_class[k] = squares[i]
 square = images.centre_crop(photo, q, q)
-surest_of_class.pop(int(net(square[None])[0].argmax()), None)
-shown = [square, *list(surest_of_class.values())[::-1][:3]]
+shown = [(square, validation.label(PHOTO % len(validation)) if isinstance(PHOTO, int) else -1)]
+if validation is not None:
+    tried = chosen[:: max(1, len(chosen) // 40)]
+    squares = np.stack([images.centre_crop(open_validation(i), q, q) for i in tried])
+    truth = np.array([validation.label(int(i)) for i in tried])
+    probability = np.asarray(jax.nn.softmax(net(squares)))
+    is_right = probability.argmax(axis=1) == truth
+    surest_first = [i for i in np.argsort(-probability.max(axis=1)) if is_right[i]]
+    surest_of_class = {}
+    for i in surest_first:
+        surest_of_class.setdefault(int(truth[i]), squares[i])
+    surest_of_class.pop(int(net(square[None])[0].argmax()), None)
+    shown += [(of_class, k) for k, of_class in list(surest_of_class.items())[:3]]
 
 figure, axes = plt.subplots(
     3, len(shown), figsize=(2.75 * len(shown), 8.6), layout="constrained", squeeze=False
 )
-for column, square in zip(axes.T, shown, strict=True):
+for column, (square, label) in zip(axes.T, shown, strict=True):
     maps = net.features(square[None], [last])[last]
     scores = head(net.params, maps)
     np.testing.assert_allclose(scores, net(square[None]), rtol=1e-3, atol=1e-3)
     k = int(scores[0].argmax())
     seen = class_maps.around_pixels(net, square, np.array([k]), scale=q)[..., 0]
     column[0].imshow(square)
-    column[0].set_title(f"{names[k][:24]} {jax.nn.softmax(scores[0])[k]:.0%}")
+    verdict = "right" if k == label else f"wrong: {names[label][:18]}"
+    column[0].set_title(
+        f"{names[k][:24]} {jax.nn.softmax(scores[0])[k]:.0%}\n"
+        + (verdict if label >= 0 else "true class unknown")
+    )
     column[1].imshow(light_up(square, grad_cam(net.params, maps, k)))
     column[2].imshow(light_up(square, seen))
 for panel, text in zip(axes[:, 0], (f"photo, Q = {q}", "Grad-CAM", "class score map"), strict=True):
@@ -390,10 +424,12 @@ for panel in axes.ravel():
     panel.spines[:].set_visible(False)
 display(
     Markdown(
-        "The photo of this notebook, and some that the net classifies most surely, each with its "
-        "most probable class. They are in colour where the class is seen most, and dark where it "
-        "is seen least. Grad-CAM has a cell for each 16 px. A window of the score map is "
-        f"{crop_px} px wide, so that it is smoother."
+        "The photo of this notebook"
+        + (", and some of other classes that the net gets right most surely" * (len(shown) > 1))
+        + ". Above each stand its most probable class, and whether that is right. The lower "
+        "pictures are in colour where the class is seen most, and dark where it is seen least. "
+        f"Grad-CAM has a cell for each 16 px. A window of the score map is {crop_px} px wide, so "
+        "that it is smoother."
     )
 )
 
@@ -408,9 +444,9 @@ display(
 #
 # The well-known pictures come from this paper's net E, VGG-19, trained on ImageNet's 1.3 million
 # photos. This works with any net of this library, and here it runs on the net of this run. **What
-# it makes can't be better than what the net has learned**: from a small net one gets colours and
-# simple textures. For the real thing, import the weights of VGG-19, change `WORKDIR`, and name your
-# photos in `IMAGES`:
+# it makes can't be better than what the net has learned**: with the quickstart's, the result takes
+# little more than colours from the second photo. For the real thing, import the weights of VGG-19.
+# Then change `WORKDIR`, and set `PHOTO` and `STYLE` to files of your own:
 #
 # `python -m vgg_jax.weights import vgg19-dcbb9e9d.pth runs/torchvision_e`
 
@@ -483,6 +519,7 @@ pixels, state, curve = content, optimiser.init(content), []
 for _ in range(STEPS):
     pixels, state, both = update(pixels, state, net)
     curve.append(both)  # It is that of the pixels before the step.
+curve.append(distances(pixels, net))
 curve = np.array(curve)
 assert curve[-1, 1] < curve[0, 1]
 
@@ -505,9 +542,11 @@ parameters, of_e = (
 )
 display(
     Markdown(
-        f"{STEPS} steps of Adam on {SIZE} x {SIZE} px. The distance of the style fell from "
-        f"{curve[0, 1]:.2f} to {curve[-1, 1]:.3f}. **The net that made this** is {net.model.net} "
-        f"with {parameters:,} parameters, trained on {len(names):,} classes. The paper's E has "
-        f"{of_e:,} parameters and 1,000 classes."
+        f"{STEPS} steps of Adam on {SIZE} x {SIZE} px. The distance of the style, which is 1 "
+        f"between the two photos, fell by {1 - curve[-1, 1]:.1%}, to {curve[-1, 1]:.3f}. In "
+        f"return, the distance of the content rose from 0 to {curve[-1, 0]:.2f}; the second photo "
+        f"itself is at {distances(style, net)[0]:.2f}. **The net that made this** is "
+        f"{net.model.net} with {parameters:,} parameters and {len(names):,} classes. The paper's E "
+        f"has {of_e:,} parameters and 1,000 classes."
     )
 )

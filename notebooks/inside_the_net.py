@@ -170,7 +170,8 @@ for face, of_face in zip(faces, sums, strict=True):
 #
 # ### Flattening, fully connected layer, softmax
 #
-# The 3 x 3 cells of two channels become a list of 18 numbers. A fully connected layer has a weight
+# The 3 x 3 cells of two channels become a list of 18 numbers: row by row, cell by cell, and in each
+# cell first the falling channel, then the rising one. A fully connected layer has a weight
 # for each of these numbers and each class. The score of a class is the sum of the products. Our
 # weights say: a mouth that falls at the lower left and rises at the lower right is a smile, and the
 # other way round it is a frown. Softmax turns scores into probabilities: exp(score), divided by
@@ -296,9 +297,9 @@ display(Markdown(f"The share of values that ReLU set to 0, over all channels: {s
 #
 # A value of conv1_1 sees 3x3 px. One of the next layer sees 3x3 of those, together 5x5 px. After a
 # pooling, the steps from one cell to the next are twice as long in px, and the fields grow twice as
-# fast. The squares show what the value in the middle of a layer sees, to scale, on a photo at the
-# paper's crop of 224 px. On the left is the net of this run, on the right the paper's deepest one,
-# E. What lies outside of the photo is zero.
+# fast. The squares show what the value in the middle of each pooling sees, to scale, on a photo at
+# the paper's crop of 224 px; the 3x3 px of conv1_1 would be too small to see. On the left is the
+# net of this run, on the right the paper's deepest one, E. What lies outside of the photo is zero.
 
 # %%
 PAPER_PX = 224
@@ -315,8 +316,8 @@ def draw_fields(axes, name):
     fields = fields_px(name)
     middle = PAPER_PX / 2
     axes.imshow(large, extent=(0, PAPER_PX, PAPER_PX, 0), alpha=0.8)
-    shown = ("conv1_1", "pool1", "pool2", "pool3", "pool4", "pool5")
-    for number, layer in enumerate(shown):
+    for number in range(1, 6):
+        layer = f"pool{number}"
         field, corner = fields[layer], 2 * [middle - fields[layer] / 2]
         text = f"{layer}: {field} px"
         frame = Rectangle(corner, field, field, fill=False, edgecolor=f"C{number}", label=text)
@@ -440,7 +441,8 @@ display(
 #
 # Table 1 to scale. All nets have five blocks, with a pooling after each, and three fully connected
 # layers. They differ in the number of convolutions. D and E are those that the authors published as
-# VGG-16 and VGG-19.
+# VGG-16 and VGG-19. The text table has a seventh net, which isn't in Table 1: B-5x5, from the end
+# of section 4.
 
 # %%
 display(net_picture.figure(NetSpec("all")))
@@ -462,8 +464,9 @@ costs = {
     name: {cost.layer.name: cost for cost in architectures.costs(NetSpec(name).layers(), PAPER_PX)}
     for name in architectures.TABLE_2_MILLIONS
 }
-layer_names = list(costs["E"])
-layer_names.insert(1, "norm1")
+layer_names = ["input", *costs["E"]]
+layer_names.insert(2, "norm1")
+NUM_INPUTS = 3 * PAPER_PX**2  # Values that training keeps too.
 COLUMNS = {
     "parameters": lambda cost: cost.layer.num_parameters,
     "values": lambda cost: cost.values,
@@ -487,6 +490,8 @@ for panel, (title, number) in zip(axes, COLUMNS.items(), strict=True):
         ],
         float,
     )
+    if title == "values":
+        table[layer_names.index("input")] = NUM_INPUTS
     table[table == 0] = np.nan
     norm = LogNorm(np.nanmin(table), np.nanmax(table))
     panel.imshow(table, cmap="YlGnBu", norm=norm, aspect="auto")
@@ -508,6 +513,7 @@ for panel, (title, number) in zip(axes, COLUMNS.items(), strict=True):
 # %%
 of_d = costs["D"].values()
 sums = {title: sum(map(number, of_d)) for title, number in COLUMNS.items()}
+sums["values"] += NUM_INPUTS
 in_fc6 = costs["D"]["fc6"].layer.num_parameters / sums["parameters"]
 in_blocks_1_and_2 = sum(
     cost.values for cost in of_d if cost.layer.name[:5] in ("conv1", "pool1", "conv2", "pool2")

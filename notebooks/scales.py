@@ -24,6 +24,7 @@
 # To see your own runs, keep them by the last of these commands.
 
 # %%
+import collections
 import os
 import pathlib
 import sys
@@ -182,16 +183,30 @@ axes.set(xlabel=f"top-1 error of {title(jittered)} less that of a fixed S, perce
 axes.legend()
 plt.show()
 
-lines = []
+
+def verdict(difference):
+    """Says whether a net is better or worse than another, if the interval shows it."""
+    low, high = difference.interval
+    return "better" if high < 0 else "worse" if low > 0 else "not shown to differ"
+
+
+lines, verdicts = [], set()
 for net in fixed:
     found = difference((jittered, str(best[jittered])), (net, str(best[net])))
     low, high = found.interval
-    verdict = "which does not contain 0" if not low <= 0 <= high else "which contains 0"
+    verdicts.add(verdict(found))
+    by_verdict = collections.defaultdict(list)
+    for q in map(str, SCALES[jittered]):
+        by_verdict[verdict(difference((jittered, q), (net, q)))].append(q)
+    at_same_q = "; ".join(f"{text} at Q = {', '.join(q)}" for text, q in by_verdict.items())
     lines.append(
-        f"- With its own best Q, {title(jittered)} less {title(net)} is {found.mean:+.2f} points "
-        f"({low:+.2f} to {high:+.2f}), {verdict}."
+        f"- With the best Q of each, {title(jittered)} less {title(net)} is {found.mean:+.2f} "
+        f"points ({low:+.2f} to {high:+.2f}): jittering is **{verdict(found)}**. At the same Q it "
+        f"is {at_same_q}."
     )
-display(Markdown("\n".join(lines)))
+in_short = {"better": "Yes", "worse": "No", "not shown to differ": "These nets don't show it"}
+answer = in_short[verdicts.pop()] if len(verdicts) == 1 else "It depends on the fixed S"
+display(Markdown(f"**{answer}**, with the best Q of each net:\n\n" + "\n".join(lines)))
 
 # %% [markdown]
 # ## Does averaging over several Q help?

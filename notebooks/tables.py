@@ -16,10 +16,8 @@
 # are, which of them miniatures of the nets repeat, and what could be chance.
 #
 # **It needs** nothing but the files in `notebooks/data/sweep`. They are what a sweep of miniatures
-# left: small nets on rendered images, which show how to compare, and nothing about VGG. A
-# miniature that starts from A trains for half of A's epochs, so that depth looks worse than it is.
-# For a sweep of your own, change `ROOT`: `python -m launch.sweep --tables=3,4 --root=ROOT` makes
-# one.
+# left: small nets on rendered images, which show how to compare, and nothing about VGG. For a
+# sweep of your own, change `ROOT`: `python -m launch.sweep --tables=3,4 --root=ROOT` makes one.
 
 # %%
 import dataclasses
@@ -89,6 +87,16 @@ def draw_errors(number):
 
 
 draw_errors(3)
+epochs = {run.name.split("/")[-1]: run.epochs for run in report.runs if run.epochs is not None}
+if len(set(epochs.values())) > 1:
+    trained = ", ".join(f"{name} {count}" for name, count in epochs.items())
+    display(
+        Markdown(
+            "These nets were not trained for equally long, because those that start from a smaller "
+            "net get fewer epochs. This is one reason why a deeper net may do worse here. Epochs: "
+            f"{trained}."
+        )
+    )
 
 # %% [markdown]
 # The same as numbers. After the mean stands either its standard deviation over the seeds (±) or,

@@ -117,12 +117,8 @@ def test_compare():
 
 def test_kernel_arithmetic():
     text = net_table.kernel_arithmetic()
-    assert row(text, "two 3x3") == [
-        *("two 3x3", "5x5", "18 C^2", "25 C^2", "39%", "3,456", "4,800"),
-    ]
-    assert row(text, "three 3x3") == [
-        *("three 3x3", "7x7", "27 C^2", "49 C^2", "81%", "5,184", "9,408"),
-    ]
+    assert row(text, "two 3x3") == ["two 3x3", "5x5", "18 C^2", "25 C^2", "39%"]
+    assert row(text, "three 3x3") == ["three 3x3", "7x7", "27 C^2", "49 C^2", "81%"]
     assert "pool5 sees 156 px in C, 156 px in B." in text
 
 

@@ -115,9 +115,9 @@ def test_findings_count_signs_and_clear_signs():
         Line("", Pair(0.5, None), Pair(None, None)),
     ]
     assert content._findings(lines) == (
-        "Of 4 differences of top-1 error that the paper draws conclusions from, 2 have its sign "
-        "here, 1 of them with an interval that leaves out 0; with such an interval 1 have the "
-        "other sign."
+        "Of 4 differences of top-1 error that the paper draws conclusions from, 2 have the "
+        "paper's sign here; the interval leaves out 0 for 1 of these 2. The opposite sign, with an "
+        "interval that leaves out 0, is found for 1."
     )
     assert content._findings(lines[-2:]) == ""
 

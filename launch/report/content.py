@@ -181,7 +181,7 @@ def _legend(seeds: int) -> str:
 
 
 def _findings(lines: Iterable[Line]) -> str:
-    """Returns a sentence that says how many comparisons have the paper's sign."""
+    """Returns two sentences that say how many comparisons have the paper's sign."""
     pairs = [line.top1 for line in lines if line.top1.paper and line.top1.ours]
     if not pairs:
         return ""
@@ -190,6 +190,7 @@ def _findings(lines: Iterable[Line]) -> str:
     against = [pair for pair in clear if pair.paper * pair.ours.mean < 0]
     return (
         f"Of {len(pairs)} differences of top-1 error that the paper draws conclusions from, "
-        f"{len(same)} have its sign here, {len(clear) - len(against)} of them with an interval "
-        f"that leaves out 0; with such an interval {len(against) or 'none'} have the other sign."
+        f"{len(same)} have the paper's sign here; the interval leaves out 0 for "
+        f"{len(clear) - len(against)} of these {len(same)}. The opposite sign, with an interval "
+        f"that leaves out 0, is found for {len(against) or 'none'}."
     )

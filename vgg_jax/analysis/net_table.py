@@ -93,7 +93,7 @@ def comparison(spec: NetSpec, image_px: int | None = None) -> str:
 
 def kernel_arithmetic() -> str:
     """Writes section 2.3's comparison of stacked 3x3 convolutions with one large kernel."""
-    header = ("stack", "sees", "weights", "one kernel's", "more", "from 3 to 64", "one kernel's")
+    header = ("stack", "sees", "weights", "one kernel's", "more")
     rows = [_stack_row(number, count) for number, count in (("two", 2), ("three", 3))]
     field_px = {
         net: _last_pooling(architectures.costs(architectures.layers(net), 224)).receptive_field_px
@@ -106,8 +106,6 @@ def kernel_arithmetic() -> str:
             "",
             *text_table.align(header, rows, num_text_columns=1),
             "",
-            "From 3 to 64 channels, each layer of a stack is counted with 3 input channels, as a "
-            "net's first has.",
             "C's 1x1 convolutions add non-linearities, not receptive field: "
             f"pool5 sees {field_px['C']} px in C, {field_px['B']} px in B.",
         ]
@@ -130,25 +128,16 @@ def _layer_row(cost: Cost) -> tuple[str, ...]:
 
 def _stack_row(number: str, count: int) -> tuple[str, ...]:
     # With one channel the number of weights is the factor of C^2.
-    stack = _convolutions(count, 3, features_in=1, features=1)
+    stack = count * (Layer("conv", "conv", 3, 1, 1),)
     seen_px = architectures.costs(stack, 224)[-1].receptive_field_px
-    weights = _num_weights(stack)
-    single_weights = _num_weights(_convolutions(1, seen_px, features_in=1, features=1))
+    weights, single_weights = _num_weights(stack), seen_px**2
     return (
         f"{number} 3x3",
         f"{seen_px}x{seen_px}",
         f"{weights} C^2",
         f"{single_weights} C^2",
         f"{single_weights / weights - 1:.0%}",
-        f"{_num_weights(_convolutions(count, 3, features_in=3, features=64)):,}",
-        f"{_num_weights(_convolutions(1, seen_px, features_in=3, features=64)):,}",
     )
-
-
-def _convolutions(
-    count: int, kernel_px: int, *, features_in: int, features: int
-) -> tuple[Layer, ...]:
-    return count * (Layer("conv", "conv", kernel_px, features_in, features),)
 
 
 def _parameter_total(spec: NetSpec, layers: Sequence[Layer]) -> str:

@@ -37,7 +37,8 @@ def draw(
     rows = np.arange(len(values))
     if intervals is not None:
         axes.hlines(rows + offset, *intervals.T, color=colour, alpha=0.35, linewidth=5)
-    axes.plot(values, rows + offset, marker, color=colour, markersize=5, label=label or None)
+    style = {"color": colour, "markersize": 5, "clip_on": False}  # The axes don't cut a dot at 0.
+    axes.plot(values, rows + offset, marker, label=label or None, **style)
     axes.set_yticks(rows, [safe_text.printable(name) for name in names], parse_math=False)
     axes.set(ylim=(len(values) - 0.4, -0.6))
     axes.grid(axis="x", alpha=0.3)

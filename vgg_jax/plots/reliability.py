@@ -40,7 +40,7 @@ def draw(
         edgecolor="white",
     )
     axes.vlines(confidence[shown], *intervals[shown].T, color="C0", linewidth=1.2)
-    axes.plot(confidence[shown], accuracy[shown], "o", color="C0", markersize=4.5)
+    axes.plot(confidence[shown], accuracy[shown], "o", color="C0", markersize=4.5, clip_on=False)
     axes.plot([0, 1], [0, 1], "--", color="0.3", linewidth=1)
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     axes.set(aspect="equal", title=title)
