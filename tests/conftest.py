@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,9 @@ from jaxtyping import install_import_hook
 from PIL import Image
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Tests send SIGHUP, which processes under nohup ignore, and their children too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # This comes before any test imports the package. It checks every annotated shape at each call.
 install_import_hook("vgg_jax", "beartype.beartype")
