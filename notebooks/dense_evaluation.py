@@ -256,11 +256,7 @@ np.testing.assert_allclose(
 )
 
 # %%
-layer = next(
-    layer.name.replace("conv", "relu")
-    for layer in reversed(net.model.architecture)
-    if layer.name.startswith("conv4")
-)
+layer = architectures.last_of_blocks(net.model.architecture)["4"]
 
 
 def mean_map(pixels, sizes=None):

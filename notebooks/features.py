@@ -81,11 +81,7 @@ def open_photo(which):
 photo = open_photo(PHOTO)
 scale = max(crop_px, 128)
 image = images.centre_crop(photo, scale, scale)
-last_of_block = {
-    layer.name[4]: layer.name.replace("conv", "relu")
-    for layer in net.model.architecture
-    if layer.kind == "conv"
-}
+last_of_block = architectures.last_of_blocks(net.model.architecture)
 layer = last_of_block["3"]
 display(
     Markdown(

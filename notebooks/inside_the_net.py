@@ -38,7 +38,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 import vgg_jax
-from vgg_jax.analysis import memory_table, net_picture, net_table, varied_channels
+from vgg_jax.analysis import memory_table, net_picture, net_table, text_table, varied_channels
 from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.data import images, opening, photos
 from vgg_jax.data.decoded import Decoded
@@ -241,10 +241,7 @@ display(Markdown(f"The net: `{net}`."))
 
 scale = max(net.model.crop_px, 128)
 image = images.centre_crop(photo, scale, scale)
-last_of_block = {}  # The last convolution of each block.
-for layer in net.model.architecture:
-    if layer.kind == "conv":
-        last_of_block[layer.name[4]] = layer.name.replace("conv", "relu")
+last_of_block = architectures.last_of_blocks(net.model.architecture)
 names = ["relu1_1", *last_of_block.values()]
 features = {name: np.asarray(maps[0]) for name, maps in net.features(image[None], names).items()}
 
@@ -474,13 +471,6 @@ COLUMNS = {
 }
 
 
-def short(number):
-    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if number >= factor:
-            return f"{number / factor:.{1 if number < 100 * factor else 0}f} {unit}"
-    return f"{number:g}"
-
-
 figure, axes = plt.subplots(1, 3, figsize=(15, 8.6), layout="constrained", sharey=True)
 for panel, (title, number) in zip(axes, COLUMNS.items(), strict=True):
     table = np.array(
@@ -498,10 +488,11 @@ for panel, (title, number) in zip(axes, COLUMNS.items(), strict=True):
     for (row, column), value in np.ndenumerate(table):
         if value > 0:
             colour = "white" if norm(value) > 0.6 else "black"
-            text = short(value)
+            text = text_table.short(value)
             panel.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
     totals = [
-        f"{name}\n{short(total)}" for name, total in zip(costs, np.nansum(table, 0), strict=True)
+        f"{name}\n{text_table.short(total)}"
+        for name, total in zip(costs, np.nansum(table, 0), strict=True)
     ]
     panel.set_xticks(range(len(costs)), totals)
     panel.set_yticks(range(len(layer_names)), layer_names)

@@ -1,9 +1,8 @@
 """Full disks and shared memory that is too small: one error that names the path and what to do."""
 
-import shutil
-import subprocess
 import sys
 
+import mounts
 import pytest
 import small_runs
 
@@ -18,20 +17,9 @@ SMALL = (
 SHARED = 'mount -t tmpfs -o size="$1" tmpfs "$0" && shift && exec "$@"'
 
 
-def mounted(script, folder, *args):
-    return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script, *map(str, (folder, *args))],
-        cwd=small_runs.ROOT,
-        env=small_runs.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(autouse=True)
 def _disks_can_be_mounted(tmp_path):
-    if not shutil.which("unshare") or mounted(SHARED, tmp_path, "4k", "true").returncode:
+    if not mounts.are_allowed(SHARED, tmp_path, "4k", "true"):
         pytest.skip("No small disk can be mounted here: `unshare -rm` isn't allowed.")
 
 
@@ -48,7 +36,7 @@ def error(done):
 
 def test_a_full_cache_of_scans(folder, tmp_path):
     flags = small_runs.one_epoch(folder, tmp_path / "run", f"--config.data.cache_dir={tmp_path}")
-    done = mounted(SMALL, tmp_path, "4k", 'mkdir "$0/scans"', *main(*flags))
+    done = mounts.run(SMALL, tmp_path, "4k", 'mkdir "$0/scans"', *main(*flags))
     assert error(done).startswith(f"error: {tmp_path}/scans/")
     assert error(done).endswith(
         ".json can't be written (No space left on device). Free some space; the same command then "
@@ -59,7 +47,7 @@ def test_a_full_cache_of_scans(folder, tmp_path):
 def test_a_full_cache_of_the_embedded_set(tmp_path):
     flags = ("--config=configs/quickstart.py", f"--workdir={tmp_path}/run")
     cache = f"--config.data.cache_dir={tmp_path}"
-    done = mounted(SMALL, tmp_path, "8k", "true", *main(*flags, cache))
+    done = mounts.run(SMALL, tmp_path, "8k", "true", *main(*flags, cache))
     assert str(tmp_path) in error(done)
     assert "space" in error(done)
 
@@ -67,7 +55,7 @@ def test_a_full_cache_of_the_embedded_set(tmp_path):
 def test_a_full_workdir_in_an_evaluation(trained, tmp_path):
     before = f'cp -r "{trained}" "$0/run" && rm -r "$0/run/eval"'
     flags = ("--mode=eval", f"--workdir={tmp_path}/run", "--config.eval.method=dense")
-    done = mounted(SMALL, tmp_path, "2m", before, *main(*flags))
+    done = mounts.run(SMALL, tmp_path, "2m", before, *main(*flags))
     assert error(done).startswith(f"error: {tmp_path}/run/eval")
     assert "No space left on device" in error(done)
 
@@ -76,6 +64,6 @@ def test_a_full_workdir_in_an_evaluation(trained, tmp_path):
 def test_shared_memory_that_is_too_small(folder, tmp_path, size):
     more = ("--config.data.num_workers=1", "--config.log_every_steps=1")
     flags = small_runs.one_epoch(folder, tmp_path / "run", *more)
-    line = error(mounted(SHARED, "/dev/shm", size, *main(*flags)))
+    line = error(mounts.run(SHARED, "/dev/shm", size, *main(*flags)))
     for named in ("hared memory", "/dev/shm has 0.", "--shm-size", "data.num_workers=0"):
         assert named in line

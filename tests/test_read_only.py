@@ -1,9 +1,9 @@
 """A finished run on a read-only disk: what can be done with it, and what is said otherwise."""
 
 import shutil
-import subprocess
 import sys
 
+import mounts
 import pytest
 import small_runs
 
@@ -18,33 +18,13 @@ def run(folder, module, *args):
 
 
 def run_python(folder, *args):
-    return subprocess.run(
-        ["unshare", "-rm", "sh", "-c", READ_ONLY, folder, sys.executable, *map(str, args)],
-        cwd=small_runs.ROOT,
-        env=small_runs.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def refuses(folder):
-    try:
-        done = subprocess.run(
-            ["unshare", "-rm", "sh", "-c", READ_ONLY, folder, "touch", f"{folder}/file"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return False
-    return "Read-only" in done.stderr
+    return mounts.run(READ_ONLY, folder, sys.executable, *args)
 
 
 @pytest.fixture(scope="module")
 def disk(trained):
     """The folder of a finished run."""
-    if not refuses(str(trained.parent)):
+    if not mounts.are_allowed(READ_ONLY, trained.parent, "true"):
         pytest.skip("No folder can be made read-only here: `unshare -rm` isn't allowed.")
     return trained.parent
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from vgg_jax.analysis import text_table
 from vgg_jax.analysis.specs import NetSpec
 from vgg_jax.nets import architectures
 from vgg_jax.nets.architectures import Cost
@@ -19,7 +20,7 @@ _COLOURS = {
     "pool": ("#d9694f", "2x2 max-pooling"),
     "fc": ("#3f5f7f", "fully connected"),
 }
-_IN_CONVOLUTIONS, _IN_FC = "#5b8fc9", "#3f5f7f"
+_PARTS = ("conv3", "fc")  # A bar's parts are the convolutions' share and that of the FC layers.
 
 
 def figure(spec: NetSpec) -> Figure:
@@ -42,7 +43,7 @@ def figure(spec: NetSpec) -> Figure:
         rows,
         block_titles=_titles(next(iter(nets.values()))),
         bar_titles=["parameters", "multiply-adds"],
-        bar_colours=[_IN_CONVOLUTIONS, _IN_FC],
+        bar_colours=[_COLOURS[part][0] for part in _PARTS],
         colours={kind: of_kind for kind, of_kind in _COLOURS.items() if kind in shown},
         caption=(
             "A box is as high and deep as its layer's map, and as long as its number of channels.\n"
@@ -69,7 +70,7 @@ def _row(name: str, costs: Sequence[Cost], crop_px: int) -> net_boxes.Row:
         f"{num_layers} weight layers",
         boxes,
         [parameters, multiply_adds],
-        [_rounded(sum(parameters)), _rounded(sum(multiply_adds))],
+        [text_table.short(sum(parameters)), text_table.short(sum(multiply_adds))],
     )
 
 
@@ -98,11 +99,3 @@ def _titles(costs: Sequence[Cost]) -> list[str]:
     sizes = [(block[0].output_px, block[0].layer.features) for block in blocks]
     titles = [f"{side} x {side}\nx {channels}" for side, channels in sizes]
     return [*titles, "\n".join(f"{cost.layer.features:,}" for cost in fc)]
-
-
-def _rounded(number: int) -> str:
-    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
-        if number >= factor:
-            digits = 0 if number >= 100 * factor else 1
-            return f"{number / factor:.{digits}f} {unit}"
-    return f"{number}"

@@ -49,3 +49,12 @@ def pad(
         ]
         for cells in rows
     ]
+
+
+def short(number: int | float) -> str:
+    """Returns a number of 0 or more with two or three digits, for example 138 M or 7.6 G."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "K")):
+        if number >= factor:
+            digits = 0 if number >= 100 * factor else 1
+            return f"{number / factor:.{digits}f} {unit}"
+    return f"{number:g}"

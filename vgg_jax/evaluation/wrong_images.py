@@ -26,9 +26,7 @@ def most_certain(
     """Returns the wrongly classified images of the highest confidence, the highest first.
 
     Args:
-      posteriors: Probabilities of the classes.
-      labels: Class indices in [0, c).
-      most: At most how many images.
+      posteriors, labels, most: See `hardest`.
     """
     (wrong,) = np.nonzero(topk.wrong(posteriors, labels, 1))
     return wrong[np.argsort(-posteriors[wrong].max(axis=1), kind="stable")[:most]]

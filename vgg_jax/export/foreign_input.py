@@ -9,6 +9,7 @@ from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.foreign import first_layer
 from vgg_jax.foreign.net import LayerArrays, Preprocessing
 from vgg_jax.nets import architectures
+from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.architectures import CELL_PX
 
 CROP_PX = 224  # The crop that other packages' FC layers have.
@@ -27,7 +28,7 @@ def refuse_mean(net: TrainedNet, preprocessing: Preprocessing, owner: str) -> No
     """
     ours, theirs = net.inference.normalise.mean_rgb, preprocessing.mean_rgb
     require(
-        np.allclose(ours, theirs, rtol=1e-6, atol=0),
+        net_settings.same_mean(ours, theirs),
         f"The net subtracts the mean RGB ({_shown(ours)}), and {owner} subtracts "
         f"({_shown(theirs)}). Another mean can't be folded into conv1_1 exactly, because its zero "
         "padding would then stand for another colour. Export to a file that holds the net's own "

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from vgg_jax import base_config
@@ -65,7 +64,7 @@ def _refuse_other_net(c: ConfigDict, found: Recognised) -> None:
         f"net {first}.",
     )
     theirs = {"net": first, "crop_px": found.crop_px, "num_classes": found.num_classes}
-    if c.num_classes == 0:  # As many as the data set has.
+    if c.num_classes == 0:  # The config takes as many as there are.
         del theirs["num_classes"]
     if not architectures.same_width(first, c.width, found.width):
         theirs["width"] = found.width
@@ -85,7 +84,7 @@ def _refuse_other_input(c: ConfigDict, preprocessing: Preprocessing) -> None:
     ours, theirs = c.data.mean_rgb, preprocessing.mean_rgb
     is_given = ours not in (AUTO_MEAN, ())
     require(
-        not is_given or np.allclose(ours, theirs, rtol=1e-6, atol=0),
+        not is_given or net_settings.same_mean(ours, theirs),
         f"The file's net subtracts the mean RGB {','.join(map(str, theirs))}, and the config says "
         f"data.mean_rgb={','.join(map(str, ours))}. Take the file's: --config.data.mean_rgb=auto.",
     )

@@ -173,6 +173,15 @@ def same_width(net: str, one: float, other: float) -> bool:
     return layers(net, width=one) == layers(net, width=other)
 
 
+def last_of_blocks(net: Sequence[Layer]) -> dict[str, str]:
+    """Returns the last layer after ReLU of each block of convolutions: {"1": "relu1_1", ...}."""
+    return {
+        layer.name[len("conv")]: layer.name.replace("conv", "relu")
+        for layer in net
+        if layer.kind == "conv"
+    }
+
+
 def up_to(net: Sequence[Layer], names: Sequence[str]) -> Sequence[Layer]:
     """Returns a net's first layers, up to the last one that has a feature of these names.
 

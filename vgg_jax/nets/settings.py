@@ -1,8 +1,10 @@
 """Checks of the config keys that describe a net, and values derived from them. Needs no JAX."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
@@ -40,6 +42,11 @@ def check(c: ConfigDict) -> None:
     )
     require(c.init_sigma > 0, f"init_sigma={c.init_sigma} must be above 0.")
     require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
+
+
+def same_mean(one: Sequence[int | float], other: Sequence[int | float]) -> bool:
+    """Returns whether two means of RGB, 0-255, are the same except for rounding."""
+    return np.allclose(one, other, rtol=1e-6, atol=0)
 
 
 def input_scale(c: ConfigDict) -> float:

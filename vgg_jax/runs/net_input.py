@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 from ml_collections import ConfigDict
 
 from vgg_jax.data.scan import Rgb
@@ -50,7 +49,7 @@ def of_new_run(c: ConfigDict, workdir: Path, data_mean_rgb: Rgb) -> NetInput:
     theirs = None if source is None else _mean_of(source)
     mean, whose = _chosen(c, data_mean_rgb, theirs)
     warning = ""
-    if theirs is not None and not np.allclose(mean, theirs, rtol=1e-6, atol=0):
+    if theirs is not None and not net_settings.same_mean(mean, theirs):
         warning = (
             f"Warning: the layers of {source} were trained with the mean {_shown(theirs)}. "
             "--config.data.mean_rgb=auto keeps it."
