@@ -18,15 +18,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 ORDER = {
     "vgg_jax": (
         ("errors", "base_config", "safe_text"),
+        ("web_page",),
         ("storage",),
         ("system", "plots"),
         ("nets",),
         ("data",),
         ("runs",),
         ("training", "evaluation", "foreign"),
-        ("analysis", "export", "transfer"),
+        ("analysis", "export", "transfer", "run_report"),
         ("config",),
-        ("main", "predict", "fuse", "describe", "weights", "features"),
+        ("main", "predict", "fuse", "describe", "weights", "features", "report"),
     ),
     "launch": (
         ("plan",),

@@ -1,6 +1,5 @@
 """Writes a report as one HTML file, which needs no network and no scripts."""
 
-import html
 import pathlib
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,8 @@ from launch.report.columns import Cell, Column, Group
 from launch.report.document import Remedy, Report, Table
 from launch.report.plots import Axis
 from launch.report.training_runs import Run
-from vgg_jax import safe_text
+from vgg_jax import web_page
+from vgg_jax.web_page import Section, escaped
 
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 
@@ -18,37 +18,20 @@ _STYLE = pathlib.Path(__file__).with_name("page.css")
 def write(made: Report) -> str:
     """Returns the report as an HTML page."""
     tables = (*made.tables, made.comparisons)
-    links = [(_anchor(table), table.title) for table in tables] + [("runs", "The runs")]
-    warnings = "".join(f'<p class="warning">{_text(warning)}</p>' for warning in made.warnings)
-    findings = f'<p class="findings">{_text(made.findings)}</p>' if made.findings else ""
-    facts = "".join(f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in made.facts)
-    contents = "".join(f'<a href="#{anchor}">{_text(title)}</a>' for anchor, title in links)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{_text(document.TITLE)}</title>
-<style>
-{_STYLE.read_text(encoding="utf-8")}</style>
-</head>
-<body>
-<header>
-<h1>{_text(document.TITLE)}</h1>
-<p class="about">{_text(document.ABOUT)}</p>
-{warnings}{findings}
-<dl class="facts">{facts}</dl>
-<nav>{contents}</nav>
-<p class="legend">{plots.key()} {_text(made.legend)}</p>
-</header>
-<main>
-{"".join(_section(table, made.seeds) for table in tables)}{_runs(made)}</main>
-</body>
-</html>
-"""
+    warnings = "".join(f'<p class="warning">{escaped(warning)}</p>' for warning in made.warnings)
+    findings = f'<p class="findings">{escaped(made.findings)}</p>' if made.findings else ""
+    return web_page.page(
+        document.TITLE,
+        document.ABOUT,
+        made.facts,
+        [*(_section(table, made.seeds) for table in tables), _runs(made)],
+        style=_STYLE,
+        notes=warnings + findings,
+        legend=f"{plots.key()} {escaped(made.legend)}",
+    )
 
 
-def _section(table: Table, seeds: int) -> str:
+def _section(table: Table, seeds: int) -> Section:
     groups = columns.of(table, seeds)
     axes = {
         group: Axis.of(map(group.figures, table.lines), with_zero=table.is_of_differences)
@@ -56,14 +39,11 @@ def _section(table: Table, seeds: int) -> str:
         if group.is_plotted
     }
     remedies = "".join(map(_remedy, table.remedies))
-    return f"""<section id="{_anchor(table)}">
-<h2>{_text(table.title)}</h2>
-<p class="caption">{_text(table.caption)}</p>
-<table class="figures">
+    content = f"""<table class="figures">
 <thead>{_head(groups, axes)}</thead>
 {_body(table, groups, axes, seeds)}</table>
-{remedies}</section>
-"""
+{remedies}"""
+    return Section(_anchor(table), table.title, table.caption, content)
 
 
 def _head(groups: Sequence[Group], axes: Mapping[Group, Axis]) -> str:
@@ -85,9 +65,10 @@ def _body(table: Table, groups: Sequence[Group], axes: Mapping[Group, Axis], see
         if line.topic != topic:
             topic = line.topic
             rows.append(
-                f'<tr class="topic"><th colspan="{width}" scope="rowgroup">{_text(topic)}</th></tr>'
+                f'<tr class="topic"><th colspan="{width}" scope="rowgroup">'
+                f"{escaped(topic)}</th></tr>"
             )
-        cells = [f'<th class="label" scope="row">{_text(line.label)}</th>']
+        cells = [f'<th class="label" scope="row">{escaped(line.label)}</th>']
         for group in groups:
             figures, prefix = group.figures(line), f"{group.split}: " if group.split else ""
             if group.is_plotted:
@@ -109,7 +90,7 @@ def _cells(column: Column, cell: Cell, prefix: str) -> Iterator[str]:
     """Yields the cells of a number and the texts beside it; `data-of` names it on narrow pages."""
     if cell.files:
         links = ", ".join(
-            f'<a href="{_text(urllib.parse.quote(path))}" title="{_text(path)}">{seed}</a>'
+            f'<a href="{escaped(urllib.parse.quote(path))}" title="{escaped(path)}">{seed}</a>'
             for seed, path in enumerate(cell.files, 1)
         )
         yield f'<td class="beside" colspan="{1 + column.has_beside}"><span>CSV {links}</span></td>'
@@ -122,29 +103,26 @@ def _cells(column: Column, cell: Cell, prefix: str) -> Iterator[str]:
 
 
 def _remedy(remedy: Remedy) -> str:
-    items = "".join(f"<li>{_text(line)}</li>" for line in remedy.lacking)
+    items = "".join(f"<li>{escaped(line)}</li>" for line in remedy.lacking)
     lacking = f"<details><summary>What is missing</summary><ul>{items}</ul></details>"
     return (
-        f'<div class="remedy"><p>{_text(remedy.purpose)}</p><pre>{_text(remedy.command)}</pre>'
+        f'<div class="remedy"><p>{escaped(remedy.purpose)}</p><pre>{escaped(remedy.command)}</pre>'
         f"{lacking if items else ''}</div>\n"
     )
 
 
-def _runs(made: Report) -> str:
+def _runs(made: Report) -> Section:
     head = "".join(
-        f'<th class="number">{_text(column.name)}</th>'
+        f'<th class="number">{escaped(column.name)}</th>'
         if column.is_number
-        else f"<th>{_text(column.name)}</th>"
+        else f"<th>{escaped(column.name)}</th>"
         for column in columns.OF_RUNS
     )
     rows = "".join(f"<tr>{''.join(_run_cells(run))}</tr>\n" for run in made.runs)
-    return f"""<section id="runs">
-<h2>The runs</h2>
-<p class="caption">{_text(training_runs.CAPTION)}</p>
-<div class="wide"><table class="runs"><thead><tr>{head}</tr></thead>
+    content = f"""<div class="wide"><table class="runs"><thead><tr>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>
-</section>
 """
+    return Section("runs", "The runs", training_runs.CAPTION, content)
 
 
 def _run_cells(run: Run) -> Iterator[str]:
@@ -153,7 +131,7 @@ def _run_cells(run: Run) -> Iterator[str]:
         if column.is_number:
             yield f'<td class="number">{_minus(text)}</td>'
         else:
-            yield f"<td>{_text(text)}</td>"
+            yield f"<td>{escaped(text)}</td>"
 
 
 def _anchor(table: Table) -> str:
@@ -161,8 +139,4 @@ def _anchor(table: Table) -> str:
 
 
 def _minus(text: str) -> str:
-    return _text(text).replace("-", "&minus;")
-
-
-def _text(text: str) -> str:
-    return html.escape(safe_text.lines(text))
+    return escaped(text).replace("-", "&minus;")

@@ -107,3 +107,17 @@ def most_confused(matrix: Int[np.ndarray, "c c"], most: int) -> list[Confused]:
         for i, j in pairs
         if confused[i, j]
     ]
+
+
+def most_confused_classes(matrix: Int[np.ndarray, "c c"], most: int) -> Int[np.ndarray, " n"]:
+    """Returns the classes that most images are wrongly taken from or for, in their own order.
+
+    Args:
+      matrix: See `confusion_matrix`.
+      most: At most how many classes. If there are no more than that, all are returned.
+    """
+    if len(matrix) <= most:
+        return np.arange(len(matrix))
+    confused = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-(confused.sum(axis=0) + confused.sum(axis=1)), kind="stable")
+    return np.sort(order[:most])

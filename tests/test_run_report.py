@@ -1,0 +1,110 @@
+"""The report of a run: one page that shows what was evaluated, safely and without computing."""
+
+import dataclasses
+import html.parser
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from vgg_jax.errors import UserError
+from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation.result_key import ResultKey
+from vgg_jax.run_report import report
+from vgg_jax.runs import run_config
+
+pytestmark = pytest.mark.runs
+
+SECTIONS = ["results", "learning", "classes", "confusion", "errors", "calibration", "times"]
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def written(workdir, **changes):
+    key = dataclasses.replace(ResultKey.from_config(run_config.existing(workdir)), **changes)
+    report.write(workdir, key, workdir / "report.html")
+    return (workdir / "report.html").read_text()
+
+
+def sections(page):
+    return re.findall(r'<section id="(\w+)">', page)
+
+
+def rename_class(workdir, name):
+    """Gives the first class another name in all posteriors."""
+    for path in (workdir / "eval").glob("*.npz"):
+        found = posteriors.read(path)
+        dataclasses.replace(found, class_names=(name, *found.class_names[1:])).save(path)
+
+
+def test_it_has_all_sections_and_needs_nothing_else(workdir):
+    page = written(workdir)
+    assert sections(page) == SECTIONS
+    assert "<script" not in page
+    sources = re.findall(r'(?:src|href)="([^"]{5})', page)
+    assert {*sources} <= {"data:", *(f"#{name}"[:5] for name in SECTIONS)}
+    open_tags = []
+
+    class Balanced(html.parser.HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag not in ("meta", "img", "br"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert open_tags.pop() == tag
+
+    Balanced().feed(page)
+    assert not open_tags
+
+
+def test_its_errors_are_the_results_own(workdir):
+    page = written(workdir)
+    lines = re.findall(
+        r"(dense|multicrop|both), Q = \d+: top-1 error ([\d.]+)", (workdir / "output").read_text()
+    )
+    assert len(lines) == 3
+    for method, error in lines:
+        row = re.search(rf"<td>{method}</td>.*?</tr>", page)[0]
+        assert f">{error} (" in row
+
+
+def test_names_of_classes_cannot_become_markup(workdir):
+    rename_class(workdir, "<script>alert(1)</script>\x1b[31m")
+    page = written(workdir)
+    assert "<script" not in page
+    assert r"\x1b" in page
+
+
+def test_images_that_are_gone_are_named_in_a_table(workdir, folder):
+    c = run_config.existing(workdir)
+    c.data.dir = "/nowhere"
+    run_config.save(c, workdir)
+    page = written(workdir)
+    assert "They can&#x27;t be shown here. The images of the run in" in page
+    assert 'class="photo"' not in page
+    assert sections(page) == SECTIONS
+
+
+def test_unlabelled_images_have_no_errors(workdir):
+    for path in (workdir / "eval").glob("*.npz"):
+        found = posteriors.read(path)
+        dataclasses.replace(found, labels=np.full_like(found.labels, -1)).save(path)
+    page = written(workdir)
+    assert sections(page) == ["results", "learning", "times"]
+
+
+def test_a_net_that_was_not_trained_here_has_no_curves(workdir):
+    (workdir / "metrics.jsonl").unlink()
+    assert sections(written(workdir)) == [name for name in SECTIONS if name != "learning"]
+
+
+def test_without_posteriors_it_names_the_command_that_makes_them(workdir):
+    with pytest.raises(
+        UserError, match=r"(?s)tencrop.*--mode=eval .*--config\.eval\.method=tencrop"
+    ):
+        written(workdir, method="tencrop")
+    assert not (workdir / "report.html").exists()
