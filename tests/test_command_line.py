@@ -1,10 +1,14 @@
 """How commands end: output that nobody reads."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 import small_runs
+
+from vgg_jax import base_config
+from vgg_jax.runs import run_config
 
 
 def piped(reads, *command, **more):
@@ -48,6 +52,38 @@ def test_the_head_of_predictions(trained, folder):
     assert output.count("\n") == 1
     assert "Traceback" not in errors
     assert "Broken" not in errors
+
+
+WRONG_FLAGS = {
+    "misspelt": (["--tabels=3"], "error: There is no flag --tabels. Did you mean --tables?"),
+    "no number": (["--seeds=two"], "error: --seeds=two: not a whole number."),
+    "below": (["--seeds=0"], "error: --seeds=0: 0 is not a positive integer."),
+    "no choice": (["--backend=cloud"], "error: --backend=cloud: value should be one of <local|"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG_FLAGS.values(), ids=WRONG_FLAGS)
+def test_a_wrong_flag_is_one_line(arguments, message):
+    done = small_runs.run_module("launch.sweep", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_flag_that_is_missing_is_explained():
+    done = small_runs.run_module("vgg_jax.predict", "photo.jpg")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --workdir is missing. The folder of the run whose net ")
+
+
+@pytest.mark.runs  # It starts `main`, but no run.
+def test_the_help_lists_the_flags_and_each_key_with_its_comment():
+    done = small_runs.run_module("vgg_jax.main", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for flag in ("config", "workdir", "mode", "out"):
+        assert f"  --{flag}: " in done.stdout
+    listed = re.findall(r"^  --config\.([\w.]+)=.*\n      \S", done.stdout, re.MULTILINE)
+    assert sorted(listed) == sorted(run_config.flat(base_config.get_config()))
 
 
 def test_another_broken_pipe_is_no_quiet_end():

@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import small_runs
 
 from vgg_jax.errors import UserError
 from vgg_jax.system import config_flag
@@ -44,9 +45,43 @@ def test_a_config_file_that_is_none(tmp_path, text, message, override):
     assert re.search(r"Traceback|--config", str(caught.value)) is None
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match="--config names no config"):
-        config_flag.parse_config([f"--config={tmp_path}/mine.py", "--config.seed=1"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("configs/quickstar.py", "configs/quickstart.py"),
+        ("quickstart", "configs/quickstart.py"),
+        ("d256", "configs/d_256.py or configs/e_256.py"),
+    ],
+)
+def test_a_file_that_is_not_there(name, meant, monkeypatch):
+    monkeypatch.chdir(small_runs.ROOT)
+    message = (
+        rf"There is no config {name}\. Did you mean {meant}\? There are a_256, .* in configs\."
+    )
+    with pytest.raises(UserError, match=message):
+        config_flag.parse_config([f"--config={name}", "--config.seed=1"])
+
+
+def test_the_saved_config_of_a_run_is_no_config_file(trained):
+    with pytest.raises(UserError, match=f"give --workdir={trained} without --config"):
+        config_flag.parse_config([f"--config={trained}/config.json", "--config.seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("learning_rat", "Did you mean learning_rate?"),
+        ("data.nam", "Did you mean data.name?"),
+        ("dir", "Did you mean data.dir?"),
+        ("warmup_epochs", "Did you mean cosine.warmup_epochs or constant.warmup_epochs?"),
+        ("xyzzy", "`python"),
+    ],
+)
+def test_a_key_that_is_misspelt(key, meant):
+    arguments = [f"--config={small_runs.ROOT}/configs/a_256.py", "--config.seed=1"]
+    with pytest.raises(UserError) as caught:
+        config_flag.parse_config([*arguments, f"--config.{key}=1"])
+    assert str(caught.value).startswith(f"The config has no key {key}. {meant}")
 
 
 def test_what_a_config_file_refuses_itself(tmp_path):

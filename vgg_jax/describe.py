@@ -132,12 +132,5 @@ def _drawn(spec: NetSpec, picture: str) -> str:
     return f"{path} shows {'the nets' if spec.net == 'all' else f'net {spec.net}'}."
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        raise UserError(str(error)) from error
-
-
 if __name__ == "__main__":
-    command_line.run(main, _parse_flags)
+    command_line.run(main)

@@ -1,10 +1,11 @@
 """Trains a net and evaluates it: `python -m vgg_jax.main --config=configs/e_multiscale.py`.
 
 The same command with the same workdir continues where it stopped, and so does --workdir=DIR alone.
-With --mode=eval it evaluates a checkpoint of the run, as --config.eval says. JAX is imported only
-after the config has passed its checks, unless it names a user's own module that imports JAX. Worker
-processes import this module too, and must not touch a device.
+With --mode=eval it evaluates a checkpoint of the run, as --config.eval says.
 """
+
+# JAX is imported only after the config has passed its checks, unless it names a user's own module
+# that imports JAX. Worker processes import this module too, and must not touch a device.
 
 import itertools
 import json
@@ -12,7 +13,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config, safe_text
@@ -20,7 +21,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.runs import chain, config_files, run_config, saved_config, saved_steps
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line, config_flag, processes
+from vgg_jax.system import command_line, config_flag, flag_parsing, processes
 from vgg_jax.system.heavy_imports import heavy_imports
 
 if TYPE_CHECKING:
@@ -190,10 +191,10 @@ def parse_flags(argv: list[str]) -> list[str]:
       UserError: No config is given, or it can't be loaded, or it has no key that a flag names.
     """
     argv = _with_config(argv)
-    with config_flag.clear_config_errors():
-        rest = app.parse_flags_with_usage(argv)
-        if _CONFIG.value is None:
-            raise UserError(_WHAT_TO_GIVE)
+    if _given(argv, "config") is None:
+        raise UserError(_WHAT_TO_GIVE)
+    with config_flag.clear_errors(argv):
+        rest = flag_parsing.parse(argv)
         _CONFIG.value.lock()  # If its file can't be loaded, only this access raises.
     return rest
 

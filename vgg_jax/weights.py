@@ -13,14 +13,14 @@ runs from it. An exported file's suffix says its format: .safetensors, .weights.
 
 import pathlib
 
-from absl import app, flags
+from absl import flags
 
 from vgg_jax import config
 from vgg_jax.errors import require
 from vgg_jax.nets import architectures
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line, config_flag
+from vgg_jax.system import command_line, config_flag, flag_parsing
 from vgg_jax.system.heavy_imports import heavy_imports
 
 _CONFIG = config_flag.define(
@@ -117,8 +117,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     Raises:
       UserError: --config names no config, or no key of it.
     """
-    with config_flag.clear_config_errors():
-        rest = app.parse_flags_with_usage(argv)
+    with config_flag.clear_errors(argv):
+        rest = flag_parsing.parse(argv)
         if _CONFIG.value is not None:
             _CONFIG.value.lock()
     return rest

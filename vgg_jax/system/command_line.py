@@ -12,7 +12,7 @@ from absl import app, logging
 
 from vgg_jax import safe_text
 from vgg_jax.errors import UnwrittenError, UserError
-from vgg_jax.system import shared_memory, signals
+from vgg_jax.system import flag_parsing, shared_memory, signals
 
 # The status of a command whose output nobody reads any more, as in `predict FOLDER | head -1`.
 _UNREAD = 128 + signal.SIGPIPE
@@ -20,9 +20,14 @@ _UNREAD = 128 + signal.SIGPIPE
 
 def run(
     main: Callable[[list[str]], None],
-    parse_flags: Callable[[list[str]], list[str]] = app.parse_flags_with_usage,
+    parse_flags: Callable[[list[str]], list[str]] = flag_parsing.parse,
 ) -> None:
-    """Runs `main`. After a UserError, prints its message alone and exits with status 2."""
+    """Runs `main`. After a UserError, prints its message alone and exits with status 2.
+
+    Args:
+      main: Takes the program's name and the arguments that are no flags.
+      parse_flags: Parses the flags of all arguments, and returns what `main` takes.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     signals.handle()
 
@@ -44,6 +49,9 @@ def run(
 
 def _run(main: Callable[[list[str]], None], parse_flags: Callable[[list[str]], list[str]]) -> None:
     try:
+        if flag_parsing.wants_help(sys.argv):
+            print(flag_parsing.help_text(), flush=True)
+            return
         app.run(main, flags_parser=parse_flags)
     except SystemExit:
         sys.stdout.flush()  # If nobody reads it any more, the error comes here, not at the exit.

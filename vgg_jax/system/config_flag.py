@@ -1,7 +1,10 @@
 """The flag --config of ml_collections, with errors that a user can fix."""
 
 import contextlib
+import difflib
 import os
+import pathlib
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,6 +13,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax.errors import UserError
+from vgg_jax.system import flag_parsing
+
+flags.disclaim_key_flags()  # --config belongs to the command that defines it: see its --help.
 
 
 def define(
@@ -37,30 +43,64 @@ def parse_config(arguments: Sequence[str]) -> ConfigDict:
     """
     values = flags.FlagValues()
     define("", values, sys_argv=["", *arguments])
-    with clear_config_errors():
-        values(["", *arguments])
+    with clear_errors(arguments, values):
+        flag_parsing.parse(["", *arguments], values)
         return values["config"].value.lock()
 
 
 @contextlib.contextmanager
-def clear_config_errors() -> Iterator[None]:
-    """Turns the errors that ml_collections raises for --config into UserErrors."""
+def clear_errors(
+    arguments: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> Iterator[None]:
+    """Turns the errors that ml_collections raises for --config into UserErrors.
+
+    Args:
+      arguments: The arguments that are parsed in this context.
+      flag_values: The flags to which --config was added.
+    """
     try:
         yield
     except AttributeError as error:  # An override names a key that doesn't exist.
-        first: BaseException = error
-        while first.__context__ is not None:  # The innermost error names the key.
-            first = first.__context__
-        what = str(first.args[0]).replace("\n", ". ")
-        raise UserError(
-            f"The config has no key {what}. vgg_jax/base_config.py lists all keys."
-        ) from error
-    except (OSError, ImportError) as error:
-        raise UserError(f"--config names no config: {error}") from error
-    except flags.IllegalFlagValueError as error:
-        # absl has put the flag before the error of our own parser.
-        own = isinstance(error.__context__, UserError)
-        raise (error.__context__ if own else UserError(str(error))) from error
+        raise _unknown_key(arguments, flag_values["config"].parser.loaded) from error
+    except OSError as error:
+        raise _unreadable(flag_values["config"].parser.path) from error
+    except ImportError as error:  # The file has no config of the name after the colon.
+        raise UserError(str(error)) from error
+
+
+def _unknown_key(arguments: Sequence[str], c: ConfigDict) -> UserError:
+    known = list(_keys(c))
+    given = [match[1] for match in map(re.compile(r"--?config\.([^=]+)").match, arguments) if match]
+    unknown = next((key for key in given if key not in known), "")
+    meant = flag_parsing.did_you_mean(unknown, known)
+    return UserError(
+        f"The config has no key {unknown}.{meant} `python -m vgg_jax.main --help` lists all keys."
+    )
+
+
+def _keys(c: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Yields the full names of the keys, such as data.dir, and of their sections."""
+    for key, value in c.items():
+        yield prefix + key
+        if isinstance(value, ConfigDict):
+            yield from _keys(value, f"{prefix}{key}.")
+
+
+def _unreadable(path: str) -> UserError:
+    if pathlib.Path(path).suffix == ".json":
+        return UserError(
+            f"{path} is the saved config of a run. To go on with that run, or to evaluate it, "
+            f"give --workdir={pathlib.Path(path).parent} without --config."
+        )
+    if pathlib.Path(path).is_file():
+        return UserError(f"The config {path} can't be read. May you read it?")
+    # The files of this project are meant, whatever the current folder.
+    folder = pathlib.Path(__file__).parents[2] / "configs"
+    known = {file.stem: os.path.relpath(file) for file in sorted(folder.glob("*.py"))}
+    close = difflib.get_close_matches(pathlib.Path(path).stem, known, n=2)
+    meant = f" Did you mean {' or '.join(known[name] for name in close)}?" if close else ""
+    listed = f" There are {', '.join(known)} in {os.path.relpath(folder)}." if known else ""
+    return UserError(f"There is no config {path}.{meant}{listed}")
 
 
 class _Parser(flags.ArgumentParser):
@@ -68,9 +108,12 @@ class _Parser(flags.ArgumentParser):
 
     def __init__(self, parser: flags.ArgumentParser) -> None:
         self._parser = parser
+        self.path, self.loaded = "", ConfigDict()  # Of the last file, for later errors.
 
     def parse(self, argument: str) -> Any:
-        path = argument.partition(":")[0]
+        path = self.path = argument.partition(":")[0]
+        if path.endswith(".json"):
+            raise _unreadable(path)
         try:
             c = self._parser.parse(argument)
         except ImportError as error:
@@ -89,6 +132,8 @@ class _Parser(flags.ArgumentParser):
                 "that of vgg_jax.base_config.get_config() with other values, as configs/d_256.py "
                 "does."
             )
+        if isinstance(c, ConfigDict):
+            self.loaded = c
         return c
 
 

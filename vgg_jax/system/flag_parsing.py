@@ -1,0 +1,65 @@
+"""Parses the flags of a command. Errors and help are for people who don't know absl."""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+
+from absl import flags
+
+from vgg_jax.errors import UserError
+from vgg_jax.system import config_keys
+
+_HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+
+
+def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+    """Parses the flags, and returns the other arguments, the program's name first.
+
+    Raises:
+      UserError: There is no such flag, a value is impossible, or a flag is missing.
+    """
+    try:
+        return flag_values(argv)
+    except flags.UnrecognizedFlagError as error:
+        meant = did_you_mean(error.flagname, flag_values, "--")
+        raise UserError(f"There is no flag --{error.flagname}.{meant} See --help.") from error
+    except flags.IllegalFlagValueError as error:
+        if isinstance(error.__context__, UserError):  # absl has put the flag before it.
+            raise error.__context__ from error
+        # The name of a flag that is missing stands twice in its error.
+        missing = re.match(r"flag --(\w+)=None: Flag --\1 must have a value", str(error))
+        if missing:
+            about = flag_values[missing[1]].help
+            raise UserError(f"--{missing[1]} is missing. {about}") from error
+        raise UserError(_sentence(error)) from error
+    except flags.Error as error:
+        raise UserError(_sentence(error)) from error
+
+
+def _sentence(error: flags.Error) -> str:
+    text = str(error).removeprefix("flag ").rstrip(".")
+    text = re.sub(r"invalid literal for int\(\) with base 10: '.*'", "not a whole number", text)
+    return f"{text}."
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Returns a question that names what is spelt like a name, or "" if nothing is."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
+    # A key is often given without its section: dir for data.dir.
+    close += [other for other in known if other.endswith(f".{name}") and other not in close]
+    return f" Did you mean {' or '.join(prefix + other for other in close[:3])}?" if close else ""
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Returns whether a command was asked for its help."""
+    return any(argument in _HELP for argument in argv[1:])
+
+
+def help_text() -> str:
+    """Returns what a command does, its flags, and the keys of a config if it has one."""
+    about = (sys.modules["__main__"].__doc__ or "").strip()
+    of_flags = flags.FLAGS.main_module_help().strip().partition("\n")[2]
+    keys = f"\n\nThe keys of a config, with their defaults:\n\n{config_keys.listed()}"
+    return f"{about}\n\nFlags:\n\n{of_flags}{keys if 'config' in flags.FLAGS else ''}"
