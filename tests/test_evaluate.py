@@ -2,8 +2,8 @@
 
 import csv
 import dataclasses
-import fcntl
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +17,7 @@ from PIL import Image
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors
 from vgg_jax.runs import run_config
+from vgg_jax.storage import writer
 
 SCALES = "--config.eval.scales=64,73,96"
 
@@ -51,7 +52,6 @@ def test_training_ends_with_the_evaluation_that_its_config_names(trained):
         low, high = found["top1_interval"]
         assert 0 <= low <= found["top1_error"] <= high <= 100
     assert sorted(path.name for path in (trained / "eval").iterdir()) == [
-        *(".val-dense-lock", ".val-multicrop-lock"),
         *("val-both-73.json", "val-dense-73.json", "val-dense-73.npz"),
         *("val-multicrop-73.json", "val-multicrop-73.npz"),
     ]
@@ -96,11 +96,18 @@ def test_images_that_changed_are_evaluated_again(folder, workdir, tmp_path, run_
 
 
 def test_two_evaluations_of_one_workdir(folder, workdir, run_main):
-    (workdir / "eval").mkdir()
-    with (workdir / "eval/.val-dense-lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with writer.one_writer(workdir / "eval", "val-dense", "evaluating", "go elsewhere"):
         message = refusal(run_main, *small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    assert "Another evaluation of that method writes to" in message
+        assert message.startswith(f"{workdir}/eval is in use: process {os.getpid()} on ")
+        assert message.endswith("or name another folder with --mode=eval --out.")
+        other = ("--mode=eval", "--config.eval.method=multicrop")
+        run_main(*small_runs.one_epoch(folder, workdir, *other))
+
+
+def test_a_run_that_is_training_is_evaluated(folder, workdir, run_main):
+    with writer.one_writer(workdir, "training", "training", "go elsewhere"):
+        run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    assert result(workdir, "val-dense-73")["num_images"] == 9
 
 
 def test_images_that_were_trained_on_are_not_held_out(folder, workdir, run_main):
@@ -374,18 +381,16 @@ def test_two_processes_equal_one(folder, workdir, tmp_path):
 
 
 def test_an_error_of_the_first_process_ends_the_others(folder, workdir):
-    (workdir / "eval").mkdir()
-    with (workdir / "eval/.val-dense-lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with writer.one_writer(workdir / "eval", "val-dense", "evaluating", "go elsewhere"):
         processes = small_runs.start_processes(
             2, 1, *small_runs.one_epoch(folder, workdir, "--mode=eval")
         )
         first, second = small_runs.ends(processes)
     assert [first[0], second[0]] == [2, 2]
-    assert "Another evaluation of that method writes to" in first[2]
+    assert f"error: {workdir}/eval is in use: process {os.getpid()} on " in first[2]
     assert second[2].startswith("\nerror: Process 0 on ")
     assert second[2].count("\n") == 2
-    assert "has ended: Another evaluation of that method writes to" in second[2]
+    assert f"has ended: {workdir}/eval is in use: process {os.getpid()} on " in second[2]
 
 
 def test_the_runs_config_is_not_changed(folder, workdir, run_main):

@@ -1,5 +1,6 @@
 """Full disks and shared memory that is too small: one error that names the path and what to do."""
 
+import re
 import sys
 
 import mounts
@@ -35,9 +36,11 @@ def error(done):
 
 
 def test_a_full_cache_of_scans(folder, tmp_path):
-    flags = small_runs.one_epoch(folder, tmp_path / "run", f"--config.data.cache_dir={tmp_path}")
-    done = mounts.run(SMALL, tmp_path, "4k", 'mkdir "$0/scans"', *main(*flags))
-    assert error(done).startswith(f"error: {tmp_path}/scans/")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    flags = small_runs.one_epoch(folder, tmp_path / "run", f"--config.data.cache_dir={cache}")
+    done = mounts.run(SMALL, cache, "4k", 'mkdir "$0/scans"', *main(*flags))
+    assert error(done).startswith(f"error: {cache}/scans/")
     assert error(done).endswith(
         ".json can't be written (No space left on device). Free some space; the same command then "
         "goes on."
@@ -58,6 +61,16 @@ def test_a_full_workdir_in_an_evaluation(trained, tmp_path):
     done = mounts.run(SMALL, tmp_path, "2m", before, *main(*flags))
     assert error(done).startswith(f"error: {tmp_path}/run/eval")
     assert "No space left on device" in error(done)
+
+
+def test_a_full_workdir_before_a_run(folder, tmp_path):
+    flags = small_runs.one_epoch(folder, tmp_path / "run")
+    done = mounts.run(SMALL, tmp_path, "8k", 'mkdir "$0/run"', *main(*flags))
+    assert re.match(
+        rf"error: {tmp_path}/run/\.training-writer(\.\d+)? can't be written \(No space left on "
+        r"device\)\. Free some space; the same command then goes on\.",
+        error(done),
+    )
 
 
 @pytest.mark.parametrize("size", ["64k", "200k"])

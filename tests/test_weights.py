@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import time
 
 import caffe_files
 import foreign_arrays
@@ -17,6 +20,7 @@ from vgg_jax.foreign import class_names, importing
 from vgg_jax.foreign.net import CAFFE, TORCHVISION
 from vgg_jax.nets.vgg import VGG
 from vgg_jax.runs import run_config
+from vgg_jax.storage import writer
 from vgg_jax.system import config_flag
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (2, 71, 90, 3), np.uint8)
@@ -403,3 +407,49 @@ def test_a_wrong_command_says_how_it_goes(argv):
     done = small_runs.run_module("vgg_jax.weights", *argv)
     assert done.returncode == 2
     assert done.stderr.startswith("error: Give: python -m vgg_jax.weights import FILE WORKDIR")
+
+
+def random_file(tmp_path):
+    params = foreign_arrays.random_params("A")
+    return torch_file(tmp_path / "vgg.pth", foreign_arrays.torchvision("A", params))
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next(tmp_path, run_import):
+    path, aside = random_file(tmp_path), tmp_path / ".run.partial"
+    command = ("-m", "vgg_jax.weights", "import", path, tmp_path / "run")
+    with subprocess.Popen(
+        [sys.executable, *map(str, command), classes(tmp_path)], cwd=small_runs.ROOT
+    ) as process:
+        while not aside.exists():
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+    assert aside.exists()
+    assert not (tmp_path / "run").exists()
+    assert vgg_jax.load(run_import(path, classes(tmp_path))).class_names == NAMES
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_two_imports_into_one_workdir(tmp_path, run_import):
+    path = random_file(tmp_path)
+    with (
+        writer.one_writer(tmp_path, "run-import", "importing run", "go elsewhere"),
+        pytest.raises(UserError, match="has been importing run there since"),
+    ):
+        run_import(path, classes(tmp_path))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_began_meanwhile_is_left_alone(tmp_path, monkeypatch, run_import):
+    path = random_file(tmp_path)
+    save = run_config.save
+
+    def begin_too(c, aside):
+        small_runs.fill(tmp_path / "run", {"metrics.jsonl": b""})
+        save(c, aside)
+
+    monkeypatch.setattr(run_config, "save", begin_too)
+    with pytest.raises(UserError, match=r"is in use\. Choose another workdir"):
+        run_import(path, classes(tmp_path))
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
+    assert list(tmp_path.glob(".*")) == []

@@ -92,19 +92,29 @@ def main(argv: list[str]) -> None:
 def _train(c: ConfigDict, workdir: Path) -> None:
     result, val = processes.from_first(lambda: _finished(c, workdir)), None
     if result is None:
-        with heavy_imports():
-            from vgg_jax.data import opening
-            from vgg_jax.system import compilation_cache
-            from vgg_jax.training.train import train
-
-        images = opening.for_training(c)
-        compilation_cache.keep(c.data.cache_dir)
-        result, val = train(c, workdir, images), images.val
+        given = ("training", "training", "choose another --workdir")
+        with processes.one_writer(workdir, *given):
+            # The last writer may have ended the run, or begun another.
+            result = processes.from_first(lambda: _finished(c, workdir))
+            if result is None:
+                result, val = _begin_or_go_on(c, workdir)
     processes.from_first(lambda: _print_result(c, workdir, result))
     evaluates = c.eval.method != "none" and "imported" not in result
     if evaluates and (val is not None or _can_be_evaluated(workdir)):
         _evaluate(c, workdir, val)
     processes.from_first(lambda: _print_next_steps(workdir))
+
+
+def _begin_or_go_on(c: ConfigDict, workdir: Path) -> tuple[dict[str, Any], "SizedImages"]:
+    """Trains a run; returns its result and the validation images."""
+    with heavy_imports():
+        from vgg_jax.data import opening
+        from vgg_jax.system import compilation_cache
+        from vgg_jax.training.train import train
+
+    images = opening.for_training(c)
+    compilation_cache.keep(c.data.cache_dir)
+    return train(c, workdir, images), images.val
 
 
 def _can_be_evaluated(workdir: Path) -> bool:

@@ -56,7 +56,7 @@ class _Scheduler:
         tasks: Sequence[Task],
         devices: Devices | None,
         command: Callable[[Task], Sequence[str]],
-        lock_fd: int,
+        lock_fd: int | None,
     ) -> None:
         self._tasks, self._devices, self._command = tasks, devices, command
         self._lock_fd = lock_fd

@@ -13,7 +13,9 @@ from vgg_jax.system import signals
 _PR_SET_PDEATHSIG = 1
 
 
-def start(task: Task, command: Sequence[str], devices: Devices, lock_fd: int) -> subprocess.Popen:
+def start(
+    task: Task, command: Sequence[str], devices: Devices, lock_fd: int | None
+) -> subprocess.Popen:
     """Starts the process of a task.
 
     Args:
@@ -21,7 +23,7 @@ def start(task: Task, command: Sequence[str], devices: Devices, lock_fd: int) ->
       command: The command of the process. In a cloud it launches the task's own command.
       devices: The devices that the process is bound to.
       lock_fd: The file descriptor of the sweep's lock. The process inherits it, so that the lock is
-        held until the process ends.
+        held until the process ends. None where there is no flock.
     """
     # In a log, a progress bar needs no more than one line every 5 seconds.
     environment = {"TQDM_MININTERVAL": "5", **os.environ, **devices.environment()}
@@ -36,7 +38,7 @@ def start(task: Task, command: Sequence[str], devices: Devices, lock_fd: int) ->
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which then stops its tasks.
-            pass_fds=[lock_fd],
+            pass_fds=[] if lock_fd is None else [lock_fd],
             preexec_fn=lambda: _prepare(devices, sweep_pid),
         )
 

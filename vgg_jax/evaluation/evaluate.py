@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -20,9 +20,8 @@ from vgg_jax.errors import UserError, some_of
 from vgg_jax.evaluation import made_with, methods, posteriors, results, trained_net
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
-from vgg_jax.evaluation.result_key import ResultKey
+from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.trained_net import TrainedNet
-from vgg_jax.storage import files, lock
 from vgg_jax.storage.files import Path
 from vgg_jax.system import by_name, processes
 from vgg_jax.system.signals import StopRequest
@@ -72,9 +71,8 @@ def evaluate(
     """
     key, out = ResultKey.from_config(c), out or workdir
     by_method = key.by_method()
-    lock_paths = [of_method.lock_path(out) for of_method in by_method.values()]
-    with processes.stop_request() as stop, contextlib.ExitStack() as locks:
-        processes.from_first(lambda: _lock_all(lock_paths, locks))
+    # The writer is decided before signals are only noted: it may wait for one that may be dead.
+    with _one_writer_of_each(by_method, out), processes.stop_request() as stop:
         # Only the first process writes them. An error there ends the others.
         names_and_labels = None if jax.process_index() else _names_and_labels(data.source)
         evaluation = _Evaluation(c, workdir, out, net, data, names_and_labels, stop)
@@ -93,14 +91,16 @@ def evaluate(
         ]
 
 
-def _lock_all(paths: Iterable[Path], locks: contextlib.ExitStack) -> None:
-    for path in paths:
-        if not files.in_bucket(path):  # A bucket has no locks, but two evaluations write the same.
-            refusal = (
-                f"Another evaluation of that method writes to {path.parent}. Wait until it has "
-                "ended."
+@contextlib.contextmanager
+def _one_writer_of_each(by_method: Mapping[str, ResultKey], out: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as writers:
+        for method, key in by_method.items():
+            doing = f"evaluating {key.split} with {method}"
+            otherwise = "name another folder with --mode=eval --out"
+            writers.enter_context(
+                processes.one_writer(out / FOLDER, key.stem_with(""), doing, otherwise)
             )
-            locks.enter_context(lock.locked(path, refusal))
+        yield
 
 
 def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:

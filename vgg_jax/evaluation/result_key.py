@@ -95,7 +95,7 @@ class ResultKey:
         return self.stem_with("_".join(map(str, self.scales)))
 
     def stem_with(self, middle: str) -> str:
-        """Returns the stem with another text in place of the scales."""
+        """Returns the stem with another text in place of the scales, or with nothing for ""."""
         split = "".join(c if c.isalnum() or c in "._" else "_" for c in self.split)
         method = self.method.replace(":", "@")  # A user's own is MODULE:NAME.
         return "-".join(filter(None, (split, method, middle, self.variant.name)))
@@ -103,10 +103,6 @@ class ResultKey:
     def path(self, workdir: Path, suffix: str = ".json") -> Path:
         """Returns the path of a result, or with ".npz" of the posteriors of one method and Q."""
         return workdir / FOLDER / f"{self.stem}{suffix}"
-
-    def lock_path(self, workdir: Path) -> Path:
-        """Returns the file that an evaluation with this method locks, whatever its scales."""
-        return workdir / FOLDER / f".{self.stem_with('lock')}"
 
     def by_method(self) -> dict[str, "ResultKey"]:
         """Returns the key of each single method that the method averages, at the same scales."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.runs import run_config
 from vgg_jax.runs.checkpoints import SavedRun, run_as_json
 from vgg_jax.runs.facts import RunFacts
-from vgg_jax.storage import files
+from vgg_jax.storage import files, writer
 from vgg_jax.storage.files import Path
 
 
@@ -53,17 +52,21 @@ def write(
       origin: Plain values that say where the net comes from: "imported" in result.json. They
         include "fc_layers", whether the net has FC layers.
     """
-    aside = workdir.with_name(f".{workdir.name}.{uuid.uuid4().hex}")
-    try:
-        _save_checkpoint(aside / "checkpoints/0", params, facts)
-        run_config.save(c, aside)
-        result = {"imported": dict(origin), "commits": list(facts.commits)}
-        files.write_text(aside / "result.json", json.dumps(result, indent=2) + "\n")
-        with contextlib.suppress(FileNotFoundError):
-            workdir.rmdir()
-        aside.rename(workdir)
-    finally:
-        files.remove_tree(aside)
+    aside = workdir.with_name(f".{workdir.name}.partial")
+    given = (f"{workdir.name}-import", f"importing {workdir.name}", "choose another --workdir")
+    with writer.one_writer(workdir.parent, *given):
+        files.remove_tree(aside)  # A killed import has left it.
+        try:
+            _save_checkpoint(aside / "checkpoints/0", params, facts)
+            run_config.save(c, aside)
+            result = {"imported": dict(origin), "commits": list(facts.commits)}
+            files.write_text(aside / "result.json", json.dumps(result, indent=2) + "\n")
+            refuse_used(workdir)  # Another process may have begun a run there meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                workdir.rmdir()
+            aside.rename(workdir)
+        finally:
+            files.remove_tree(aside)
 
 
 def _save_checkpoint(

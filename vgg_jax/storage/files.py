@@ -12,7 +12,7 @@ from etils import epath
 
 from vgg_jax import safe_text
 from vgg_jax.errors import UserError
-from vgg_jax.storage import gcs
+from vgg_jax.storage import gcs, partial_files
 
 Path = pathlib.Path | epath.Path  # On a disk, or in a bucket (gs://...).
 
@@ -71,13 +71,9 @@ def written_aside(path: Path) -> Iterator[pathlib.Path]:
             yield aside
             gcs.write(path, aside.read_bytes())
         return
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with named(path):
-            yield aside
-            aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with named(path), partial_files.beside(path) as aside:
+        yield aside
+        aside.replace(path)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import importlib.util
 import os
-import uuid
 from collections.abc import Iterator
 from glob import has_magic
 from typing import Any, NamedTuple
@@ -65,6 +64,30 @@ def write(target: epath.Path, data: bytes) -> None:
     _client().pipe_file(str(target), data)
 
 
+def create(target: epath.Path, data: bytes) -> None:
+    """Writes an object that doesn't exist yet.
+
+    Raises:
+      FileExistsError: It exists.
+    """
+    _client().pipe_file(str(target), data, mode="create")
+
+
+def generation(target: epath.Path) -> str:
+    """Returns the number that an object gets each time it is written.
+
+    Raises:
+      FileNotFoundError: There is no such object.
+    """
+    return _client().info(str(target))["generation"]
+
+
+def names(folder: epath.Path, prefix: str) -> list[str]:
+    """Returns the names in a folder that begin with a prefix, with a single listing."""
+    found = _client().find(str(folder), prefix=prefix)
+    return [name[len(_key(folder)) + 1 :] for name in found]
+
+
 def below(folder: epath.Path) -> list[Entry]:
     """Lists all objects below a folder, sorted by name, with a single listing."""
     found = _client().find(str(folder), detail=True)
@@ -97,10 +120,11 @@ def refuse_unwritable(folder: epath.Path) -> None:
     Raises:
       UserError: An object can't be written; the message says why.
     """
-    probe = str(folder / f".{uuid.uuid4().hex}.partial")
+    probe = str(folder / ".probe.partial")  # One name, so that kills don't leave several.
     try:
         _client().pipe_file(probe, b"")
-        _client().rm_file(probe)
+        with contextlib.suppress(FileNotFoundError):  # Another process has the same.
+            _client().rm_file(probe)
     except Exception as error:
         raise UserError(
             f"{folder} can't be written to ({explain(error) or repr(error)}). Is the bucket there, "

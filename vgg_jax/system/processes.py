@@ -8,11 +8,11 @@ import os
 import signal
 import socket
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from vgg_jax.errors import UserError
+from vgg_jax.storage import files, partial_files, writer
 from vgg_jax.storage.files import Path
 from vgg_jax.system import launched_by, signals
 from vgg_jax.system.signals import StoppedError, StopRequest
@@ -100,11 +100,32 @@ def make_shared(folder: Path) -> None:
     Raises:
       UserError: The folder here is not the one that the first process writes to.
     """
-    probe = folder / from_first(lambda: _write_probe(folder))
-    wait_until_seen(folder, probe.exists)
-    if _job is not None:
+    from_first(lambda: folder.mkdir(parents=True, exist_ok=True))
+    if _job is None or files.in_bucket(folder):
+        return
+    with contextlib.ExitStack() as until_seen:
+        probe = from_first(
+            lambda: until_seen.enter_context(partial_files.beside(folder / "probe")).name
+        )
+        wait_until_seen(folder, (folder / probe).exists)
         _job.wait_for_all()
-    probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def one_writer(folder: Path, name: str, doing: str, otherwise: str) -> Iterator[None]:
+    """Makes this job the only one that writes something to a folder: see `writer.one_writer`.
+
+    Raises:
+      UserError: Another job is the writer.
+    """
+    more = {} if _job is None else {"end": _job.end}
+    with contextlib.ExitStack() as held:
+
+        def take() -> None:
+            held.enter_context(writer.one_writer(folder, name, doing, otherwise, **more))
+
+        from_first(take)
+        yield
 
 
 def wait_until_seen(folder: Path, seen: Callable[[], bool]) -> None:
@@ -121,13 +142,6 @@ def wait_until_seen(folder: Path, seen: Callable[[], bool]) -> None:
                 "writes to. Choose a --workdir on a file system that all hosts share."
             )
         time.sleep(0.2)
-
-
-def _write_probe(folder: Path) -> str:
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".{uuid.uuid4().hex}.partial"
-    probe.touch()
-    return probe.name
 
 
 def stop_request() -> StopRequest:

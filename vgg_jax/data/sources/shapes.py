@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+import math
 from typing import Any
 
 from vgg_jax.data.sources.tfds import TfdsSource
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError
-from vgg_jax.storage import cache_folder, lock
+from vgg_jax.storage import cache_folder, writer
 
 
 class ShapesSource(TfdsSource):
@@ -21,7 +22,9 @@ class ShapesSource(TfdsSource):
         if not builder.is_prepared():
             cache_folder.make(cache_dir)
             # If several runs start together, one of them renders, and the others wait for it.
-            with lock.locked(cache_dir / ".shapes.lock"):
+            with writer.one_writer(
+                cache_dir, "shapes", "rendering", "choose another cache", wait_s=math.inf
+            ):
                 builder = Shapes(data_dir=cache_dir, file_format="array_record")
                 if not builder.is_prepared():
                     _render(builder)

@@ -41,7 +41,7 @@ def write(net: TrainedNet, path: pathlib.Path, options: Options) -> None:
 
     del options
     numbers = {"conv2d": 0, "dense": 0}
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", locking=False) as file:  # `written_aside` has locked it.
         for name, layer in foreign_input.layers(net, CAFFE):
             kind = "dense" if name in _FC_NAMES else "conv2d"
             number = numbers[kind]
