@@ -1,5 +1,6 @@
 """What `launch.sweep --dry_run` prints for clusters and clouds."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -111,6 +112,7 @@ def test_a_tpu_pod():
             "job_recovery": {"max_restarts_on_errors": 3},
         },
         "num_nodes": 1,
+        "secrets": {"VGG_JAX_JOB_SECRET": None},
         "workdir": ".",
         "setup": "python3 -m pip install --quiet uv\n"
         "python3 -m uv venv --quiet --python 3.11 $HOME/vgg_jax_venv\n"
@@ -168,6 +170,34 @@ def test_machines_with_gpus():
         "JAX_PROCESS_ID=1",
     } <= {*shown}
     assert "gcloud" not in text
+
+
+def test_each_job_in_a_cloud_gets_a_secret_of_its_own(tmp_path):
+    """SkyPilot reads it from the environment: it is in no file and in no argument."""
+    text = preview(
+        *("--tables=6", "--root=gs://bucket/vgg", "--backend=sky", "--accelerator=A100:8"),
+    )
+    sky = tmp_path / "sky"
+    sky.write_text('#!/bin/sh\necho "$VGG_JAX_JOB_SECRET" "$@"\n')
+    sky.chmod(0o755)
+    printed = []
+    for task in text.split("---\n"):
+        commands = [line.removeprefix("# ") for line in task.splitlines()[:2]]
+        commands[0] = commands[0].partition(": ")[2]
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-c", "\n".join(commands)],
+            env={"PATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        printed.append(done.stdout.split())
+    assert len(printed) > 1
+    for secret, *command in printed:
+        assert re.fullmatch("[0-9a-f]{64}", secret)
+        assert command[:5] == ["jobs", "launch", "--yes", "--secret", "VGG_JAX_JOB_SECRET"]
+    assert len({secret for secret, *_ in printed}) == len(printed)
 
 
 STRANGE = [

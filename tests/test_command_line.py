@@ -32,6 +32,7 @@ COMMANDS = {
     "at the exit": ("-c", "import time\nfrom vgg_jax.system import command_line\n"
                     "command_line.run(lambda _: print('a') or time.sleep(0.5))"),
     "describe": ("-m", "vgg_jax.describe", "--net=all"),
+    "help": ("-m", "vgg_jax.main", "--help"),
     "sweep": ("-m", "launch.sweep", "--tables=3,4,5,6", "--dry_run"),
 }  # fmt: skip
 

@@ -31,8 +31,9 @@ def main(*flags):
 def error(done):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    _, line = done.stderr.split("error: ")  # The bar may stand before it.
-    return "error: " + line.partition("\n")[0]
+    (line,) = (line for line in done.stderr.split("\n") if "error: " in line)
+    assert line.startswith("error: "), "It must not stand behind a bar."
+    return line
 
 
 def test_a_full_cache_of_scans(folder, tmp_path):
@@ -71,6 +72,11 @@ def test_a_full_workdir_before_a_run(folder, tmp_path):
         r"device\)\. Free some space; the same command then goes on\.",
         error(done),
     )
+def test_checkpoints_that_cannot_be_written(folder, tmp_path):
+    """An array that can't be written ends a checkpoint; those of the others print nothing."""
+    flags = small_runs.one_epoch(folder, tmp_path / "run")
+    done = mounts.run('ulimit -f 32 && exec "$@"', tmp_path, *main(*flags))
+    assert error(done).startswith("error: A checkpoint could not be written to ")
 
 
 @pytest.mark.parametrize("size", ["64k", "200k"])

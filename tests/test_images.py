@@ -1,6 +1,7 @@
 """Decoding, and rescaled crops against Pillow's resize of the whole image."""
 
 import concurrent.futures
+import contextlib
 import io
 import warnings
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vgg_jax.data import images
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UndecodableError, UserError
 
 
 def _noise(width, height, seed=0):
@@ -231,3 +232,13 @@ def test_warnings_that_are_not_pillows_stay():
     images.decode(_encoded(Image.new("L", (2, 2)), "PNG"))
     with pytest.raises(UserWarning, match="ours"):  # Pytest makes errors of warnings.
         warnings.warn("ours", stacklevel=1)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
+def test_damaged_tiffs_print_nothing(compression, capfd):
+    data = _encoded(_noise(64, 64), "TIFF", compression=compression)
+    for size in (len(data) - 1, len(data) // 2):
+        for changed in (data[:size], data[:-150] + bytes(range(150)), data[:90] + b"9" * 3000):
+            with contextlib.suppress(UndecodableError):
+                images.decode(changed)
+    assert capfd.readouterr() == ("", "")

@@ -131,6 +131,55 @@ def test_a_stranger_in_the_place_of_the_first_process(tmp_path, secret, kind):
     assert not ran.exists()
 
 
+# What arrives from the first process is used in these ways.
+USES = """
+import pathlib, sys
+import numpy as np
+from vgg_jax.data import decodable
+from vgg_jax.data.specs import DataSpec, ScanOptions
+from vgg_jax.data.splits import open_val_source
+from vgg_jax.system import command_line, processes
+def main(argv):
+    _, use, folder = argv
+    with processes.joined():
+        if use == "probe":
+            processes.make_shared(pathlib.Path(folder))
+        else:
+            source = open_val_source(DataSpec("folder", folder, "train", "val", folder))
+            decodable.one_split(source, "validation", ScanOptions(folder, "refuse", 0))
+command_line.run(main)
+"""
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize(("use", "sent"), [("probe", "{kept}"), ("probe", [1]), ("sizes", "eJw=")])
+def test_what_a_stranger_sends_in_another_form(folder, tmp_path, use, sent):
+    """Without a secret, anyone can sign."""
+    kept = tmp_path / "kept"
+    kept.touch()
+    text = json.dumps(str(kept) if sent == "{kept}" else sent).encode()
+    message = hmac.digest(b"", b"vgg_jax/0\0" + text, "sha256") + text
+    (tmp_path / "message").write_bytes(message)
+    stranger, ours = small_runs.start_processes(
+        2,
+        1,
+        lambda i: (STRANGER, USES)[i],
+        lambda i: (tmp_path / "message", use)[i],
+        lambda i: (tmp_path, tmp_path if use == "probe" else folder)[i],
+        command=(sys.executable, "-c"),
+        **{messages.SECRET: ""},
+    )
+    try:
+        _, errors = ours.communicate(timeout=60)
+    finally:
+        stranger.kill()
+        stranger.communicate()
+    assert ours.returncode == 2, errors
+    assert "not one of its job (it has another form than what was awaited)" in errors
+    assert "Traceback" not in errors
+    assert kept.exists()
+
+
 # The first process connects to its own port as strangers would, while the job goes on.
 VISITED = r"""
 import contextlib, os, pickle, socket, struct, threading, time

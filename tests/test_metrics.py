@@ -1,10 +1,13 @@
 """The log, the window that writes to it late, and the curves that are drawn from it."""
 
 import json
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_runs
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -63,6 +66,28 @@ def test_records_are_tensorboard_events(tmp_path, open_log):
     events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").iterdir())
     for tag in (b"train/loss", b"train/images_per_s", b"val/top1_error"):
         assert tag in events
+
+
+FILLS = """
+import contextlib, pathlib, resource, sys
+from vgg_jax.training.events import Events
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**14, 2**14))
+events = Events(pathlib.Path(sys.argv[1]), start_step=0)
+with contextlib.closing(events):
+    for step in range(10**4):
+        events.add("train", step, {"loss": 1.0})
+"""
+
+
+def test_events_on_a_full_disk_are_an_error_with_their_path(tmp_path):
+    command = [sys.executable, "-c", FILLS, str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=small_runs.ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    (path,) = tmp_path.iterdir()
+    assert f"File too large: '{path}'" in done.stderr
+    assert "Exception in thread" not in done.stderr
 
 
 def test_a_process_that_does_not_write_leaves_nothing(tmp_path, open_log):

@@ -90,7 +90,7 @@ def main(argv: list[str]) -> None:
 
 
 def _train(c: ConfigDict, workdir: Path) -> None:
-    result, val = processes.from_first(lambda: _finished(c, workdir)), None
+    result, val = processes.from_first(lambda: _finished(c, workdir), _read_result), None
     if result is None:
         given = ("training", "training", "choose another --workdir")
         with processes.one_writer(workdir, *given):
@@ -145,6 +145,10 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         named = config_flags.get_config_filename(flags.FLAGS["config"])
         chain.check(c, workdir, config_files.folder_of(named))
     return None
+
+
+def _read_result(value: Any) -> dict[str, Any] | None:
+    return None if value is None else dict(value)
 
 
 def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) -> None:

@@ -4,6 +4,7 @@ The arguments are files, folders, or `-` for an image on stdin. With --map=where
 map is drawn over the image; for several images --map is a folder.
 """
 
+import contextlib
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
@@ -90,15 +91,15 @@ def main(argv: list[str]) -> None:
     computed = net.posteriors_as_computed(
         found, found.sizes(), method=_METHOD.value, scales=scales, progress=len(found.paths) > 1
     )
-    for index, posteriors in _in_order(computed):
-        lines = [
-            f"  {posteriors[k]:7.2%}  {safe_text.printable(class_names.shown(net.class_names[k]))}"
-            for k in topk.best(posteriors, _TOP.value)
-        ]
-        _print(found.name(index), *lines)
-        if maps:
-            _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
-            _print(f"  map: {maps[index]}")
+    with contextlib.closing(computed):  # An error below must not be printed behind the bar.
+        for index, posteriors in _in_order(computed):
+            best = topk.best(posteriors, _TOP.value)
+            names = [safe_text.printable(class_names.shown(net.class_names[k])) for k in best]
+            lines = [f"  {posteriors[k]:7.2%}  {name}" for k, name in zip(best, names, strict=True)]
+            _print(found.name(index), *lines)
+            if maps:
+                _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
+                _print(f"  map: {maps[index]}")
 
 
 def _draw_map(

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 
 import yaml
 
-from launch.backends import scheduler
+from launch.backends import job_secret, scheduler
 from launch.backends.interface import Backend
 from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task
@@ -79,8 +79,8 @@ class Sky(Backend):
     def preview(self, sweep: Sweep, tasks: Sequence[Task], done: Collection[str]) -> str:
         """Returns the task file of each job, and for a TPU pod the gcloud commands too."""
         jobs = [
-            f"# {task.name}: sky jobs launch --yes --name {_job_name(task)} {task.log.stem}.yaml\n"
-            + self._task_file(task)
+            f"# {task.name}: {job_secret.EXPORT}\n"
+            f"# {_launch(task, f'{task.log.stem}.yaml')}\n" + self._task_file(task)
             for task in tasks
             if task.kind != "fuse"
         ]
@@ -109,10 +109,11 @@ class Sky(Backend):
             file = folder / f"{task.log.stem}.yaml"
             files.write_text(file, self._task_file(task))
             name = _job_name(task)
-            launch = shlex.join(["sky", "jobs", "launch", "--yes", "--name", name, str(file)])
             # A sweep that was stopped may have left this job in the cloud: then wait for it.
             known = f"sky jobs queue --skip-finished | grep -q {name}"
-            return ["sh", "-c", f"if {known}; then sky jobs logs --name {name}; else {launch}; fi"]
+            wait, launch = f"sky jobs logs --name {name}", _launch(task, str(file))
+            script = f"if {known}; then {wait}; else {job_secret.EXPORT}; {launch}; fi"
+            return ["sh", "-c", script]
 
         return scheduler.run(sweep, tasks, None, command)
 
@@ -134,6 +135,7 @@ class Sky(Backend):
                 "job_recovery": {"max_restarts_on_errors": 3},
             },
             "num_nodes": self.nodes,
+            "secrets": {job_secret.SECRET: None},  # SkyPilot wants a value from the command.
             "workdir": ".",
             "setup": "".join(f"{line}\n" for line in _install(self.accelerator)),
             "run": self._script(task),
@@ -200,6 +202,12 @@ def _install(accelerator: str) -> list[str]:
         f"python3 -m uv pip install --quiet --python {_PYTHON} -c constraints.txt "
         f"-e '.[{extra},gcs]'",
     ]
+
+
+def _launch(task: Task, file: str) -> str:
+    # SkyPilot takes the secret's value from the environment.
+    secret = ["--secret", job_secret.SECRET]
+    return shlex.join(["sky", "jobs", "launch", "--yes", *secret, "--name", _job_name(task), file])
 
 
 def _remote(task: Task) -> str:

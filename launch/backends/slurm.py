@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from launch.backends import progress
+from launch.backends import job_secret, progress
 from launch.backends.interface import Backend, check_disk
 from launch.backends.sweep_lock import locked
 from launch.plan import finished
@@ -20,7 +20,6 @@ from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
-from vgg_jax.system import messages
 
 _SCRIPT = """\
 #!/bin/bash
@@ -34,7 +33,7 @@ echo "Job $SLURM_JOB_ID on $SLURM_JOB_NODELIST, start $((${{SLURM_RESTART_COUNT:
 export PYTHONUNBUFFERED=1 TQDM_MININTERVAL="${{TQDM_MININTERVAL:-5}}"
 export TQDM_ASCII="${{TQDM_ASCII:- #}}"  # srun mixes the nodes' output byte by byte.
 # The processes of this job sign their messages with it.
-export {secret}="$(od -An -N32 -tx1 /dev/urandom | tr -d ' \\n')"
+{export_secret}
 # Since 22.05 srun doesn't take over --cpus-per-task.
 srun --kill-on-bad-exit=1 ${{SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK}} \\
     {command}
@@ -184,7 +183,7 @@ def batch_script(task: Task, by_name: Mapping[str, Task], nodes: int) -> str:
     sources = [] if task.kind == "train" else [by_name[name].result for name in task.waits_for]
     newer = [f"! [ {shlex.quote(str(source))} -nt {result} ]" for source in sources]
     return _SCRIPT.format(
-        secret=messages.SECRET,
+        export_secret=job_secret.EXPORT,
         nodes=1 if task.kind == "fuse" else nodes,
         command=shlex.join([sys.executable, *task.arguments]),
         done=" && ".join([f"[ -e {result} ]", *newer]),

@@ -1,7 +1,7 @@
 """Splits of decodable images only. Undecodable ones are refused, or reported and left out."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
@@ -50,12 +50,15 @@ def training_splits(
         _tell(splits)
         return train.found.mean_rgb, *(packed(split.found.sizes) for split in splits)
 
-    mean_rgb, train_sizes, val_sizes = processes.from_first(scanned)
-    return TrainingSplits(
-        _decodable(train_source, train_sizes).source,
-        _decodable(val_source, val_sizes),
-        tuple(mean_rgb),
-    )
+    def read(message: Sequence[Any]) -> TrainingSplits:
+        (red, green, blue), train_sizes, val_sizes = message
+        return TrainingSplits(
+            _decodable(train_source, train_sizes).source,
+            _decodable(val_source, val_sizes),
+            (float(red), float(green), float(blue)),
+        )
+
+    return processes.from_first(scanned, read)
 
 
 def one_split(source: Source, name: str, options: ScanOptions) -> SizedImages:
@@ -77,7 +80,7 @@ def one_split(source: Source, name: str, options: ScanOptions) -> SizedImages:
         _tell(splits)
         return packed(splits[0].found.sizes)
 
-    return _decodable(source, processes.from_first(scanned))
+    return processes.from_first(scanned, lambda sizes: _decodable(source, sizes))
 
 
 class _Split(NamedTuple):

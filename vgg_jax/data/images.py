@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from vgg_jax.data import quiet_pillow
 from vgg_jax.errors import UndecodableError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
@@ -33,6 +34,8 @@ _UPRIGHT = {
 }
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _FILTER_LOCK = threading.Lock()
+
+quiet_pillow.silence()
 
 
 def decode(data: bytes, key: str = "the data") -> Image.Image:

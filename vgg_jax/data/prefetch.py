@@ -9,7 +9,6 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from multiprocessing import resource_tracker
 from typing import Any
 
 import grain.python as grain
@@ -60,7 +59,7 @@ class _Started(Iterator[Any]):
     def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
         def begin() -> Iterator[Any]:
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.EXIT_STATUS)
-            resource_tracker.ensure_running()  # It unblocks SIGINT and SIGTERM.
+            shared_memory.prepare()  # It unblocks SIGINT and SIGTERM.
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.EXIT_STATUS)
             iterator = make()
             self._first.append(next(iterator))
@@ -102,6 +101,7 @@ def _lacking(error: OSError | RuntimeError) -> str | None:
 
 def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
+    shared_memory.name_after_owner()
     # Signals may reach the whole process group; the parent decides when its workers end.
     for number in signals.EXIT_STATUS:
         signal.signal(number, signal.SIG_IGN)

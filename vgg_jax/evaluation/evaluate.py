@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -144,12 +144,11 @@ class _Evaluation:
             len(self.net.class_names),
             save_every_s=self.c.eval.save_every_s,
         )
-        is_there, indices = processes.from_first(
-            lambda: (found is not None, np.flatnonzero(unfinished.done).tolist())
+        done = processes.from_first(
+            lambda: np.flatnonzero(unfinished.done).tolist() if found is None else None,
+            self._read_done,
         )
-        if not is_there:
-            done = np.zeros(len(self.data.source), bool)
-            done[indices] = True
+        if done is not None:
             facts = self._compute(key, unfinished, done)
             if is_first:
                 found = Posteriors(
@@ -161,6 +160,13 @@ class _Evaluation:
                 found.save(path)
         unfinished.remove()
         return found
+
+    def _read_done(self, indices: Sequence[int] | None) -> Bool[np.ndarray, " n"] | None:
+        if indices is None:
+            return None
+        done = np.zeros(len(self.data.source), bool)
+        done[np.array(indices, np.intp)] = True
+        return done
 
     def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
         """Writes a method's result, returns its line. The parts are by single method, then by Q."""

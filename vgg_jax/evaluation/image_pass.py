@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import gc
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -110,21 +109,13 @@ class ImagePass:
         waiting: collections.deque[tuple[size_buckets.PlannedBatch, jax.Array]] = (
             collections.deque()
         )
-        try:
-            with contextlib.closing(batches):
-                for planned in plan.batches:
-                    # A variable for the batch would keep the workers' shared memory alive below.
-                    waiting.append((planned, self._compute(next(batches))))
-                    if len(waiting) > STEPS_IN_FLIGHT:
-                        yield self._of_images(*waiting.popleft())
-            while waiting:
-                yield self._of_images(*waiting.popleft())
-        finally:
-            # On CPUs JAX reads the workers' shared memory in place, and releases it only when
-            # Python collects garbage. Without this, it would be reported as leaked at exit.
-            waiting.clear()
-            if self._num_workers:
-                gc.collect()
+        with contextlib.closing(batches):
+            for planned in plan.batches:
+                waiting.append((planned, self._compute(next(batches))))
+                if len(waiting) > STEPS_IN_FLIGHT:
+                    yield self._of_images(*waiting.popleft())
+        while waiting:
+            yield self._of_images(*waiting.popleft())
 
     def _compute(self, padded: Mapping[str, np.ndarray]) -> jax.Array:
         batch = sharding.put_batch(padded, sharding.split_batch(self._inference.mesh))

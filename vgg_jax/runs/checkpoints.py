@@ -4,7 +4,8 @@ import contextlib
 import gc
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -111,7 +112,8 @@ class Checkpoints:
           UserError: There is no checkpoint or, for the best, none that was validated.
         """
         step = processes.from_first(
-            lambda: self.last_step if which == "last" else self._manager.best_step()
+            lambda: self.last_step if which == "last" else self._manager.best_step(),
+            lambda step: None if step is None else int(step),
         )
         if step is None:
             validated = "" if which == "last" else "validated "
@@ -224,8 +226,8 @@ class Checkpoints:
                 raise self._unreadable(int(folder.name), error) from error
 
     def _unreadable(self, step: int, error: Exception) -> UserError:
-        others = [int(path.name) for path in self.directory.iterdir() if path.name.isdigit()]
-        others.remove(step)
+        steps = {int(path.name) for path in self.directory.iterdir() if path.name.isdigit()}
+        others = steps - {step}
         then = f"goes on from step {max(others)}" if others else "starts from the beginning"
         return UserError(
             f"The checkpoint {self.directory / str(step)} can't be read ({_reason(error)}).\n"
@@ -317,3 +319,20 @@ def _reason(error: Exception) -> str:
 
 def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def _leave_out_late_answers(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Returns Python's hook for ignored exceptions without those that an error of Orbax causes.
+
+    The first error closes an event loop, which TensorStore's threads then still answer. Python
+    printed a traceback for each array.
+    """
+
+    def wanted(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return wanted
+
+
+sys.unraisablehook = _leave_out_late_answers(sys.unraisablehook)

@@ -5,14 +5,13 @@ import io
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 
 from etils import epath
 
 from vgg_jax import safe_text
 from vgg_jax.errors import UserError
-from vgg_jax.storage import gcs, partial_files
+from vgg_jax.storage import gcs, owned, partial_files
 
 Path = pathlib.Path | epath.Path  # On a disk, or in a bucket (gs://...).
 
@@ -66,8 +65,8 @@ def written_aside(path: Path) -> Iterator[pathlib.Path]:
     After an error, or if the process is killed, `path` is unchanged.
     """
     if in_bucket(path):
-        with tempfile.TemporaryDirectory() as folder:
-            aside = pathlib.Path(folder, path.name)
+        with owned.temporary_folder() as folder:
+            aside = folder / path.name
             yield aside
             gcs.write(path, aside.read_bytes())
         return

@@ -2,9 +2,8 @@
 
 import contextlib
 import pathlib
-import tempfile
 
-from vgg_jax.storage import files, gcs
+from vgg_jax.storage import files, gcs, owned
 from vgg_jax.storage.files import Path
 
 
@@ -22,8 +21,7 @@ class Mirror:
         self._temporary = contextlib.ExitStack()
         self._sizes: dict[pathlib.Path, int] = {}
         if files.in_bucket(folder):
-            made = self._temporary.enter_context(tempfile.TemporaryDirectory())
-            self.here = pathlib.Path(made)
+            self.here = self._temporary.enter_context(owned.temporary_folder())
         else:
             self.here = folder
 

@@ -12,6 +12,7 @@ from absl import app, logging
 
 from vgg_jax import safe_text
 from vgg_jax.errors import UnwrittenError, UserError
+from vgg_jax.storage import owned
 from vgg_jax.system import flag_parsing, shared_memory, signals
 
 # The status of a command whose output nobody reads any more, as in `predict FOLDER | head -1`.
@@ -30,6 +31,7 @@ def run(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     signals.handle()
+    owned.remove_of_the_dead()
 
     # Orbax and TFDS log routine messages to stderr, over the progress bar. --verbosity shows them.
     logging.set_verbosity(logging.FATAL)

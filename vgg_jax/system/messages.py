@@ -46,13 +46,13 @@ def decode(name: str, message: bytes) -> Any:
     """
     signature, text = message[:_SIGNATURE_BYTES], message[_SIGNATURE_BYTES:]
     if len(text) > MAX_BYTES:
-        raise _refusal(f"it has {len(text):,} bytes")
+        raise refusal(f"it has {len(text):,} bytes")
     if not hmac.compare_digest(signature, _signature(name, text)):
-        raise _refusal("its signature is wrong")
+        raise refusal("its signature is wrong")
     try:
         return json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise _refusal("it is not JSON") from error
+        raise refusal("it is not JSON") from error
 
 
 def _signature(name: str, text: bytes) -> bytes:
@@ -61,7 +61,8 @@ def _signature(name: str, text: bytes) -> bytes:
     return hmac.digest(secret, name.encode() + b"\0" + text, "sha256")
 
 
-def _refusal(reason: str) -> UserError:
+def refusal(reason: str) -> UserError:
+    """Makes the error about a message that isn't one of this job, for example from a stranger."""
     return UserError(
         f"A message to this process is not one of its job ({reason}). Close the port of the job's "
         f"first process to all but the job's hosts, and give all processes the same {SECRET}, or "

@@ -95,13 +95,20 @@ class Job:
         self._watch = threading.Thread(target=self._end_with_others, daemon=True)
         self._watch.start()
 
-    def from_first(self, function: Callable[[], T]) -> T:
+    def from_first(self, function: Callable[[], Any], read: Callable[[Any], T]) -> T:
         """See `processes.from_first`."""
         name = next(self._names)
         if self.index == 0:
             value = function()
             self._send(name, value)
-            return value
+            return read(value)
+        value = self._wait_for(name)
+        try:
+            return read(value)
+        except Exception as error:
+            raise messages.refusal("it has another form than what was awaited") from error
+
+    def _wait_for(self, name: str) -> Any:
         while True:
             try:
                 return self._receive(name, LOOK_MS)

@@ -5,11 +5,12 @@ A single process calls these functions too. JAX is imported only where there are
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files, partial_files, writer
@@ -62,7 +63,7 @@ def joined() -> Iterator[None]:
     _job.leave()
 
 
-def from_first(function: Callable[[], T]) -> T:
+def from_first(function: Callable[[], Any], read: Callable[[Any], T] = lambda value: value) -> T:
     """Calls a function on the first process alone, and returns its result on all processes.
 
     The others wait as long as it takes.
@@ -70,8 +71,13 @@ def from_first(function: Callable[[], T]) -> T:
     Args:
       function: Its result must be JSON's: None, a bool, an int, a float or a str, or lists and
         dicts of these; see `messages`.
+      read: Converts that result on each process, with any error if it has another form: the message
+        may be from a stranger. Give it where the result is used.
+
+    Raises:
+      UserError: What arrived has another form.
     """
-    return function() if _job is None else _job.from_first(function)
+    return read(function()) if _job is None else _job.from_first(function, read)
 
 
 def first_then_others(function: Callable[[], T]) -> T:
@@ -105,7 +111,8 @@ def make_shared(folder: Path) -> None:
         return
     with contextlib.ExitStack() as until_seen:
         probe = from_first(
-            lambda: until_seen.enter_context(partial_files.beside(folder / "probe")).name
+            lambda: until_seen.enter_context(partial_files.beside(folder / "probe")).name,
+            lambda name: re.fullmatch(r"\.probe\.[0-9a-f]+\.partial", name)[0],
         )
         wait_until_seen(folder, (folder / probe).exists)
         _job.wait_for_all()

@@ -18,6 +18,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 from vgg_jax.storage import files, gcs, growing_files
 from vgg_jax.storage.files import Path
+from vgg_jax.training import events
 
 Record = dict[str, str | int | float]
 
@@ -56,6 +57,15 @@ class MetricsLog:
           write: Whether this process is the one that writes.
         """
         self._write = write
+        self.folder: pathlib.Path | None = None
+        if write:
+            self._mirror = growing_files.Mirror(workdir)
+            self.folder = self._mirror.here
+            path = self.folder / "metrics.jsonl"
+            files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
+            self._file = path.open("a", buffering=1)
+            self._events = events.Events(self.folder / "tensorboard", start_step)
+        # The bar comes last: an error above must not be printed behind it.
         self._bar = tqdm(
             total=total_steps,
             initial=start_step,
@@ -63,19 +73,6 @@ class MetricsLog:
             disable=not write,
             dynamic_ncols=True,
             smoothing=0.05,
-        )
-        self.folder: pathlib.Path | None = None
-        if not write:
-            return
-        self._mirror = growing_files.Mirror(workdir)
-        self.folder = self._mirror.here
-        path = self.folder / "metrics.jsonl"
-        files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
-        self._file = path.open("a", buffering=1)
-        import tensorboardX  # Imported here, because its own imports take half a second.
-
-        self._events = tensorboardX.SummaryWriter(
-            str(self.folder / "tensorboard"), purge_step=start_step + 1
         )
 
     def train(self, step: int, values: Mapping[str, int | float]) -> None:
@@ -106,6 +103,7 @@ class MetricsLog:
         """Writes the records to disk or to the bucket, to survive a crash of the machine."""
         if self._write:
             os.fsync(self._file.fileno())
+            self._events.flush()
             self._mirror.sync()
 
     def close(self) -> None:
@@ -127,8 +125,7 @@ class MetricsLog:
             return
         with files.named(pathlib.Path(self._file.name)):
             self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(f"{kind}/{name}", value, step)
+        self._events.add(kind, step, values)
 
 
 class Window:

@@ -89,7 +89,7 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
                 if checkpoints.last_step is not None
                 else "Stopped before the first step; the same command starts the run again."
             )
-    return processes.from_first(lambda: _finish(c, workdir, run.facts))
+    return processes.from_first(lambda: _finish(c, workdir, run.facts), dict)
 
 
 class _Run:
@@ -114,7 +114,7 @@ class _Run:
             train_fingerprint=images.train_source.fingerprint,
             val_fingerprint=images.val.source.fingerprint,
             mean_rgb=images.mean_rgb,
-            commits=tuple(filter(None, [processes.from_first(git_commit.commit)])),
+            commits=tuple(filter(None, [processes.from_first(git_commit.commit, str)])),
         )
         self.timetable = Timetable(
             num_epochs=c.num_epochs,
