@@ -1,7 +1,5 @@
 """Makes up sweeps, with runs and posteriors that a report can read."""
 
-import json
-
 import numpy as np
 
 from launch.plan import commands, paper
@@ -11,7 +9,7 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey
-from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs import run_config, run_result, saved_steps
 
 N, C = 60, 8
 NAMES = tuple(f"{i % 3}/ünï_{i}.jpg" for i in range(N))
@@ -49,8 +47,8 @@ def train(sweep, run, seed, **result):
     workdir = sweep.workdir(run, seed)
     run_config.save(commands.train_config(sweep, run, seed), workdir)
     (workdir / "checkpoints" / "7").mkdir(parents=True, exist_ok=True)
-    last = {"epoch": 74, "top1_error": 31.25, "top5_error": 11.5}
-    (workdir / "result.json").write_text(json.dumps({"last": last} | result))
+    last = {"step": 7, "epoch": 74, "num_images": 8, "top1_error": 31.25, "top5_error": 11.5}
+    run_result.write(workdir, {"last": last, "best": last} | result)
 
 
 def sweep_of(root, *, runs=None, **options):

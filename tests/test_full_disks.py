@@ -72,6 +72,8 @@ def test_a_full_workdir_before_a_run(folder, tmp_path):
         r"device\)\. Free some space; the same command then goes on\.",
         error(done),
     )
+
+
 def test_checkpoints_that_cannot_be_written(folder, tmp_path):
     """An array that can't be written ends a checkpoint; those of the others print nothing."""
     flags = small_runs.one_epoch(folder, tmp_path / "run")

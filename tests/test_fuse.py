@@ -16,6 +16,7 @@ from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.storage import sealed_json
 
 CLASSES = ("ant", "größe", "zebra, plains")
 NAMES = ("a photo.jpg", "ünï 日本.jpg", "c.jpg", "d.jpg", "e.jpg")
@@ -84,7 +85,7 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
     table = tmp_path / "out" / f"d+e-validation-{method}-{of_scales}.csv"
     title = f"d + e, {method}, Q = {', '.join(map(str, scales)) or '73 + 64, 73, 110'}"
     assert line == (f"{title}: 5 images without labels; their most probable classes are in {table}")
-    result = json.loads(table.with_suffix(".json").read_text())
+    result = sealed_json.read(table.with_suffix(".json"), dict, "")
     made_by = result.pop("made_by")["average_of"]
     assert list(made_by) == [str(workdir) for workdir in runs]
     assert all(of_run["identity"]["images"] == "f" for of_run in made_by.values())
@@ -105,7 +106,7 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
 def test_the_errors_are_of_the_average(runs, tmp_path):
     _evaluate_all(runs)
     _fused(runs, "dense", (73,), None, tmp_path)
-    result = json.loads((tmp_path / "d+e-validation-dense-73.json").read_text())
+    result = sealed_json.read(tmp_path / "d+e-validation-dense-73.json", dict, "")
     means = _mean(*(_values(run, "dense", 73) for run in ("d", "e")))
     wrong = means.argmax(axis=1) != LABELS
     assert 0 < wrong.sum() < 5  # Otherwise the errors would show little.

@@ -8,6 +8,7 @@ import pytest
 
 from vgg_jax.evaluation import results, topk
 from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.storage import sealed_json
 
 CLASSES = ("ant", "größe", 'say "bee", twice', "cow", "dog", "eel, electric", "fly")
 NAMES = ("a photo.jpg", "ünï 日本.jpg", 'one, "two".png', r"\xff.jpg")
@@ -47,7 +48,7 @@ def test_errors_and_their_intervals_are_written(file):
     line = results.write_result(
         file, _made([0, 1, 3, 4]), "dense, Q = 256", {"run": "it", "scales": [256]}
     )
-    assert json.loads(file.read_text()) == {
+    assert sealed_json.read(file, dict, "") == {
         "run": "it",
         "scales": [256],
         "num_images": 4,
@@ -84,7 +85,7 @@ def test_a_result_takes_the_place_of_the_one_before(file):
 def test_the_top_classes_of_unlabelled_images_are_a_table(file):
     line = results.write_result(file, _made(UNLABELLED), "dense, Q = 256", {"run": "it"})
     table = file.with_suffix(".csv")
-    assert json.loads(file.read_text()) == {
+    assert sealed_json.read(file, dict, "") == {
         "run": "it",
         "num_images": 4,
         "made_by": {"by": "hand"},

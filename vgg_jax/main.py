@@ -8,7 +8,6 @@ With --mode=eval it evaluates a checkpoint of the run, as --config.eval says.
 # that imports JAX. Worker processes import this module too, and must not touch a device.
 
 import itertools
-import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,14 @@ from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config, safe_text
 from vgg_jax.errors import UserError
-from vgg_jax.runs import chain, config_files, run_config, saved_config, saved_steps
+from vgg_jax.runs import (
+    chain,
+    config_files,
+    run_config,
+    run_result,
+    saved_config,
+    saved_steps,
+)
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import command_line, config_flag, flag_parsing, processes
@@ -35,9 +41,10 @@ _CONFIG = config_flag.define(
 _MODE = flags.DEFINE_enum(
     "mode",
     "train",
-    ["train", "eval"],
+    ["train", "eval", "verify"],
     "train trains the net and then evaluates it; eval only evaluates a checkpoint, for example of "
-    "--workdir=runs/mine.",
+    "--workdir=runs/mine; verify reads all files of the run in --workdir, and says which are "
+    "damaged.",
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir",
@@ -63,6 +70,9 @@ def main(argv: list[str]) -> None:
     """Trains the net unless its run is finished, and evaluates it."""
     if len(argv) > 1:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
+    if _MODE.value == "verify":
+        _verify()
+        return
     c = _CONFIG.value
     workdir = files.path(_WORKDIR.value or f"runs/{c.name}")
     if c.deterministic:  # Before anything may import JAX, such as a user's own module.
@@ -87,6 +97,15 @@ def main(argv: list[str]) -> None:
             _evaluate(c, workdir)
         else:
             _train(c, workdir)
+
+
+def _verify() -> None:
+    if not _WORKDIR.value:
+        raise UserError("--mode=verify needs the --workdir of a run.")
+    with heavy_imports():
+        from vgg_jax import verify
+
+    verify.verify(files.path(_WORKDIR.value))
 
 
 def _train(c: ConfigDict, workdir: Path) -> None:
@@ -133,14 +152,13 @@ def _out(workdir: Path) -> Path:
 
 def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Returns the result of a finished run; otherwise checks that the run can begin or resume."""
-    result_file = workdir / "result.json"
-    resumes = saved_steps.has_checkpoint(workdir)
+    resumes, result = saved_steps.has_checkpoint(workdir), run_result.read(workdir)
     # A run that ended before its first checkpoint may be replaced by another.
-    if resumes or result_file.exists():
+    if resumes or result is not None:
         run_config.refuse_other_run(c, workdir)
-    if result_file.exists():
+    if result is not None:
         print("This run is finished.")
-        return json.loads(result_file.read_text())
+        return result
     if not resumes:
         named = config_flags.get_config_filename(flags.FLAGS["config"])
         chain.check(c, workdir, config_files.folder_of(named))
@@ -204,6 +222,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     Raises:
       UserError: No config is given, or it can't be loaded, or it has no key that a flag names.
     """
+    if _given(argv, "mode") == "verify":  # The config itself may be damaged.
+        return flag_parsing.parse(argv)
     argv = _with_config(argv)
     if _given(argv, "config") is None:
         raise UserError(_WHAT_TO_GIVE)

@@ -1,9 +1,9 @@
 """Finds which tasks of a sweep are done."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from launch.plan.task import Task
+from vgg_jax.evaluation import results
 from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage import files
@@ -38,7 +38,7 @@ def _is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
     if not all(_is_done(source, by_name) for source in sources):
         return False
     if task.kind == "evaluate":
-        step = json.loads(task.result.read_text())["checkpoint_step"]
+        step = results.read_result(task.result).get("checkpoint_step")
         variant = Variant.from_config(task.config())
         if variant.checkpoint == "last" and step != saved_steps.last_step(task.workdir):
             return False

@@ -1,15 +1,15 @@
 """The settings of a sweep: its folders, its scales, and the overrides for all runs."""
 
 import dataclasses
-import json
 import pathlib
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 from launch.plan.paper import Part
 from vgg_jax.errors import UserError
 from vgg_jax.runs import config_files
-from vgg_jax.storage import files
+from vgg_jax.storage import files, sealed_json
 from vgg_jax.storage.files import Path
 
 
@@ -39,8 +39,13 @@ class Sweep:
     def load(cls, root: Path) -> "Sweep":
         """Returns the sweep that was last saved in a root, or else one with default settings."""
         file = root / "sweep.json"
-        saved = json.loads(file.read_text()) if file.exists() else {}
-        return cls(root, **saved | {"overrides": tuple(saved.get("overrides", ()))})
+        if not file.exists():
+            return cls(root)
+        return sealed_json.read(
+            file,
+            lambda saved: cls(root, **_checked(saved)),
+            "Restore it from a copy, or remove it; launch.sweep then writes it again.",
+        )
 
     def with_saved(self) -> "Sweep":
         """Returns this sweep, extended by the seeds and the test split of the saved one.
@@ -67,7 +72,7 @@ class Sweep:
         """Writes the file that `load` reads."""
         values = {key: value for key, value in vars(self).items() if key != "root"}
         self.root.mkdir(parents=True, exist_ok=True)
-        files.write_text(self.root / "sweep.json", json.dumps(values, indent=2) + "\n")
+        sealed_json.write(self.root / "sweep.json", values)
 
     @property
     def is_in_bucket(self) -> bool:
@@ -125,3 +130,9 @@ class Sweep:
         flags += [f"--test_split={self.test_split}"] if self.test_split else []
         flags += ["--", *self.overrides] if self.overrides else []
         return shlex.join(["python", "-m", "launch.sweep", *flags])
+
+
+def _checked(saved: dict[str, Any]) -> dict[str, Any]:
+    kinds = {"mini": bool, "data": str, "seeds": int, "overrides": list, "test_split": str}
+    sealed_json.require_types(saved, {key: kinds[key] for key in saved})
+    return saved | {"overrides": tuple(map(str, saved.get("overrides", ())))}

@@ -1,7 +1,6 @@
 """Checks that the runs that a sweep's workdirs already hold belong to the sweep."""
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
@@ -12,7 +11,7 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources
 from vgg_jax.errors import UserError
-from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs import run_config, run_result, saved_steps
 from vgg_jax.storage import files
 
 
@@ -44,7 +43,7 @@ def check(tasks: Sequence[Task]) -> None:
 
 
 def _other_data(task: Task, c: ConfigDict) -> str:
-    result = json.loads(task.result.read_text())
+    result = run_result.read(task.workdir)
     keys = ("train_fingerprint", "val_fingerprint")
     # Results of earlier versions have no fingerprints, and data of cloud runs can't be read here.
     if not result.keys() >= {*keys} or "://" in c.data.dir or "://" in str(task.workdir):

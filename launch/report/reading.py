@@ -1,7 +1,6 @@
 """Reads from a sweep's files which images the nets of each seed get wrong."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from launch.report import estimates
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import fusion, posteriors, topk
+from vgg_jax.evaluation import fusion, posteriors, results, topk
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.runs import run_config
@@ -120,7 +119,7 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
             lacking += lacks
             continue
         file = fusion.result_path(keys, out)
-        summary = json.loads(file.read_text())
+        summary = results.read_result(file)
         if "top5_error" in summary:
             of_seeds.append((summary["top5_error"], tuple(summary["top5_interval"])))
         else:

@@ -2,13 +2,12 @@
 
 import dataclasses
 import datetime
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from launch.plan import commands, paper
 from launch.report.reading import Found
-from vgg_jax.runs import config_files, run_config
+from vgg_jax.runs import config_files, run_config, run_result
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
@@ -51,8 +50,7 @@ def of(found: Found) -> Iterator[Run]:
             c = run_config.load(workdir)
             if c is None:
                 continue
-            file = workdir / "result.json"
-            result: Mapping[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+            result: Mapping[str, Any] = run_result.read(workdir) or {}
             last = result.get("last", {})
             evaluated = [made_by.get("commit") for made_by in found.made_by.get(workdir, [])]
             yield Run(
@@ -65,7 +63,7 @@ def of(found: Found) -> Iterator[Run]:
                 top5=last.get("top5_error"),
                 trained=tuple(result.get("commits", ())),
                 evaluated=tuple(dict.fromkeys(filter(None, evaluated))),
-                ended=_ended(result, file),
+                ended=_ended(result, run_result.path(workdir)),
             )
 
 

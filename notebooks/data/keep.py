@@ -13,7 +13,8 @@ from launch.plan.sweep_spec import Sweep
 from vgg_jax.evaluation import posteriors
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.nets.label_rank import label_rank
-from vgg_jax.runs import config_files, run_config, saved_steps
+from vgg_jax.runs import config_files, run_config, run_result, saved_steps
+from vgg_jax.storage import sealed_npz
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -35,8 +36,8 @@ def _keep_run(workdir: pathlib.Path, to: pathlib.Path) -> None:
     c = run_config.load(workdir)
     c.data.dir = c.data.cache_dir = ""  # Paths on the machine that trained the run.
     (to / "checkpoints").mkdir(parents=True, exist_ok=True)
-    (to / "config.json").write_text(json.dumps(c.to_dict(), indent=1))
-    (to / "result.json").write_text((workdir / "result.json").read_text())
+    run_config.save(c, to)
+    run_result.write(to, run_result.read(workdir))
     # Only the number of the last checkpoint is read.
     (to / "checkpoints" / str(saved_steps.last_step(workdir))).touch()
     for path in workdir.glob("eval/*.npz"):
@@ -48,14 +49,14 @@ def _keep_posteriors(found: Posteriors, path: pathlib.Path) -> None:
     values = found.values.astype(np.float16)
     if (label_rank(values, found.labels) != label_rank(found.values, found.labels)).any():
         values = found.values  # Rounded to 16 bits, two classes would share a probability.
-    np.savez_compressed(
-        path,
-        names=np.array(found.names),
-        labels=found.labels,
-        class_names=np.array(found.class_names),
-        values=values,
-        made_by=np.array(json.dumps(found.made_by)),
-    )
+    arrays = {
+        "names": np.array(found.names),
+        "labels": found.labels,
+        "class_names": np.array(found.class_names),
+        "values": values,
+        "made_by": np.array(json.dumps(found.made_by)),
+    }
+    np.savez_compressed(path, **sealed_npz.seal(arrays))
 
 
 def scales(*workdirs: str) -> None:

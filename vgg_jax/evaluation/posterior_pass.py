@@ -74,10 +74,12 @@ class PosteriorPass:
         with contextlib.closing(self._pass.run(done)) as computed:
             for indices, values in computed:
                 sums = values.sum(axis=1)
+                are_probabilities = np.allclose(sums[np.isfinite(sums)], 1, atol=0.01)
                 require(
-                    bool(np.allclose(sums[np.isfinite(sums)], 1, atol=0.01)),
-                    f"The evaluation method {self._name} returned values that don't sum to 1 for "
-                    "an image. Posteriors are probabilities: apply jax.nn.softmax to class scores.",
+                    bool(are_probabilities and not (values < 0).any()),
+                    f"The evaluation method {self._name} returned values that are negative, or "
+                    "don't sum to 1 for an image. Posteriors are probabilities: apply "
+                    "jax.nn.softmax to class scores.",
                 )
                 yield indices, values
 

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import time
 import uuid
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,11 +16,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from vgg_jax.errors import UserError
-from vgg_jax.storage import files
+from vgg_jax.storage import files, sealed_json, sealed_npz
 from vgg_jax.storage.files import Path
 
-# The errors that NumPy and zipfile raise for a damaged archive or another kind of file.
-_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile)
+_IDENTITY = "identity.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +49,14 @@ class Posteriors:
     def save(self, path: Path) -> None:
         """Writes the posteriors as a NumPy archive, which needs no pickle."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        with files.written_aside(path) as aside, aside.open("wb") as file:
-            np.savez(
-                file,
-                names=np.array(self.names),
-                labels=self.labels,
-                class_names=np.array(self.class_names),
-                values=self.values.astype(np.float32),
-                made_by=np.array(json.dumps(self.made_by)),
-            )
+        arrays = {
+            "names": np.array(self.names),
+            "labels": self.labels,
+            "class_names": np.array(self.class_names),
+            "values": self.values.astype(np.float32),
+            "made_by": np.array(json.dumps(self.made_by)),
+        }
+        sealed_npz.save(path, arrays)
 
 
 def read(path: Path) -> Posteriors:
@@ -68,13 +65,15 @@ def read(path: Path) -> Posteriors:
     Raises:
       UserError: The file is damaged, or of another kind.
     """
-    with _archive(path) as archive:
+    with _damage_named(path):
+        arrays = sealed_npz.read(path, ("names", "labels", "class_names", "values", "made_by"))
+        _require_posteriors(arrays)
         return Posteriors(
-            tuple(archive["names"].tolist()),
-            archive["labels"],
-            tuple(archive["class_names"].tolist()),
-            archive["values"],
-            json.loads(archive["made_by"].item()),
+            tuple(arrays["names"].tolist()),
+            arrays["labels"].astype(np.int32, copy=False),
+            tuple(arrays["class_names"].tolist()),
+            arrays["values"],
+            _made_by(arrays),
         )
 
 
@@ -84,20 +83,50 @@ def read_made_by(path: Path) -> dict[str, Any]:
     Raises:
       UserError: The file is damaged, or of another kind.
     """
-    with _archive(path) as archive:
-        return json.loads(archive["made_by"].item())
+    with _damage_named(path):
+        return _made_by(sealed_npz.read(path, ("made_by",)))
 
 
 @contextlib.contextmanager
-def _archive(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as archive:
-            yield archive
-    except _UNREADABLE as error:
+        yield
+    except Exception as error:  # For damaged archives, NumPy raises any of a dozen exceptions.
         raise UserError(
-            f"{path} is not a complete file of posteriors ({type(error).__name__}). Remove it; the "
-            "evaluation then makes it again."
+            f"{path} is not a complete file of posteriors ({sealed_json.reason(error)}). Remove "
+            "it; the evaluation then makes it again."
         ) from error
+
+
+def _made_by(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    values = json.loads(arrays["made_by"].item())
+    sealed_json.require_types(values, {"identity": dict})
+    return values
+
+
+def _require_posteriors(arrays: Mapping[str, np.ndarray]) -> None:
+    (num_images,), (num_classes,) = arrays["names"].shape, arrays["class_names"].shape
+    labels = arrays["labels"]
+    if arrays["names"].dtype.kind != "U" or arrays["class_names"].dtype.kind != "U":
+        raise ValueError("its names are not texts")
+    if labels.dtype.kind != "i" or labels.shape != (num_images,):
+        raise ValueError(f"its labels are {labels.dtype} of shape {labels.shape}")
+    if labels.size and not -1 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError("a label is not of its classes")
+    _require_shape(arrays["values"], (num_images, num_classes))
+    _require_probabilities(arrays["values"])
+
+
+def _require_shape(values: np.ndarray, shape: tuple[int, int]) -> None:
+    if values.dtype.kind != "f" or values.shape != shape:
+        raise ValueError(f"its values are {values.dtype} of shape {values.shape}, not {shape}")
+
+
+def _require_probabilities(values: np.ndarray) -> None:
+    # Sums of NaN or infinity are not close to 1 either.
+    sums = values.sum(axis=1, dtype=np.float64)
+    if values.size and not (values.min() >= 0 and np.allclose(sums, 1, atol=0.01)):
+        raise ValueError("its values are not probabilities that sum to 1 for each image")
 
 
 def average(parts: Mapping[str, Posteriors]) -> Posteriors:
@@ -225,17 +254,16 @@ class Unfinished:
         self._saved_at_s = time.monotonic()
         if folder is None:
             return
-        whose = folder / "identity.json"
-        text = json.dumps(identity, sort_keys=True)
-        if not (whose.exists() and whose.read_text() == text):
+        if not _is_of(folder, identity):
             files.remove_tree(folder)
             folder.mkdir(parents=True)
-            files.write_text(whose, text)
+            sealed_json.write(folder / _IDENTITY, identity)
         for path in folder.glob("*.npz"):
             try:
-                with files.open_to_read(path) as file, np.load(file, allow_pickle=False) as part:
-                    self._take(part["indices"], part["values"])
-            except _UNREADABLE:  # A crash of the machine cut it short; it is computed again.
+                part = sealed_npz.read(path, ("indices", "values"))
+                _require_part(part, self.values.shape)
+                self._take(part["indices"], part["values"])
+            except Exception:  # It is damaged, or cut short by a crash: it is computed again.
                 path.unlink()
 
     def add(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
@@ -260,8 +288,7 @@ class Unfinished:
         if self._folder is not None and self._unsaved:
             indices = np.concatenate(self._unsaved)
             path = self._folder / f"{uuid.uuid4().hex}.npz"
-            with files.written_aside(path) as aside, aside.open("wb") as file:
-                np.savez(file, indices=indices, values=self.values[indices])
+            sealed_npz.save(path, {"indices": indices, "values": self.values[indices]})
         self._unsaved, self._saved_at_s = [], time.monotonic()
 
     def remove(self) -> None:
@@ -271,3 +298,22 @@ class Unfinished:
 
     def _take(self, indices: Int[np.ndarray, " b"], values: Float32[np.ndarray, "b c"]) -> None:
         self.done[indices], self.values[indices] = True, values
+
+
+def _is_of(folder: Path, identity: Mapping[str, Any]) -> bool:
+    try:
+        saved = sealed_json.read(folder / _IDENTITY, dict, "")
+    except UserError:  # It is missing or damaged.
+        return False
+    return saved == json.loads(json.dumps(identity))
+
+
+def _require_part(part: Mapping[str, np.ndarray], shape: tuple[int, int]) -> None:
+    indices = part["indices"]
+    if indices.dtype.kind != "i" or indices.ndim != 1:
+        raise ValueError(f"its indices are {indices.dtype} of shape {indices.shape}")
+    if indices.size and not 0 <= indices.min() <= indices.max() < shape[0]:
+        raise ValueError("an index is not of its images")
+    _require_shape(part["values"], (len(indices), shape[1]))
+    if not np.isfinite(part["values"]).all():
+        raise ValueError("its values are not finite")

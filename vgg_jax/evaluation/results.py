@@ -1,17 +1,20 @@
 """Results from posteriors: the errors, or the most probable classes of unlabelled images."""
 
 import csv
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from vgg_jax import safe_text
 from vgg_jax.evaluation import topk
 from vgg_jax.evaluation.posteriors import Posteriors
-from vgg_jax.storage import files
+from vgg_jax.storage import files, sealed_json
 from vgg_jax.storage.files import Path
 
 TOP = 5
+
+_REMEDY = (
+    "Remove it; the evaluation or fusion then writes it again, from the posteriors that it kept."
+)
 
 
 def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[str, Any]) -> str:
@@ -46,8 +49,29 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
             f"{table}"
         )
     result["made_by"] = posteriors.made_by
-    files.write_text(file, json.dumps(result, indent=2) + "\n")
+    sealed_json.write(file, result)
     return line
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """Reads a result's JSON file.
+
+    Raises:
+      UserError: The file is damaged.
+    """
+    return sealed_json.read(file, _checked, _REMEDY)
+
+
+def _checked(result: dict[str, Any]) -> dict[str, Any]:
+    sealed_json.require_types(result, {"split": str, "method": str, "num_images": int})
+    for k in (1, TOP):
+        if f"top{k}_error" in result:
+            sealed_json.require_types(
+                result, {f"top{k}_error": (int, float), f"top{k}_interval": list}
+            )
+            if not 0 <= result[f"top{k}_error"] <= 100:
+                raise ValueError(f"its top-{k} error is {result[f'top{k}_error']}%")
+    return result
 
 
 def top_classes(posteriors: Posteriors, index: int, top: int = TOP) -> list[tuple[str, float]]:

@@ -28,7 +28,7 @@ from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.settings import OddEdges
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs import first_params, run_config, saved_steps
-from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import compilation_cache
@@ -312,9 +312,13 @@ def load(
     Raises:
       UserError: The workdir has no run or no checkpoint, or a damaged one.
     """
-    with _described(workdir, checkpoint, dtype, pooling) as (net, checkpoints):
-        params = checkpoints.restore_params(net.params, net.step)
-    return dataclasses.replace(net, inference=dataclasses.replace(net.inference, params=params))
+
+    def read() -> TrainedNet:
+        with _described(workdir, checkpoint, dtype, pooling) as (net, checkpoints):
+            params = checkpoints.restore_params(net.params, net.step)
+        return dataclasses.replace(net, inference=dataclasses.replace(net.inference, params=params))
+
+    return until_not_pruned(read)
 
 
 def outline(workdir: str | Path, *, dtype: DType | None = None) -> TrainedNet:
@@ -323,8 +327,12 @@ def outline(workdir: str | Path, *, dtype: DType | None = None) -> TrainedNet:
     Raises:
       UserError: See `load`.
     """
-    with _described(workdir, None, dtype, None) as (net, _):
-        return net
+
+    def read() -> TrainedNet:
+        with _described(workdir, None, dtype, None) as (net, _):
+            return net
+
+    return until_not_pruned(read)
 
 
 @contextlib.contextmanager
@@ -336,12 +344,12 @@ def _described(
 ) -> Iterator[tuple[TrainedNet, Checkpoints]]:
     """Opens a run's checkpoints, and describes the net: see `outline`."""
     workdir = files.path(os.fspath(workdir))
-    c = run_config.load(workdir)
-    if c is None or not saved_steps.has_checkpoint(workdir):
+    if not saved_steps.has_checkpoint(workdir):
         raise UserError(
             f"There is no checkpoint of a run in {workdir}. Train one: "
             "python -m vgg_jax.main --config=configs/NAME.py --workdir=..."
         )
+    c = run_config.existing(workdir)
     compilation_cache.keep(c.data.cache_dir)
     c.dtype = dtype or c.eval.dtype
     mesh = sharding.make_mesh()

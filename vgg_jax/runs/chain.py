@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from vgg_jax.errors import UserError, require
 from vgg_jax.nets import architectures
 from vgg_jax.nets import settings as net_settings
-from vgg_jax.runs import config_files, origin, run_config, saved_steps
+from vgg_jax.runs import config_files, run_config, run_result, saved_steps
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
@@ -50,7 +50,7 @@ def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLD
     if source is None:
         return
     if saved_steps.has_checkpoint(source):
-        _refuse_misfit(c, run_config.load(source), source)
+        _refuse_misfit(c, run_config.existing(source), source)
         if not (source / "result.json").exists():
             print(f"{source} hasn't finished; this run starts from its last checkpoint.")
         return
@@ -76,12 +76,12 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
       UserError: There is no checkpoint, it is of another run, or the run was trained on images that
         the config holds out.
     """
-    saved = run_config.load(workdir)
-    if saved is None or not saved_steps.has_checkpoint(workdir):
+    if not saved_steps.has_checkpoint(workdir):
         raise UserError(
             f"There is no checkpoint in {workdir} to evaluate. The same command without "
             "--mode=eval trains the net; or choose another --workdir."
         )
+    saved = run_config.existing(workdir)
     differing = _differing(c, saved, net_settings.ARCHITECTURE_KEYS)
     if differing:
         raise UserError(
@@ -107,7 +107,7 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
 
 def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
     may_differ = ["net"] if c.init_layers == "preinit" else []
-    if origin.lacks_fc_layers(source):
+    if run_result.lacks_fc_layers(source):
         require(
             c.init_layers == "all_but_fc8",
             f"This run cannot start with init_layers={c.init_layers} from {source}, which was "

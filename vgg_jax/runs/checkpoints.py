@@ -2,11 +2,12 @@
 
 import contextlib
 import gc
-import json
+import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,25 +18,22 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from vgg_jax.errors import UnwrittenError, UserError
-from vgg_jax.runs import saved_steps
-from vgg_jax.runs.facts import RunFacts
+from vgg_jax.runs import checkpoint_check, record, saved_steps
+from vgg_jax.runs.record import SavedRun
 from vgg_jax.runs.state import TrainState
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import processes
 from vgg_jax.system.peers import is_lost
 
+T = TypeVar("T")
 
-class SavedRun(NamedTuple):
-    """The contents of a checkpoint that are not arrays.
+_REMOVAL_S = 3.0  # How long another process may take to remove a checkpoint's folder.
+_ATTEMPTS = 5
 
-    Attributes:
-      facts: The values that are needed to use the net.
-      progress: Plain values that are also needed to go on with the run.
-    """
 
-    facts: RunFacts
-    progress: Mapping[str, Any]
+class PrunedError(UserError):
+    """Raised when a checkpoint was removed while it was read, because its run saved others."""
 
 
 class Checkpoints:
@@ -52,14 +50,15 @@ class Checkpoints:
           read_only: True for the checkpoints of another run, which may be saving right now.
 
         Raises:
-          UserError: The file with a checkpoint's validation error is damaged.
+          UserError: The facts or the validation error of a checkpoint are damaged.
         """
+        self._read_only = read_only
         self.directory = files.absolute(workdir) / "checkpoints"
         self._aside = files.absolute(workdir) / saved_steps.REPLACED
         if not read_only:
             processes.from_first(self._bring_back)
-        self._refuse_damaged_metrics()
-        with _no_warning_that_it_is_read_only():
+        self._refuse_damaged_records()
+        with _no_warning_that_it_is_read_only(), self._refuse_removed():
             self._manager = _Manager(
                 self.directory,
                 item_names=("params", "opt_state", "run"),
@@ -97,7 +96,14 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     params=ocp.args.StandardSave(state.params),
                     opt_state=ocp.args.StandardSave(state.opt_state),
-                    run=run_as_json(run),
+                    run=ocp.args.JsonSave(
+                        record.to_json(
+                            run,
+                            step,
+                            top1_error,
+                            {"params": state.params, "opt_state": state.opt_state},
+                        )
+                    ),
                 ),
                 metrics=None if top1_error is None else {"top1_error": top1_error},
             )
@@ -126,8 +132,9 @@ class Checkpoints:
         Raises:
           UserError: There is no checkpoint, or it is damaged.
         """
-        values = self._read(step, run=ocp.args.JsonRestore()).run
-        return SavedRun(RunFacts.from_json(values), values["progress"])
+        step = self.step_of("last") if step is None else step
+        with self._refuse_unreadable(step):
+            return record.read(self.directory / str(step)).run
 
     def restore(self, like: TrainState) -> TrainState:
         """Reads the state of the last checkpoint. All but its step is placed as in `like`.
@@ -204,34 +211,77 @@ class Checkpoints:
 
     def _read(self, step: int | None, **items: Any) -> Any:
         step = self.step_of("last") if step is None else step
+        with self._refuse_unreadable(step):
+            found = record.read(self.directory / str(step))
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+            for item in items:
+                found.check(item, restored[item])
+            return restored
+
+    @contextlib.contextmanager
+    def _refuse_unreadable(self, step: int) -> Iterator[None]:
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except (MemoryError, jax.errors.JaxRuntimeError):  # A full device isn't damage.
+            yield
+        except (
+            MemoryError,
+            jax.errors.JaxRuntimeError,
+            PrunedError,
+        ):  # A full device isn't damage.
             raise
         # For missing or truncated files, Orbax and TensorStore raise any of a dozen exceptions.
         except Exception as error:
             if is_lost(error):
                 raise
-            raise self._unreadable(step, error) from error
+            if self._is_removed(step):
+                raise _pruned(self.directory / str(step)) from error
+            raise self.unreadable(step, checkpoint_check.reason(error)) from error
 
-    def _refuse_damaged_metrics(self) -> None:
-        # Orbax reads all of them at once, and its error doesn't say which one is damaged.
-        for folder in self.directory.glob("[0-9]*"):
-            path = folder / "metrics" / "metrics"
-            if not folder.name.isdigit() or not path.exists():
-                continue
-            try:
-                json.loads(path.read_text())
-            except ValueError as error:
-                raise self._unreadable(int(folder.name), error) from error
+    def _is_removed(self, step: int) -> bool:
+        until_s = time.monotonic() + _REMOVAL_S
+        while step in (complete := saved_steps.complete(self.directory.parent)):
+            # Only another process removes it, and only after newer ones are saved.
+            if not self._read_only or step == complete[-1] or time.monotonic() > until_s:
+                return False
+            time.sleep(0.1)
+        return self._read_only
 
-    def _unreadable(self, step: int, error: Exception) -> UserError:
-        steps = {int(path.name) for path in self.directory.iterdir() if path.name.isdigit()}
-        others = steps - {step}
-        then = f"goes on from step {max(others)}" if others else "starts from the beginning"
+    def _refuse_damaged_records(self) -> None:
+        # Orbax reads all errors at once, and its error doesn't say which one is damaged.
+        for step in saved_steps.complete(self.directory.parent):
+            with self._refuse_unreadable(step):
+                record.read(self.directory / str(step))
+
+    @contextlib.contextmanager
+    def _refuse_removed(self) -> Iterator[None]:
+        before = saved_steps.complete(self.directory.parent)
+        try:
+            yield
+        except Exception as error:
+            gone = sorted({*before} - {*saved_steps.complete(self.directory.parent)})
+            if self._read_only and gone:
+                raise _pruned(self.directory / str(gone[0])) from error
+            raise
+
+    def unreadable(self, step: int, reason: str) -> UserError:
+        """Returns the error of a damaged checkpoint, with the command that does without it.
+
+        Args:
+          step: The step of the checkpoint.
+          reason: What is wrong with it, in a few words.
+        """
+        damaged = self.directory / str(step)
+        others = [
+            other
+            for other in reversed(saved_steps.complete(self.directory.parent))
+            if other != step
+        ]
+        is_checked = jax.process_count() == 1
+        if is_checked:
+            good = (o for o in others if not checkpoint_check.damage(self.directory / str(o)))
+            others = [*itertools.islice(good, 1)]
         return UserError(
-            f"The checkpoint {self.directory / str(step)} can't be read ({_reason(error)}).\n"
-            f"If it is damaged, remove that folder; the run in {self.directory.parent} then {then}."
+            f"The checkpoint {damaged} can't be read ({reason}).\n"
+            + checkpoint_check.remedy(damaged, others[0] if others else None, is_checked)
         )
 
     @contextlib.contextmanager
@@ -245,10 +295,32 @@ class Checkpoints:
                 raise
             last = self._manager.latest_step()
             kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
+            reason = checkpoint_check.reason(error)
             raise UnwrittenError(
-                f"A checkpoint could not be written to {self.directory} ({_reason(error)}).{kept}\n"
+                f"A checkpoint could not be written to {self.directory} ({reason}).{kept}\n"
                 "Free some space, or make the folder accessible; the same command then goes on."
             ) from error
+
+
+def until_not_pruned(read: Callable[[], T]) -> T:
+    """Calls a function that opens and reads checkpoints, again if one was removed meanwhile.
+
+    Several processes don't try again, because each could then read another checkpoint.
+
+    Raises:
+      PrunedError: Checkpoints are removed faster than they can be read.
+    """
+    for _ in range(_ATTEMPTS - 1 if jax.process_count() == 1 else 0):
+        with contextlib.suppress(PrunedError):
+            return read()
+    return read()
+
+
+def _pruned(checkpoint: Path) -> PrunedError:
+    return PrunedError(
+        f"{checkpoint} was removed while it was read, because the run there has saved newer "
+        "checkpoints. Give the same command again."
+    )
 
 
 class _Manager(ocp.CheckpointManager):
@@ -259,11 +331,6 @@ class _Manager(ocp.CheckpointManager):
         SIGTERM between Orbax's call and the next one of `all_stop` was then never acted on.
         """
         return False
-
-
-def run_as_json(run: SavedRun) -> ocp.args.JsonSave:
-    """Returns the argument with which Orbax saves what a checkpoint holds besides arrays."""
-    return ocp.args.JsonSave({"progress": run.progress, **run.facts.to_json()})
 
 
 def _options(read_only: bool) -> ocp.CheckpointManagerOptions:
@@ -309,12 +376,6 @@ def _free_copies(restored: Any) -> None:
     # Orbax leaves the arrays that it read in reference cycles: a second copy of most parameters.
     jax.block_until_ready(restored)  # Before that, JAX holds them too.
     gc.collect()
-
-
-def _reason(error: Exception) -> str:
-    # TensorStore's messages begin with half a dozen paths, and end with what is wrong.
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text if len(text) <= 200 else '... ' + text[-160:]}"
 
 
 def _abstract(tree: Any) -> Any:

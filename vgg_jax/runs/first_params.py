@@ -12,7 +12,7 @@ from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets.preinitialisation import preinitialise
 from vgg_jax.nets.vgg import VGG, Params, init_params
 from vgg_jax.runs import chain, run_config
-from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.storage.files import Path
 
@@ -39,11 +39,7 @@ def first_params(
     source = chain.resolve(c.init_from, workdir)
     if source is None:
         return _drawn(model, c.seed)
-    with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
-        facts = checkpoints.restore_run().facts
-        their_model = from_config.model(run_config.load(source), len(facts.class_names))
-        theirs = checkpoints.restore_params(abstract_params(their_model, mesh, facts))
-    their_names = facts.class_names
+    theirs, their_names, their_model = until_not_pruned(lambda: _of_run(source, mesh))
     if c.init_layers == "all_but_fc8":
         taken = {name: layer for name, layer in theirs.items() if name != "fc8"}
         return {**_drawn(model, c.seed), **taken}
@@ -54,6 +50,15 @@ def first_params(
             f"with a new FC8 (and net={their_model.net}), or start from a run on the same classes."
         )
     return theirs if c.init_layers == "all" else preinitialise(_drawn(model, c.seed), theirs)
+
+
+def _of_run(source: Path, mesh: jax.sharding.Mesh) -> tuple[Params, tuple[str, ...], VGG]:
+    with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
+        step = checkpoints.step_of("last")
+        facts = checkpoints.restore_run(step).facts
+        model = from_config.model(run_config.existing(source), len(facts.class_names))
+        params = checkpoints.restore_params(abstract_params(model, mesh, facts), step)
+    return params, facts.class_names, model
 
 
 def _drawn(model: VGG, seed: int) -> Params:

@@ -1,7 +1,6 @@
 """Writes the workdir of a net that wasn't trained here."""
 
 import contextlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +9,9 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError
-from vgg_jax.runs import run_config
-from vgg_jax.runs.checkpoints import SavedRun, run_as_json
+from vgg_jax.runs import record, run_config, run_result
 from vgg_jax.runs.facts import RunFacts
+from vgg_jax.runs.record import SavedRun
 from vgg_jax.storage import files, writer
 from vgg_jax.storage.files import Path
 
@@ -60,7 +59,7 @@ def write(
             _save_checkpoint(aside / "checkpoints/0", params, facts)
             run_config.save(c, aside)
             result = {"imported": dict(origin), "commits": list(facts.commits)}
-            files.write_text(aside / "result.json", json.dumps(result, indent=2) + "\n")
+            run_result.write(aside, result)
             refuse_used(workdir)  # Another process may have begun a run there meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 workdir.rmdir()
@@ -77,11 +76,12 @@ def _save_checkpoint(
         params=ocp.PyTreeCheckpointHandler(use_compression=False),
         run=ocp.JsonCheckpointHandler(),
     )
+    values = record.to_json(SavedRun(facts, {}), int(folder.name), None, {"params": params})
     with ocp.AsyncCheckpointer(handler) as checkpointer:
         checkpointer.save(
             files.absolute(folder),
             args=ocp.args.Composite(
-                params=ocp.args.PyTreeSave(params), run=run_as_json(SavedRun(facts, {}))
+                params=ocp.args.PyTreeSave(params), run=ocp.args.JsonSave(values)
             ),
         )
         params.clear()  # Orbax has copied the arrays, and now writes the copies.

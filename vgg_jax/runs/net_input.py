@@ -10,7 +10,7 @@ from vgg_jax.data.scan import Rgb
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import chain, run_config
-from vgg_jax.runs.checkpoints import Checkpoints
+from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
 from vgg_jax.storage.files import Path
 
 
@@ -77,14 +77,17 @@ def _chosen(c: ConfigDict, data_mean_rgb: Rgb, theirs: Rgb | None) -> tuple[Rgb,
 
 
 def _mean_of(source: Path) -> Rgb:
-    with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
-        return checkpoints.restore_run().facts.mean_rgb
+    def read() -> Rgb:
+        with contextlib.closing(Checkpoints(source, read_only=True)) as checkpoints:
+            return checkpoints.restore_run().facts.mean_rgb
+
+    return until_not_pruned(read)
 
 
 def _input_scale(c: ConfigDict, source: Path | None) -> float:
     if c.input_scale or source is None:
         return c.input_scale
-    theirs = net_settings.input_scale(run_config.load(source))
+    theirs = net_settings.input_scale(run_config.existing(source))
     return c.input_scale if theirs == net_settings.input_scale(c) else theirs
 
 

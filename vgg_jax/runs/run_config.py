@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from vgg_jax import base_config
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
 from vgg_jax.errors import UserError
-from vgg_jax.storage import files
+from vgg_jax.runs import saved_steps
+from vgg_jax.storage import files, sealed_json
 from vgg_jax.storage.files import Path
 
 # The keys that may change when a run is resumed. They don't change the result or, like the number
@@ -39,27 +40,27 @@ OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers")
 
 
 def load(workdir: Path) -> ConfigDict | None:
-    """Reads the config of the run in a workdir; returns None if there is none.
+    """Reads the config of the run in a workdir; returns None if there is no run.
 
     Keys that are newer than the saved config get today's defaults: see `base_config`. Values have
     the defaults' types, so that overrides are read as in a config file.
 
     Raises:
-      UserError: The file is damaged.
+      UserError: The file is damaged, or missing beside checkpoints.
     """
-    path = workdir / "config.json"
-    if not path.exists():
+    if not path(workdir).exists() and not saved_steps.has_checkpoint(workdir):
         return None
-    c = base_config.get_config()
-    try:
-        with c.unlocked():
-            _fill(c, json.loads(path.read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not the config of a run ({type(error).__name__}: {error}). Restore it, or "
-            "choose another workdir."
-        ) from error
-    return c
+    return sealed_json.read(
+        path(workdir),
+        _parsed,
+        "Only it says how the run was trained. Restore it from a copy, or choose another workdir. "
+        'If you have changed it by hand, remove its key "sealed".',
+    )
+
+
+def path(workdir: Path) -> Path:
+    """Returns the path of a workdir's config."""
+    return workdir / "config.json"
 
 
 def existing(workdir: Path) -> ConfigDict:
@@ -71,6 +72,13 @@ def existing(workdir: Path) -> ConfigDict:
     c = load(workdir)
     if c is None:
         raise UserError(f"There is no run in {workdir}. Give the workdir of a run.")
+    return c
+
+
+def _parsed(values: dict[str, Any]) -> ConfigDict:
+    c = base_config.get_config()
+    with c.unlocked():
+        _fill(c, values)
     return c
 
 
@@ -93,7 +101,7 @@ def save(c: ConfigDict, workdir: Path) -> None:
     values = c.to_dict()
     if values["data"]["dir"]:
         values["data"]["dir"] = str(files.absolute(files.path(values["data"]["dir"])))
-    files.write_text(workdir / "config.json", json.dumps(values, indent=2) + "\n")
+    sealed_json.write(path(workdir), values)
 
 
 def refuse_other_run(c: ConfigDict, workdir: Path) -> None:

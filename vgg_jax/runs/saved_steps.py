@@ -21,6 +21,12 @@ def last_step(workdir: Path) -> int | None:
     return max((int(path.name) for path in found if is_complete(path)), default=None)
 
 
+def complete(workdir: Path) -> list[int]:
+    """Returns the steps of the complete checkpoints in workdir/checkpoints, in order."""
+    found = [path for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
+    return sorted(int(path.name) for path in found if is_complete(path))
+
+
 def is_complete(checkpoint: Path) -> bool:
     """Returns whether a checkpoint, given by its folder STEP, exists and is complete."""
     # On a disk, Orbax writes into STEP.orbax-checkpoint-tmp, which it renames at the end.

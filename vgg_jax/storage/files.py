@@ -102,6 +102,12 @@ def open_to_read(path: Path) -> io.BufferedIOBase:
     return io.BytesIO(gcs.read(path)) if in_bucket(path) else path.open("rb")
 
 
+def size(path: Path) -> int:
+    """Returns the size of a file in bytes."""
+    stat = path.stat()
+    return stat.length if in_bucket(path) else stat.st_size
+
+
 def move_tree(source: Path, target: Path, mark: str) -> None:
     """Renames a folder. Nothing may exist at the new path.
 

@@ -18,9 +18,9 @@ from vgg_jax.errors import UserError
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 from vgg_jax.storage import files, gcs, growing_files
 from vgg_jax.storage.files import Path
-from vgg_jax.training import events
+from vgg_jax.training import events, metrics_file
 
-Record = dict[str, str | int | float]
+read = metrics_file.read
 
 
 class NotFiniteError(UserError):
@@ -45,6 +45,7 @@ class MetricsLog:
         total_steps: int,
         write: bool,
         validation_due: bool = False,
+        mark: Mapping[str, Any] | None = None,
     ) -> None:
         """Opens the log.
 
@@ -55,15 +56,23 @@ class MetricsLog:
             logged, this record is removed too.
           total_steps: The length of the progress bar, in steps.
           write: Whether this process is the one that writes.
+          mark: The `mark` of the log when the checkpoint was saved; later records are removed. None
+            for a new run, or if an earlier version saved the checkpoint.
+
+        Raises:
+          UserError: The file lacks records that were written before the checkpoint, or is damaged.
         """
         self._write = write
         self.folder: pathlib.Path | None = None
         if write:
+            self._written = (
+                _kept(workdir, start_step, validation_due)
+                if mark is None
+                else metrics_file.marked(metrics_file.lines(workdir), mark, workdir)
+            )
             self._mirror = growing_files.Mirror(workdir)
             self.folder = self._mirror.here
-            path = self.folder / "metrics.jsonl"
-            files.write_text(path, "".join(_kept(workdir, start_step, validation_due)))
-            self._file = path.open("a", buffering=1)
+            self._open_file()
             self._events = events.Events(self.folder / "tensorboard", start_step)
         # The bar comes last: an error above must not be printed behind it.
         self._bar = tqdm(
@@ -102,9 +111,14 @@ class MetricsLog:
     def sync(self) -> None:
         """Writes the records to disk or to the bucket, to survive a crash of the machine."""
         if self._write:
+            self._restore_if_changed()
             os.fsync(self._file.fileno())
             self._events.flush()
             self._mirror.sync()
+
+    def mark(self) -> dict[str, Any] | None:
+        """Returns what a checkpoint keeps of the records until now; None if nothing is written."""
+        return metrics_file.mark_of(self._written) if self._write else None
 
     def close(self) -> None:
         """Flushes and closes the files and the bar."""
@@ -120,11 +134,27 @@ class MetricsLog:
                 self._mirror.sync()
             self._mirror.close()
 
+    def _open_file(self) -> None:
+        path = self.folder / metrics_file.NAME
+        files.write_text(path, b"".join(self._written).decode())
+        self._file = path.open("ab", buffering=0)
+
+    def _restore_if_changed(self) -> None:
+        path, ours = self.folder / metrics_file.NAME, os.fstat(self._file.fileno())
+        size = sum(map(len, self._written))
+        if path.exists() and os.path.samestat(path.stat(), ours) and ours.st_size == size:
+            return
+        self.note(f"{path} was removed or changed while this run wrote to it; it is written again.")
+        self._file.close()
+        self._open_file()
+
     def _record(self, kind: str, step: int, values: Mapping[str, int | float]) -> None:
         if not self._write:
             return
         with files.named(pathlib.Path(self._file.name)):
-            self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
+            line = json.dumps({"kind": kind, "step": step, **values}).encode() + b"\n"
+            self._file.write(line)
+            self._written.append(line)
         self._events.add(kind, step, values)
 
 
@@ -229,23 +259,12 @@ def _floats(values: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     return [{k: float(v) for k, v in step.items()} for step in jax.device_get(list(values))]
 
 
-def _kept(workdir: Path, step: int, validation_due: bool) -> list[str]:
-    def is_kept(record: Record) -> bool:
-        if record["step"] == step and record["kind"] == "val":
+def _kept(workdir: Path, step: int, validation_due: bool) -> list[bytes]:
+    def is_kept(values: metrics_file.Record) -> bool:
+        if values["step"] == step and values["kind"] == "val":
             return not validation_due
-        return record["step"] <= step
+        return values["step"] <= step
 
-    return [line for line in _whole_lines(workdir) if is_kept(json.loads(line))]
-
-
-def _whole_lines(workdir: Path) -> list[str]:
-    # A killed process can leave an incomplete last line.
-    path = workdir / "metrics.jsonl"
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n")]
-
-
-def read(workdir: Path, kind: str) -> list[Record]:
-    """Reads the records of one kind, "train" or "val", in the order of their steps."""
-    records = [json.loads(line) for line in _whole_lines(workdir)]
-    return [record for record in records if record["kind"] == kind]
+    found = metrics_file.lines(workdir)
+    records = (metrics_file.parsed(line, number, workdir) for number, line in enumerate(found, 1))
+    return [line for line, values in zip(found, records, strict=True) if is_kept(values)]

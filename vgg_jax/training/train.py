@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,12 +17,11 @@ from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.pixels import Normalise
-from vgg_jax.runs import net_input, run_config
+from vgg_jax.runs import net_input, run_config, run_result
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.first_params import first_params
 from vgg_jax.runs.state import TrainState, abstract_state, init_state
-from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, jax_devices, processes
 from vgg_jax.system.signals import StopRequest
@@ -73,6 +71,7 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
             validation_due=progress.validation_due,
             total_steps=run.timetable.num_steps,
             write=jax.process_index() == 0,
+            mark=run.log_mark,
         )
         stack.enter_context(contextlib.closing(log))
         work = run.work(train_batches, val_batches, checkpoints, log, stop)
@@ -99,6 +98,7 @@ class _Run:
       config: The run's config. `open` gives it the input scale that the run has.
       facts: The facts that don't change from step to step. `open` gives them the run's mean.
       timetable: The run's length, and how often it logs and saves.
+      log_mark: See `metrics.MetricsLog`. `open` sets it if the run goes on.
     """
 
     def __init__(self, c: ConfigDict, images: TrainingSplits) -> None:
@@ -123,7 +123,7 @@ class _Run:
             checkpoint_every_steps=c.checkpoint_every_steps,
         )
         self.config, self._images = c.copy_and_resolve_references(), images
-        self._start = ""
+        self._start, self.log_mark = "", None
         self._model = from_config.model(c, data_settings.resolve_num_classes(c.num_classes, names))
         self._optimiser = sgd(c.momentum, c.l2_penalty, c.trained_layers)
         self._mesh = sharding.make_mesh(model_parallel=c.model_parallel)
@@ -141,11 +141,16 @@ class _Run:
             state = sharding.put_state(init_state(params, optimiser), mesh)
             return state, Progress(schedule)
         saved = checkpoints.restore_run()
-        self.facts = saved.facts.continued(self.facts)
+        self.facts, self.log_mark = saved.facts.continued(self.facts), saved.progress.get("log")
         c.input_scale = (run_config.load(workdir) or c).input_scale
         self._start = f"goes on at step {checkpoints.last_step:,}"
         state = checkpoints.restore(abstract_state(model, optimiser, mesh))
-        return state, Progress.from_json(saved.progress, schedule)
+        try:
+            return state, Progress.from_json(saved.progress, schedule)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise checkpoints.unreadable(
+                checkpoints.last_step, f"its progress is not that of schedule={c.schedule}"
+            ) from error
 
     def headline(self, state: TrainState) -> str:
         """Returns the line that names the net, the images, the devices and the start."""
@@ -215,7 +220,9 @@ class _Run:
             train_step=parallel.train_step(self._model, self._optimiser, self._mesh, recipe),
             validate=validate,
             save=lambda state, progress, top1_error: checkpoints.save(
-                state, SavedRun(self.facts, progress.to_json()), top1_error
+                state,
+                SavedRun(self.facts, {**progress.to_json(), "log": log.mark()}),
+                top1_error,
             ),
         )
 
@@ -269,5 +276,5 @@ def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
     keys = ("commits", "train_fingerprint", "val_fingerprint")
     values = facts.to_json()
     result = {"last": last, "best": best} | {key: values[key] for key in keys}
-    files.write_text(workdir / "result.json", json.dumps(result, indent=2) + "\n")
+    run_result.write(workdir, result)
     return result
