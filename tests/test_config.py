@@ -67,6 +67,7 @@ IMPOSSIBLE = [
     ("num_classes", -3, "num_classes=-3"),
     ("data.undecodable", "ignore", "data.undecodable='ignore' must be one of refuse, leave_out"),
     ("data.num_workers", -1, "data.num_workers=-1"),
+    ("data.decode_bytes", 0, "data.decode_bytes=0 must be at least"),
     ("data.held_out", -1, "data.held_out=-1"),
     ("data.mean_rgb", (1.0, 2.0), "data.mean_rgb=(1.0, 2.0) must be three numbers"),
     ("data.mean_rgb", (1.0, 2.0, 256.0), "data.mean_rgb=(1.0, 2.0, 256.0)"),
@@ -114,6 +115,7 @@ def test_an_impossible_value_is_named(c, key, value, says):
         {"data.mean_rgb": ()},
         {"data.mean_rgb": (0, 255, 1.5)},
         {"data.num_workers": 0},
+        {"data.decode_bytes": 2**20},
         {"plateau.last_rate": 1e-2},
         {"crop_px": 32, "train_scale": (32, 40), "val_scale": 32},
     ],
@@ -261,6 +263,7 @@ def test_the_same_run_goes_on(c, tmp_path):
         ("data.dir", "/elsewhere"),
         ("data.undecodable", "leave_out"),
         ("data.num_workers", 3),
+        ("data.decode_bytes", 2**30),
         ("data.cache_dir", "/cache"),
         ("eval.batch_size", 8),
         ("eval.method", "both"),
@@ -290,7 +293,7 @@ MATTERS = [
     key for key, _ in _leaves(base_config.get_config())
     if not key.startswith("eval.") and key not in {
         "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
-        "model_parallel", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
+        "data.decode_bytes", "model_parallel", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

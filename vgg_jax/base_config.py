@@ -64,6 +64,9 @@ def _data(c: ConfigDict) -> None:
     c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
     c.data.num_workers = 16  # Worker processes that decode; 0: threads of the main process.
+    # Memory of all decoders of this process and its workers together; a quarter is for files. An
+    # image that needs more than the rest can't be decoded.
+    c.data.decode_bytes = 2**31
     c.data.cache_dir = f"{_cache_home()}/vgg_jax"  # For shapes, scans and programs; on a disk.
 
     c.train_scale = (256, 256)  # Smallest and largest S, in px; S is drawn per image.
@@ -128,7 +131,8 @@ def _running(c: ConfigDict) -> None:
     c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
     # A run can be resumed with other values of these two keys, and also of name, model_parallel,
-    # micro_batches, remat, all of eval, and data.dir, .undecodable, .num_workers and .cache_dir.
+    # micro_batches, remat, all of eval, and data.dir, .undecodable, .num_workers, .decode_bytes and
+    # .cache_dir.
     c.log_every_steps = 20  # Steps per line of metrics.jsonl, which holds their means.
     c.checkpoint_every_steps = 1000  # Steps between checkpoints. Each epoch also ends with one.
 

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
 from vgg_jax import plots, safe_text
-from vgg_jax.data import photos
+from vgg_jax.data import decode_budget, photos
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -70,12 +70,21 @@ _MAP_SCALE = flags.DEFINE_integer(
     "The test scale Q of the map in px, for example 448. The default is twice the net's crop.",
 )
 
+_DECODE_BYTES = flags.DEFINE_integer(
+    "decode_bytes",
+    decode_budget.DEFAULT_BYTES,
+    "The memory of all decoders together, in bytes, for example 4294967296. An image that needs "
+    "more can't be decoded.",
+    lower_bound=decode_budget.LEAST_BYTES,
+)
+
 _MAPPED_CLASSES = 3
 
 
 def main(argv: list[str]) -> None:
     """Prints the most probable classes of each image, and draws maps if --map is given."""
     methods.check("--method", _METHOD.value)
+    decode_budget.set_bytes(_DECODE_BYTES.value)
     found = photos.find(argv[1:])
     maps = _map_files(found.paths)
     scales = evaluation_settings.parse_scales(_SCALES.value)

@@ -11,9 +11,9 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from vgg_jax.data import images, prefetch
+from vgg_jax.data import decode_budget, images, prefetch
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.source import Example, Source
+from vgg_jax.data.source import Source
 
 CropBatch = dict[
     str,
@@ -68,11 +68,11 @@ def train_batches(
       {"image": uint8 RGB crops, "label": int32}, with batch_size / shard.count of each.
     """
     crops = (
-        grain.MapDataset.source(source)
+        grain.MapDataset.range(len(source))
         .seed(seed)
         .shuffle()
         .repeat(ENDLESS_EPOCHS)
-        .random_map(_RandomCrop(train_scale, batching.crop_px))
+        .random_map(_RandomCrop(source, train_scale, batching.crop_px))
     )
     return prefetch.prefetched(batching.batches(crops)[start_step:], batching.num_workers)
 
@@ -104,14 +104,16 @@ def val_batches(source: Source, batching: Batching, *, val_scale: int) -> Iterat
 
 @dataclasses.dataclass(frozen=True)
 class _RandomCrop(grain.RandomMapTransform):
+    source: Source
     train_scale: tuple[int, int]
     crop_px: int
 
-    def random_map(self, element: Example, rng: np.random.Generator) -> Element:
-        crop = images.random_crop(
-            images.decode(element.image, element.key), self.train_scale, self.crop_px, rng
-        )
-        return {"image": crop, "label": np.int32(element.label)}
+    def random_map(self, element: int, rng: np.random.Generator) -> Element:
+        with decode_budget.kept_until_done():
+            example = self.source[element]
+            image = images.decode(example.image, example.key)
+            crop = images.random_crop(image, self.train_scale, self.crop_px, rng)
+        return {"image": crop, "label": np.int32(example.label)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +126,8 @@ class _CentreCrop(grain.MapTransform):
         if element >= len(self.source):
             blank = np.zeros((self.crop_px, self.crop_px, 3), np.uint8)
             return {"image": blank, "label": np.int32(0), "weight": np.float32(0)}
-        example = self.source[element]
-        crop = images.centre_crop(
-            images.decode(example.image, example.key), self.val_scale, self.crop_px
-        )
+        with decode_budget.kept_until_done():
+            example = self.source[element]
+            image = images.decode(example.image, example.key)
+            crop = images.centre_crop(image, self.val_scale, self.crop_px)
         return {"image": crop, "label": np.int32(example.label), "weight": np.float32(1)}

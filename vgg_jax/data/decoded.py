@@ -18,3 +18,7 @@ class Decoded:
         """Decodes an image."""
         example = self.source[index]
         return images.decode(example.image, example.key)
+
+    def name(self, index: int) -> str:
+        """Returns an image's name for messages."""
+        return self.source.name(index)

@@ -1,11 +1,16 @@
 """Image files: recognises them by their suffixes, and reads them as examples."""
 
 import errno
+import os
+import pathlib
 import stat
+from collections.abc import Iterator
+from typing import IO
 
+from vgg_jax.data import decode_budget
 from vgg_jax.data.source import Example
 from vgg_jax.errors import UndecodableError, UserError
-from vgg_jax.storage import files
+from vgg_jax.storage import files, gcs
 from vgg_jax.storage.files import Path
 
 SUFFIXES = (
@@ -13,6 +18,7 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
 )
 
+Inode = tuple[int, int]  # The device and the number of a folder on it.
 
 # Folders of other programs: macOS's archives and Synology's previews.
 _OF_PROGRAMS = ("__MACOSX", "@eaDir")
@@ -28,35 +34,133 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not is_hidden(name)
 
 
+def is_folder(entry: os.DirEntry | pathlib.Path) -> bool:
+    """Returns whether an entry of a folder is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself, or a name that is too long.
+        return False
+
+
+def below(
+    folder: pathlib.Path, prefix: str = "", above: tuple[Inode, ...] = ()
+) -> Iterator[gcs.Entry]:
+    """Yields the images in a folder on a disk and in its subfolders, with links to folders.
+
+    Links that lead nowhere, named pipes and the like are among them, so that reading names them.
+
+    Args:
+      folder: The folder.
+      prefix: What precedes the names that are yielded.
+      above: The folders that it lies in.
+
+    Raises:
+      UserError: A folder may not be read, or is a link to a folder that it lies in.
+    """
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(
+            f"The folder {files.printable(folder)} can't be read: {error.strerror}. Change its "
+            "permissions, or remove it."
+        ) from error
+    inode = (status.st_dev, status.st_ino)
+    if inode in above:
+        raise UserError(
+            f"{files.printable(folder)} is a link to a folder that it lies in. Remove the link."
+        )
+    for entry in entries:
+        if is_folder(entry) and not is_hidden(entry.name):
+            yield from below(folder / entry.name, f"{prefix}{entry.name}/", (*above, inode))
+        elif is_image(entry.name):
+            about = _status(entry)
+            yield gcs.Entry(f"{prefix}{entry.name}", about.st_size, about.st_mtime_ns)
+
+
+def _status(entry: os.DirEntry) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # A link that leads nowhere.
+        return entry.stat(follow_symlinks=False)
+
+
 def read(path: Path, label: int) -> Example:
     """Reads an image file. The example's key is its path.
 
+    It waits until there is room for the file: see `decode_budget`.
+
     Raises:
-      UndecodableError: The file is gone, is no regular file, or may not be read.
+      UndecodableError: The file is gone, is no regular file, may not be read, changes while it is
+        read, or is larger than the budget has for one file.
       UserError: The file can't be read for another reason, which may pass.
     """
     key = files.printable(path)
     try:
-        refuse_special(path, key)
-        return Example(files.read(path), label, key)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        data = _in_bucket(path, key) if files.in_bucket(path) else _on_disk(path, key)
+        return Example(data, label, key)
+    except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError) as error:
         raise UndecodableError(key, error.strerror or "it isn't there") from error
     except OSError as error:
-        if error.errno == errno.ELOOP:  # A link to itself.
+        # A link to itself, a name that is too long, and a socket.
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO):
             raise UndecodableError(key, error.strerror) from error
         # For example a server's failure: the image may be good.
         raise UserError(f"{key} can't be read at present: {error.strerror or error}.") from error
 
 
-def refuse_special(path: Path, key: str) -> None:
-    """Checks that a path on a disk is no named pipe, device or socket: reading it may never end.
+def read_stream(stream: IO[bytes], key: str) -> bytes:
+    """Reads a stream of unknown length, such as stdin, to its end.
 
     Raises:
-      UndecodableError: It is one of these.
-      OSError: It isn't there, or can't be looked up.
+      UserError: It is longer than the budget has for one file.
     """
-    if files.in_bucket(path):
-        return
-    mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise UndecodableError(key, "neither a file nor a folder")
+    data = stream.read(decode_budget.most_bytes("file") + 1)
+    refuse_large(len(data), key)
+    return data
+
+
+def _on_disk(path: pathlib.Path, key: str) -> bytes:
+    # Opening a named pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            folder = stat.S_ISDIR(about.st_mode)
+            raise UndecodableError(key, "a folder" if folder else "neither a file nor a folder")
+        refuse_large(about.st_size, key)
+        with decode_budget.room("file", about.st_size):
+            # What Linux makes up when it is read, in /proc, has no size and perhaps no end.
+            data = _read_up_to(file, about.st_size + 1) if about.st_size else b""
+        if len(data) != about.st_size:
+            raise UndecodableError(key, "its size changed while it was read")
+        return data
+
+
+def _read_up_to(file: IO[bytes], num_bytes: int) -> bytes:
+    data = file.read(num_bytes)
+    while len(data) < num_bytes and (more := file.read(num_bytes - len(data))):
+        data += more
+    return data
+
+
+def _in_bucket(path: Path, key: str) -> bytes:
+    # Its size would take a request of its own.
+    data = gcs.read(path, decode_budget.most_bytes("file") + 1)
+    refuse_large(len(data), key)
+    with decode_budget.room("file", len(data)):
+        return data
+
+
+def refuse_large(num_bytes: int, key: str) -> None:
+    """Checks that the bytes of an image's file fit into the budget of decoding.
+
+    Raises:
+      UndecodableError: They don't.
+    """
+    most = decode_budget.most_bytes("file")
+    if num_bytes > most:
+        raise UndecodableError(
+            key,
+            f"its file has more than {most / 1e6:,.0f} MB; raise {decode_budget.KEY} to allow it",
+        )

@@ -5,6 +5,7 @@ by bilinear interpolation with antialiasing. To crop a rescaled image, only the 
 resampled. This costs less, and differs only in how ties between two grey levels are rounded.
 """
 
+import contextlib
 import io
 import re
 import threading
@@ -14,14 +15,17 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vgg_jax.data import quiet_pillow
-from vgg_jax.errors import UndecodableError
+from vgg_jax.data import decode_budget, decoder_memory, quiet_pillow
+from vgg_jax.errors import UndecodableError, UserError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
 
 # Files of these formats are read whatever their suffix. Pillow reads more formats, but EPS, for
 # example, would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF")
+
+# The most pixels of a rescaled whole image. At Q = 512 such an image is 64 times as long as wide.
+MAX_RESCALED_PX = 2**24
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,6 +38,7 @@ _UPRIGHT = {
 }
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _FILTER_LOCK = threading.Lock()
+_PART = 2**18  # Pixels.
 
 quiet_pillow.silence()
 
@@ -44,28 +49,22 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
     Alpha is dropped, as in TensorFlow and torchvision, and not blended with a background. 16-bit
     values are reduced to 8 bits. An animation's first frame is used. EXIF's orientation is applied.
 
+    It waits until there is room for what the file's header says: see `decode_budget`.
+
     Args:
       data: The bytes of the file.
       key: The image's name in the error.
 
     Raises:
       UndecodableError: The bytes are no image of a known format; or the image is damaged, has more
-        than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb), or has 32-bit values,
-        for which white isn't defined.
+        than twice `PIL.Image.MAX_IMAGE_PIXELS` pixels (a decompression bomb), needs more memory
+        than the budget has for one image, or has 32-bit values, for which white isn't defined.
     """
     _ignore_pillows_warnings()
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        image.load()
-        upright = _UPRIGHT.get(_orientation(image))
-        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-            # Pillow's own conversion clips 16-bit grey at 255, which makes almost all of it white.
-            grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-            image = Image.fromarray(grey.astype(np.uint8))
-        elif image.mode in ("I", "F"):
-            raise UndecodableError(key, f"its 32-bit values, mode {image.mode}, have no set white")
-        image = image.convert("RGB")
-        return image if upright is None else image.transpose(upright)
+        with contextlib.ExitStack() as room:
+            # No variable here holds the image, so that it is freed as soon as it is converted.
+            return _upright_rgb(_opened(data, key, room), key)
     except (UndecodableError, MemoryError):
         raise
     # On bad files, Pillow's decoders raise OSError, but also SyntaxError and struct.error.
@@ -73,6 +72,52 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
         unknown = isinstance(error, UnidentifiedImageError)  # Its text has a memory address.
         reason = "of no known format" if unknown else f"{type(error).__name__}: {error}"
         raise UndecodableError(key, reason if data else "an empty file") from error
+
+
+def _opened(data: bytes, key: str, room: contextlib.ExitStack) -> Image.Image:
+    """Reads the header, and waits for the room to decode the image, in either order."""
+    size = decoder_memory.size_of_webp(data)
+    if size:  # Pillow allocates canvases of this size when it opens the file.
+        room.enter_context(_room(size, "WEBP", decoder_memory.peak_of_webp(size, data), key))
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    peak_bytes = decoder_memory.peak(image, data)
+    room.enter_context(_room(image.size, image.format, peak_bytes, key))
+    return image
+
+
+def _room(
+    size: tuple[int, int], file_format: str, peak_bytes: int, key: str
+) -> contextlib.AbstractContextManager[None]:
+    most = decode_budget.most_bytes("pixels")
+    if peak_bytes > most:
+        raise UndecodableError(
+            key,
+            f"{size[0]:,} x {size[1]:,} px of {file_format} may need {peak_bytes / 1e6:,.0f} MB to "
+            f"decode, and {most / 1e6:,.0f} MB are allowed; raise {decode_budget.KEY} to allow it",
+        )
+    return decode_budget.room("pixels", peak_bytes)
+
+
+def _upright_rgb(image: Image.Image, key: str) -> Image.Image:
+    image.load()
+    upright = _UPRIGHT.get(_orientation(image))
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        image = _eight_bits(image)
+    elif image.mode in ("I", "F"):
+        raise UndecodableError(key, f"its 32-bit values, mode {image.mode}, have no set white")
+    image = image.convert("RGB")
+    return image if upright is None else image.transpose(upright)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion clips 16-bit grey at 255, which makes almost all of it white.
+    values = np.asarray(image).reshape(-1)
+    grey = np.empty(values.shape, np.uint8)
+    for begin in range(0, len(values), _PART):  # 32 bits for all would take much memory.
+        part = slice(begin, begin + _PART)
+        grey[part] = (values[part].astype(np.uint32) + 128) // 257
+    return Image.fromarray(grey.reshape(image.height, image.width))
 
 
 def _orientation(image: Image.Image) -> object:
@@ -100,8 +145,27 @@ def rescaled_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
     return width, height
 
 
+def refuse_large_rescaled(size: tuple[int, int], scale: int, name: str) -> None:
+    """Checks that an image of this width and height may be rescaled as a whole.
+
+    Raises:
+      UserError: It would have more than `MAX_RESCALED_PX` pixels.
+    """
+    width, height = rescaled_size(size, scale)
+    if width * height > MAX_RESCALED_PX:
+        raise UserError(
+            f"{name}, of {size[0]:,} x {size[1]:,} px, would become {width:,} x {height:,} px at a "
+            f"scale of {scale} px, which is too large. Leave it out, or crop it."
+        )
+
+
 def rescale(image: Image.Image, scale: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Rescales a whole image of any size so that its shorter side becomes `scale` px."""
+    """Rescales a whole image so that its shorter side becomes `scale` px.
+
+    Raises:
+      UserError: See `refuse_large_rescaled`.
+    """
+    refuse_large_rescaled(image.size, scale, "The image")
     size = rescaled_size(image.size, scale)
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 

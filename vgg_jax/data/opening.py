@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from vgg_jax.data import decodable, settings
+from vgg_jax.data import decodable, decode_budget, settings
 from vgg_jax.data.decodable import SizedImages, TrainingSplits
 from vgg_jax.data.source import Source
 from vgg_jax.data.splits import open_sources, open_val_source
@@ -16,6 +16,7 @@ def for_training(c: ConfigDict) -> TrainingSplits:
       UserError: See `splits.open_sources` and `decodable.training_splits`; or the processes see
         different images; or the number of classes isn't the config's.
     """
+    decode_budget.set_bytes(c.data.decode_bytes)
     train_source, val_source = processes.first_then_others(
         lambda: open_sources(settings.data_spec(c))
     )
@@ -31,6 +32,7 @@ def for_evaluation(c: ConfigDict) -> Source:
     Raises:
       UserError: See `splits.open_val_source`; or the processes see different images.
     """
+    decode_budget.set_bytes(c.data.decode_bytes)
     source = processes.first_then_others(lambda: open_val_source(settings.data_spec(c)))
     processes.refuse_different("images", source.fingerprint)
     return source

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
-from vgg_jax.data import image_files, images
-from vgg_jax.errors import UndecodableError, UserError
+from vgg_jax.data import decode_budget, image_files, images
+from vgg_jax.errors import UserError, require
 from vgg_jax.storage import files
 
 
@@ -33,14 +34,10 @@ class Photos:
         Raises:
           UndecodableError: The file can't be read, or isn't an image, or is damaged.
         """
-        path = self.paths[index]
-        try:
-            if path != "-":
-                image_files.refuse_special(pathlib.Path(path), self.name(index))
-            data = self.stdin if path == "-" else pathlib.Path(path).read_bytes()
-        except OSError as error:
-            raise UndecodableError(self.name(index), error.strerror) from error
-        return images.decode(data, self.name(index))
+        if self.paths[index] == "-":
+            return images.decode(self.stdin, "stdin")
+        example = image_files.read(pathlib.Path(self.paths[index]), label=-1)
+        return images.decode(example.image, example.key)
 
     def name(self, index: int) -> str:
         """Returns an image's printable name."""
@@ -53,16 +50,17 @@ class Photos:
           UserError: Some images can't be decoded; the message names them.
         """
 
-        def size_of(index: int) -> tuple[int, int] | UndecodableError:
+        def size_of(index: int) -> tuple[int, int] | str:
             try:
-                image = self(index)
-                return image.height, image.width
-            except UndecodableError as error:
-                return error
+                with decode_budget.kept_until_done():
+                    image = self(index)
+                    return image.height, image.width
+            except UserError as error:
+                return str(error)  # The error itself would keep the image, as far as it got.
 
         with concurrent.futures.ThreadPoolExecutor(4) as threads:
             found = list(threads.map(size_of, range(len(self.paths))))
-        errors = [str(size) for size in found if isinstance(size, UndecodableError)]
+        errors = [size for size in found if isinstance(size, str)]
         if errors:
             raise UserError("\n".join(errors))
         return np.array(found, np.int32)
@@ -72,7 +70,8 @@ def find(arguments: Sequence[str]) -> Photos:
     """Finds the images that the arguments name: files, folders with all their subfolders, "-".
 
     Raises:
-      UserError: There are no images, or a path doesn't exist, or "-" is given twice.
+      UserError: There are no images, or a path doesn't exist, or a folder can't be read, or "-" is
+        given twice, or stdin is too long for the budget of decoding.
     """
     if not arguments:
         raise UserError("Name the images: files, folders, or - for one on stdin.")
@@ -81,21 +80,15 @@ def find(arguments: Sequence[str]) -> Photos:
         path = pathlib.Path(argument).expanduser()
         if argument == "-":
             paths.append(argument)
-        elif path.is_dir():
-            below = [
-                p
-                for p in path.rglob("*")
-                if image_files.is_image(p.name)
-                and not p.is_dir()
-                and not any(map(image_files.is_hidden, p.relative_to(path).parts))
-            ]
-            if not below:
-                raise UserError(f"{path} holds no images.")
-            paths += map(str, sorted(below))
-        elif path.exists():
-            paths.append(str(path))
+        elif image_files.is_folder(path):
+            below = sorted(str(path / entry.name) for entry in image_files.below(path))
+            require(bool(below), f"{files.printable(path)} holds no images.")
+            paths += below
         else:
-            raise UserError(f"There is no file {path}.")
+            # Not exists: a link that leads nowhere, or to itself, is named with the reason.
+            require(os.path.lexists(path), f"There is no file {files.printable(path)}.")
+            paths.append(str(path))
     if paths.count("-") > 1:
         raise UserError("stdin can be read only once. Give - once.")
-    return Photos(tuple(paths), sys.stdin.buffer.read() if "-" in paths else b"")
+    stdin = image_files.read_stream(sys.stdin.buffer, "stdin") if "-" in paths else b""
+    return Photos(tuple(paths), stdin)

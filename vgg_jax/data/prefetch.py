@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import errno
+import functools
 import multiprocessing
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import grain.python as grain
 from absl import flags
 
+from vgg_jax.data import decode_budget
 from vgg_jax.errors import UserError
 from vgg_jax.system import shared_memory, signals
 
@@ -43,9 +45,8 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
         flags.FLAGS.mark_as_parsed()  # Grain passes them to its workers; notebooks parse none.
     read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-    dataset = batches.to_iter_dataset(read).mp_prefetch(
-        options, worker_init_fn=_live_as_long_as_the_parent
-    )
+    begin = functools.partial(_begin_worker, decode_budget.address())
+    dataset = batches.to_iter_dataset(read).mp_prefetch(options, worker_init_fn=begin)
     return _Started(lambda: iter(dataset))
 
 
@@ -99,9 +100,14 @@ def _lacking(error: OSError | RuntimeError) -> str | None:
     return None
 
 
-def _live_as_long_as_the_parent(worker_index: int, worker_count: int) -> None:
-    del worker_index, worker_count
+def _begin_worker(budget: decode_budget.Address, worker_index: int, worker_count: int) -> None:
+    del worker_index
+    decode_budget.join(budget, worker_count)
     shared_memory.name_after_owner()
+    _live_as_long_as_the_parent()
+
+
+def _live_as_long_as_the_parent() -> None:
     # Signals may reach the whole process group; the parent decides when its workers end.
     for number in signals.EXIT_STATUS:
         signal.signal(number, signal.SIG_IGN)

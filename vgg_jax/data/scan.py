@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int32
 from tqdm import tqdm
 
-from vgg_jax.data import images, prefetch
+from vgg_jax.data import decode_budget, images, prefetch
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UndecodableError
@@ -120,14 +120,15 @@ class _Examine(grain.MapTransform):
     source: Source
 
     def map(self, element: int) -> _Decodable | Undecodable:
-        try:
-            example = self.source[element]
-            image = images.decode(example.image, example.key)
-        except UndecodableError as error:
-            return Undecodable(int(element), error.key, error.reason)
-        levels = np.reshape(image.histogram(), (3, 256))
-        mean = levels @ np.arange(256) / (image.width * image.height)
-        return _Decodable(example.label, mean.tolist(), (image.height, image.width))
+        with decode_budget.kept_until_done():
+            try:
+                example = self.source[element]
+                image = images.decode(example.image, example.key)
+            except UndecodableError as error:
+                return Undecodable(int(element), error.key, error.reason)
+            levels = np.reshape(image.histogram(), (3, 256))
+            mean = levels @ np.arange(256) / (image.width * image.height)
+            return _Decodable(example.label, mean.tolist(), (image.height, image.width))
 
 
 def _still(source: Source, known: Scan) -> Scan | None:

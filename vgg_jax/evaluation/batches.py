@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
-from vgg_jax.data import images, prefetch
+from vgg_jax.data import decode_budget, decoder_memory, images, prefetch
 from vgg_jax.data.prefetch import Shard
 from vgg_jax.evaluation import size_buckets
 
@@ -55,9 +55,11 @@ class _Fill(grain.MapTransform):
         indices = batch.indices[self.shard.index * places :][:places]
         image = np.zeros((places, batch.height, batch.width, 3), np.uint8)
         size = np.tile(np.int32([batch.height, batch.width]), (places, 1))
+        more_bytes = decoder_memory.of_rescaled(batch.height, batch.width)
         for place, index in enumerate(indices):
             if index >= 0:
-                pixels = images.rescale(self.load_image(int(index)), self.scale)
+                with decode_budget.kept_until_done(more_bytes):
+                    pixels = images.rescale(self.load_image(int(index)), self.scale)
                 size[place] = pixels.shape[:2]
                 image[place, : pixels.shape[0], : pixels.shape[1]] = pixels
         return {"image": image, "size": size}

@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float32, Int, Int32
 from PIL import Image
 
 from vgg_jax.data import images
-from vgg_jax.errors import UserError
 from vgg_jax.evaluation import size_buckets
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.method import Method
@@ -21,9 +20,6 @@ from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 # A, width 1/4, two cores).
 BATCH_PX = {"cpu": 2**19}
 BATCH_PX_OF_OTHERS = 2**22
-
-# The most pixels of a rescaled image. At Q = 512 an image of this size is 64 times as long as wide.
-MAX_PX = 2**24
 
 
 class ImagePass:
@@ -71,7 +67,7 @@ class ImagePass:
             return min(fit, -(-len(sizes) // devices) * devices)
 
         self.plan = size_buckets.plan(
-            _rescaled_sizes(sizes, scale),
+            _rescaled_sizes(load_image, sizes, scale),
             most_places,
             multiple=devices,
             even=self._method.fills_evenly,
@@ -128,18 +124,19 @@ class ImagePass:
         return planned.indices[places], np.asarray(values)[places]
 
 
-def _rescaled_sizes(sizes: Int32[np.ndarray, "n 2"], scale: int) -> Int32[np.ndarray, "n 2"]:
+def _rescaled_sizes(
+    load_image: Callable[[int], Image.Image], sizes: Int32[np.ndarray, "n 2"], scale: int
+) -> Int32[np.ndarray, "n 2"]:
     """Returns the height and width of each image after it is rescaled to Q.
 
     Raises:
-      UserError: A rescaled image has more than `MAX_PX` pixels.
+      UserError: See `images.refuse_large_rescaled`.
     """
-    rescaled = [images.rescaled_size((int(w), int(h)), scale)[::-1] for h, w in sizes]
-    for index, (height, width) in enumerate(rescaled):
-        if height * width > MAX_PX:
-            raise UserError(
-                f"Image {index:,}, of {sizes[index, 1]} x {sizes[index, 0]} px, would become "
-                f"{width} x {height} px at Q = {scale}, which is too large. Leave it out, or crop "
-                "it."
-            )
+    rescaled = []
+    for index, (height, width) in enumerate(sizes.tolist()):
+        size = images.rescaled_size((width, height), scale)
+        if size[0] * size[1] > images.MAX_RESCALED_PX:
+            named = getattr(load_image, "name", lambda i: f"Image {i:,}")
+            images.refuse_large_rescaled((width, height), scale, named(index))
+        rescaled.append(size[::-1])
     return np.array(rescaled, np.int32).reshape(-1, 2)

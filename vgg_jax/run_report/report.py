@@ -13,6 +13,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, of_run
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
+from vgg_jax.evaluation.results import read_result
 from vgg_jax.run_report import sections
 from vgg_jax.runs import run_config
 from vgg_jax.storage import files
@@ -46,7 +47,7 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
             f"    {fusion.evaluation_command(workdir, key)}"
         )
     train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
-    results = [json.loads(files.read(file)) for file in sorted((workdir / FOLDER).glob("*.json"))]
+    results = [read_result(file) for file in sorted((workdir / FOLDER).glob("*.json"))]
     parts = [sections.results(results)]
     if train and val:
         parts.append(sections.learning(train, val))

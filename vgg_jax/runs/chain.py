@@ -29,7 +29,8 @@ def resolve(init_from: str, workdir: Path) -> Path | None:
 # The keys in which the runs of a chain must agree. The paper's differ in others.
 _SHARED = (
     *("data.name", "data.dir", "data.train_split", "data.val_split", "data.held_out"),
-    *("data.mean_rgb", "data.undecodable", "data.num_workers", "data.cache_dir"),
+    *("data.mean_rgb", "data.undecodable", "data.num_workers", "data.decode_bytes"),
+    "data.cache_dir",
     *("num_classes", "width", "crop_px", "seed", "init", "init_sigma", "input_scale"),
 )
 

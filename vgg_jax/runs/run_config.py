@@ -21,6 +21,7 @@ HOUSEKEEPING = (
     "data.dir",
     "data.undecodable",
     "data.num_workers",
+    "data.decode_bytes",
     "data.cache_dir",
     "model_parallel",
     "micro_batches",
@@ -36,7 +37,7 @@ IMAGES = ("data.name", "data.train_split", "data.val_split", "data.held_out")
 _MEANS_BEFORE_AUTO = ([], [*ILSVRC_MEAN_RGB])
 
 # The keys that may differ between the processes of one job.
-OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers")
+OF_A_HOST = ("data.dir", "data.cache_dir", "data.num_workers", "data.decode_bytes")
 
 
 def load(workdir: Path) -> ConfigDict | None:

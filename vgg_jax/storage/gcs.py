@@ -54,9 +54,14 @@ def path(name: str) -> epath.Path:
     return epath.Path(name)
 
 
-def read(source: epath.Path) -> bytes:
-    """Returns an object's contents, in one request."""
-    return _client().cat_file(str(source))
+def read(source: epath.Path, most: int | None = None) -> bytes:
+    """Returns an object's contents, or its first `most` bytes, in one request."""
+    try:
+        return _client().cat_file(str(source), end=most)
+    except Exception as error:
+        if most is None or getattr(error, "code", None) != 416:
+            raise
+        return b""  # An empty object has no first byte.
 
 
 def write(target: epath.Path, data: bytes) -> None:

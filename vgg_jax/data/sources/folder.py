@@ -3,7 +3,6 @@
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
@@ -11,10 +10,8 @@ from etils import epath
 from vgg_jax.data import image_files
 from vgg_jax.data.source import Example, hashed
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files, gcs
-
-Inode = tuple[int, int]  # The device and the number of a folder on it.
 
 
 class FolderSource:
@@ -88,48 +85,21 @@ def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
     if not root.is_dir():
         return {}
     with os.scandir(root) as entries:
-        class_names = [
-            entry.name
-            for entry in entries
-            if _is_folder(entry) and not image_files.is_hidden(entry.name)
-        ]
-    return {name: list(_below(root / name)) for name in class_names or [""]}
+        shown = [entry for entry in entries if not image_files.is_hidden(entry.name)]
+    class_names = [entry.name for entry in shown if image_files.is_folder(entry)]
+    others = [entry.name for entry in shown if not image_files.is_folder(entry)]
+    if class_names:
+        _refuse_beside_classes(root, [name for name in others if image_files.is_image(name)])
+    return {name: list(image_files.below(root / name)) for name in class_names or [""]}
 
 
-def _below(
-    folder: pathlib.Path, prefix: str = "", above: tuple[Inode, ...] = ()
-) -> Iterator[gcs.Entry]:
-    """Yields the images in a folder and its subfolders.
-
-    Links that lead nowhere, named pipes and the like are among them, so that the scan names them.
-    """
-    status = folder.stat()
-    inode = (status.st_dev, status.st_ino)
-    if inode in above:
-        raise UserError(
-            f"{files.printable(folder)} is a link to a folder that it lies in. Remove the link."
-        )
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if _is_folder(entry) and not image_files.is_hidden(entry.name):
-                yield from _below(folder / entry.name, f"{prefix}{entry.name}/", (*above, inode))
-            elif image_files.is_image(entry.name):
-                about = _status(entry)
-                yield gcs.Entry(f"{prefix}{entry.name}", about.st_size, about.st_mtime_ns)
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself.
-        return False
-
-
-def _status(entry: os.DirEntry) -> os.stat_result:
-    try:
-        return entry.stat()
-    except OSError:  # A link that leads nowhere.
-        return entry.stat(follow_symlinks=False)
+def _refuse_beside_classes(root: files.Path, names: list[str]) -> None:
+    require(
+        not names,
+        f"These images lie in {files.printable(root)} beside its class folders: "
+        f"{some_of([*map(files.printable, sorted(names))])}. Move each into the folder of its "
+        "class, or remove them.",
+    )
 
 
 def _in_bucket(root: epath.Path) -> dict[str, list[gcs.Entry]]:
@@ -141,6 +111,8 @@ def _in_bucket(root: epath.Path) -> dict[str, list[gcs.Entry]]:
         of_class = found.setdefault(folders[0] if folders else "", [])
         if image_files.is_image(name):
             of_class.append(entry._replace(name="/".join([*folders[1:], name])))
+    if len(found) > 1:
+        _refuse_beside_classes(root, [entry.name for entry in found.get("", ())])
     return found
 
 
