@@ -6,7 +6,7 @@ r"""Any run of the paper in miniature, by default on the embedded data set.
 
 Shrinks configs/NAME.py by 224 / 64: the crop becomes 64 px, which is two of the net's 32 px cells,
 so FC6 is 2x2. S and Q shrink in proportion (256 -> 73, 384 -> 110, 512 -> 146). Starts from
-runs/mini_OTHER if the original starts from runs/OTHER. The README says what errors to expect.
+runs/mini_OTHER if the original starts from runs/OTHER. README.md has errors that were measured.
 """
 
 import pathlib

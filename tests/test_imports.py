@@ -26,7 +26,7 @@ ORDER = {
         ("runs",),
         ("training", "evaluation", "foreign"),
         ("analysis", "export", "transfer", "run_report"),
-        ("config", "verify"),
+        ("config", "next_steps", "verify"),
         ("main", "predict", "fuse", "describe", "weights", "features", "report"),
     ),
     "launch": (

@@ -38,8 +38,8 @@ def _net(c: ConfigDict) -> None:
     c.dtype = "bfloat16"  # bfloat16 or float32, for the arithmetic. Parameters are float32.
 
     # The initialisation (§3.1). "normal" is exactly the paper's, but nets that started from it were
-    # seen to stay at chance or to reach NaN (README). The default is therefore He's initialisation,
-    # with a scaled input.
+    # seen to stay at chance or to reach NaN (configs/README.md). The default is therefore He's
+    # initialisation, with a scaled input.
     c.init = "he"  # normal, glorot or he.
     c.init_sigma = 0.1  # Standard deviation for "normal"; the paper's variance is 1e-2.
     # Multiplies the input (0-255, minus the mean). It can be folded into conv1_1's kernel exactly.
@@ -124,7 +124,7 @@ def _evaluation(c: ConfigDict) -> None:
 def _running(c: ConfigDict) -> None:
     """Sets how a run is executed. Except for rounding, these keys don't change its result."""
     # These keys change only the memory, the time and the rounding of a step.
-    c.model_parallel = 1  # Devices that share the FC kernels; divides the device count (README).
+    c.model_parallel = 1  # Devices that share the FC kernels; divides the device count.
     c.micro_batches = 1  # Parts of each device's batch that are computed one after another.
     c.remat = False  # Whether the backward pass recomputes activations instead of keeping them.
     # Makes runs on GPUs resume to the bit, but slows them. CPUs and TPUs don't need it.

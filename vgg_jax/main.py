@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import config, safe_text
+from vgg_jax import config, next_steps, safe_text
 from vgg_jax.errors import UserError
 from vgg_jax.runs import (
     chain,
@@ -121,7 +121,7 @@ def _train(c: ConfigDict, workdir: Path) -> None:
     evaluates = c.eval.method != "none" and "imported" not in result
     if evaluates and (val is not None or _can_be_evaluated(workdir)):
         _evaluate(c, workdir, val)
-    processes.from_first(lambda: _print_next_steps(workdir))
+    processes.from_first(lambda: _print_next_steps(c, workdir))
 
 
 def _begin_or_go_on(c: ConfigDict, workdir: Path) -> tuple[dict[str, Any], "SizedImages"]:
@@ -203,17 +203,8 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     )
 
 
-def _print_next_steps(workdir: Path) -> None:
-    print(
-        "\nNext:\n"
-        f"  python -m vgg_jax.predict PHOTO.jpg --workdir={workdir} --map=where.png\n"
-        f"  pip install tensorboard && tensorboard --logdir={workdir.parent}\n"
-        "  python -m vgg_jax.describe --net=all\n"
-        "  python -m vgg_jax.main --config=configs/mini.py:a_256   # any run of Table 3, shrunk\n"
-        "  python -m vgg_jax.main --config=configs/mini.py:a_256 --workdir=runs/mine \\\n"
-        "      --config.data.name=folder --config.data.dir=FOLDER  # your images, train/ and val/\n"
-        "  python -m vgg_jax.main --config=configs/a_256.py        # the paper's, on ImageNet"
-    )
+def _print_next_steps(c: ConfigDict, workdir: Path) -> None:
+    print("\nNext:", *map(safe_text.printable, next_steps.lines(c, workdir)), sep="\n  ")
 
 
 def parse_flags(argv: list[str]) -> list[str]:
