@@ -165,6 +165,19 @@ def test_killed_at_random_moments(folder, whole, tmp_path, seed):
     assert_same(tmp_path, whole)
 
 
+def test_a_finished_run_with_more_epochs_equals_one_that_had_them_from_its_start(
+    folder, whole, tmp_path
+):
+    finish(folder, tmp_path, "--config.num_epochs=2")
+    assert saved.steps(tmp_path)[-1] == 2 * STEPS_PER_EPOCH
+    process = start(folder, tmp_path)
+    wait_for_training(process)
+    end(process, signal.SIGKILL)
+    assert not (tmp_path / "result.json").exists()
+    assert f"goes on at step {last_on_disk(tmp_path)}" in finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
 def catch(folder, workdir, condition, number):
     """Ends runs with a signal until the condition holds after one; returns that run's stderr."""
     while True:

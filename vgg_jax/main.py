@@ -29,6 +29,7 @@ from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import command_line, config_flag, flag_parsing, processes
 from vgg_jax.system.heavy_imports import heavy_imports
+from vgg_jax.training import more_epochs
 
 if TYPE_CHECKING:
     from vgg_jax.data.decodable import SizedImages
@@ -114,7 +115,7 @@ def _train(c: ConfigDict, workdir: Path) -> None:
         given = ("training", "training", "choose another --workdir")
         with processes.one_writer(workdir, *given):
             # The last writer may have ended the run, or begun another.
-            result = processes.from_first(lambda: _finished(c, workdir))
+            result = processes.from_first(lambda: _finished(c, workdir), _read_result)
             if result is None:
                 result, val = _begin_or_go_on(c, workdir)
     processes.from_first(lambda: _print_result(c, workdir, result))
@@ -154,9 +155,10 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
     """Returns the result of a finished run; otherwise checks that the run can begin or resume."""
     resumes, result = saved_steps.has_checkpoint(workdir), run_result.read(workdir)
     # A run that ended before its first checkpoint may be replaced by another.
+    goes_on = (resumes or result is not None) and more_epochs.are_wanted(c, workdir)
     if resumes or result is not None:
-        run_config.refuse_other_run(c, workdir)
-    if result is not None:
+        run_config.refuse_other_run(c, workdir, may_differ=["num_epochs"] if goes_on else ())
+    if result is not None and not goes_on:
         print("This run is finished.")
         return result
     if not resumes:

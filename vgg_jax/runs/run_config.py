@@ -105,18 +105,24 @@ def save(c: ConfigDict, workdir: Path) -> None:
     sealed_json.write(path(workdir), values)
 
 
-def refuse_other_run(c: ConfigDict, workdir: Path) -> None:
+def refuse_other_run(c: ConfigDict, workdir: Path, may_differ: Sequence[str] = ()) -> None:
     """Checks that the workdir holds no run, or this very run.
+
+    Args:
+      c: A config.
+      workdir: The run's workdir.
+      may_differ: See `differences`.
 
     Raises:
       UserError: It holds a run whose result would differ; the message lists the differing keys.
     """
-    differing = differences(c, workdir)
+    differing = differences(c, workdir, may_differ)
     if differing:
         raise UserError(
             f"{workdir} holds another run:\n{differing}"
-            f"To go on with that run, give --workdir={workdir} alone. Otherwise choose another "
-            "--workdir, or remove that one."
+            f"To go on with that run, give --workdir={workdir} alone. To train its net further "
+            f"with other settings, add --workdir=NEW --config.init_from={workdir} "
+            "--config.init_layers=all. Otherwise choose another --workdir, or remove that one."
         )
 
 

@@ -22,6 +22,11 @@ def write(workdir: Path, result: Mapping[str, Any]) -> None:
     sealed_json.write(path(workdir), result)
 
 
+def remove(workdir: Path) -> None:
+    """Removes the result of a run that goes on, if there is one."""
+    path(workdir).unlink(missing_ok=True)
+
+
 def read(workdir: Path) -> dict[str, Any] | None:
     """Reads the result of the run in a workdir; returns None if it isn't finished.
 

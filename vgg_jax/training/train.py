@@ -59,6 +59,7 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
         state, progress = run.open(checkpoints, workdir)
         start_step = int(state.step)
         if jax.process_index() == 0:
+            run_result.remove(workdir)  # This run was finished, and now has more epochs.
             run_config.save(run.config, workdir)
             print(run.headline(state), flush=True)
         stop = stack.enter_context(processes.stop_request())
