@@ -194,8 +194,10 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
         )
         return
     last, best = result["last"], result["best"]
+    tells = result.get("num_classes", 1000) > 5  # Of five classes or fewer it is always 0.
+    top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
     print(
-        f"\n{c.name}: top-1 error {last['top1_error']:.2f}%, top-5 error {last['top5_error']:.2f}% "
+        f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "
         f"on {last['num_images']:,} validation images (centre crop) after {last['epoch']} epochs\n"
         f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
         f"  best        {workdir / 'checkpoints' / str(best['step'])}  "

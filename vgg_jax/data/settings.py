@@ -25,6 +25,12 @@ def check(c: ConfigDict) -> None:
         f"num_classes={c.num_classes} must be at least 2, or 0 for as many as the data set has.",
     )
     sources.find(c.data.name)
+    require(
+        c.data.name != "shapes" or not c.data.dir,
+        f"data.dir={c.data.dir} has no effect with data.name=shapes, the embedded set. For the "
+        "images in a folder, add --config.data.name=folder; for those of a CSV file, "
+        "--config.data.name=csv.",
+    )
     files.path(c.data.dir)  # A path of another kind can't be saved with the run.
     require(
         "://" not in c.data.cache_dir,

@@ -57,6 +57,7 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             parts[str(workdir)] = part
     first = next(iter(keys.values()))
     if commands:
+        _refuse_other_images([*keys])
         raise UserError(
             f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
             f"commands make them:\n{''.join(commands)}"
@@ -79,6 +80,28 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             "method": first.method,
         },
     )
+
+
+def _refuse_other_images(workdirs: Sequence[Path]) -> None:
+    """Checks that runs that lack evaluations have the same images by their configs.
+
+    Raises:
+      UserError: They have other images; the message names the keys that say so.
+    """
+    configs = [run_config.flat(run_config.existing(workdir)) for workdir in workdirs]
+    for workdir, c in zip(workdirs, configs, strict=True):
+        differing = [
+            f"{key} is {configs[0][key] or repr('')} and {c[key] or repr('')}"
+            for key in (*run_config.IMAGES, "data.dir")
+            if c[key] != configs[0][key]
+        ]
+        if differing:
+            raise UserError(
+                f"{workdirs[0]} and {workdir} have different images: {', '.join(differing)}. Only "
+                "nets with the same classes, evaluated on the same images, can be fused. Evaluate "
+                "both on one data set first: python -m vgg_jax.main --mode=eval --workdir=RUN "
+                "--config.data.name=NAME --config.data.dir=DIR."
+            )
 
 
 def result_path(keys: Mapping[Path, ResultKey], out: Path) -> Path:

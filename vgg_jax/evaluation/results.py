@@ -39,7 +39,8 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
             num_wrong = int(topk.wrong(values, labels, k).sum())
             error, interval = 100 * num_wrong / len(labels), topk.interval(num_wrong, len(labels))
             result |= {f"top{k}_error": error, f"top{k}_interval": interval}
-            errors.append("top-{} error {:.2f}% ({:.2f} to {:.2f})".format(k, error, *interval))
+            if k < len(posteriors.class_names):  # Otherwise no image can be wrong.
+                errors.append("top-{} error {:.2f}% ({:.2f} to {:.2f})".format(k, error, *interval))
         line = f"{title}: {', '.join(errors)} on {len(labels):,} images"
     else:
         table = file.with_suffix(".csv")

@@ -14,7 +14,9 @@ Record = Mapping[str, Any]  # A line of metrics.jsonl.
 _RANGE_OF_RATES = 1e4
 
 
-def figure(train: Sequence[Record], val: Sequence[Record], title: str = "") -> Figure:
+def figure(
+    train: Sequence[Record], val: Sequence[Record], title: str = "", *, with_top5: bool = True
+) -> Figure:
     """Returns three panels: the loss, the errors, and the learning rate.
 
     Dotted lines mark the drops of the rate: see `drops`.
@@ -22,6 +24,7 @@ def figure(train: Sequence[Record], val: Sequence[Record], title: str = "") -> F
     Args:
       train, val: A run's records in the order of their steps: see `training.metrics.read`.
       title: The title of the whole figure.
+      with_top5: Whether to draw the top-5 error. It says nothing of five classes or fewer.
     """
     figure = Figure(figsize=(15, 4), layout="constrained")
     loss, error, rate = figure.subplots(1, 3, width_ratios=(5, 5, 4))
@@ -32,7 +35,8 @@ def figure(train: Sequence[Record], val: Sequence[Record], title: str = "") -> F
     loss.set(ylabel="cross entropy", ylim=(0, None))
     _plot(error, train, "error", label="training top-1", color="C0", alpha=0.5)
     _plot(error, val, "top1_error", label="validation top-1", color="C1", marker=".")
-    _plot(error, val, "top5_error", label="validation top-5", color="C2", marker=".")
+    if with_top5:
+        _plot(error, val, "top5_error", label="validation top-5", color="C2", marker=".")
     error.set(ylabel="error, %", ylim=(0, 100))
     _plot(rate, train, "learning_rate", color="C3")
     rate.set(ylabel="learning rate")

@@ -48,9 +48,10 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
         )
     train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
     results = [read_result(file) for file in sorted((workdir / FOLDER).glob("*.json"))]
-    parts = [sections.results(results)]
+    with_top5 = len(found.class_names) > 5
+    parts = [sections.results(results, with_top5)]
     if train and val:
-        parts.append(sections.learning(train, val))
+        parts.append(sections.learning(train, val, with_top5))
     if found.is_labelled:
         shown, why_not = (images, "") if images else _images(workdir, found)
         parts += [

@@ -20,8 +20,9 @@ _MOST_PAIRS = 12
 _MOST_IMAGES = 12
 
 
-def results(found: Sequence[Mapping[str, Any]]) -> Section:
+def results(found: Sequence[Mapping[str, Any]], with_top5: bool) -> Section:
     """Returns the table of results, from the values of the JSON files in a run's folder eval."""
+    tops = (1, 5) if with_top5 else (1,)
     rows = [
         (
             result["split"],
@@ -30,19 +31,17 @@ def results(found: Sequence[Mapping[str, Any]]) -> Section:
             result["checkpoint"],
             f"{result['checkpoint_step']:,}",
             f"{result['num_images']:,}",
-            _error(result, 1),
-            _error(result, 5),
+            *(_error(result, k) for k in tops),
         )
         for result in found
     ]
-    head = ("split", "method", "Q, px", "checkpoint", "step", "images", "top-1 error, %")
+    head = ["split", "method", "Q, px", "checkpoint", "step", "images"]
+    head += [f"top-{k} error, %" for k in tops]
     caption = (
         "What was evaluated so far (§3.2). Brackets hold 95% intervals: where the error probably "
         "lies, given how few images there are."
     )
-    return Section(
-        "results", "Results", caption, elements.table((*head, "top-5 error, %"), rows, texts=4)
-    )
+    return Section("results", "Results", caption, elements.table(head, rows, texts=4))
 
 
 def _error(result: Mapping[str, Any], k: int) -> str:
@@ -52,14 +51,18 @@ def _error(result: Mapping[str, Any], k: int) -> str:
     return f"{result[f'top{k}_error']:.2f} ({low:.2f} to {high:.2f})"
 
 
-def learning(train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]]) -> Section:
+def learning(
+    train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], with_top5: bool
+) -> Section:
     """Returns the curves of a run, from its records: see `training.metrics.read`."""
     caption = (
         "The loss that training lowers, the errors, and the learning rate. The training curves are "
         "of augmented crops, with dropout; validation is on centre crops. Dotted lines mark the "
         "drops of the rate (§3.1)."
     )
-    picture = elements.picture(curves.figure(train, val), "Loss, errors and rate against epochs")
+    picture = elements.picture(
+        curves.figure(train, val, with_top5=with_top5), "Loss, errors and rate against epochs"
+    )
     return Section("learning", "Learning", caption, picture)
 
 

@@ -44,6 +44,7 @@ class MetricsLog:
         start_step: int,
         total_steps: int,
         write: bool,
+        with_top5: bool = True,
         validation_due: bool = False,
         mark: Mapping[str, Any] | None = None,
     ) -> None:
@@ -56,13 +57,14 @@ class MetricsLog:
             logged, this record is removed too.
           total_steps: The length of the progress bar, in steps.
           write: Whether this process is the one that writes.
+          with_top5: Whether to print the top-5 error of validations.
           mark: The `mark` of the log when the checkpoint was saved; later records are removed. None
             for a new run, or if an earlier version saved the checkpoint.
 
         Raises:
           UserError: The file lacks records that were written before the checkpoint, or is damaged.
         """
-        self._write = write
+        self._write, self._with_top5 = write, with_top5
         self.folder: pathlib.Path | None = None
         if write:
             self._written = (
@@ -97,10 +99,10 @@ class MetricsLog:
         """Records a validation, and prints it above the bar."""
         self._record("val", step, values)
         if self._write:
+            top5 = f"top-5 {values['top5_error']:6.2f}%  " if self._with_top5 else ""
             self._bar.write(
-                f"epoch {values['epoch']:3.0f}: top-1 {values['top1_error']:6.2f}%  "
-                f"top-5 {values['top5_error']:6.2f}%  loss {values['loss']:.3f}  "
-                f"rate {values['learning_rate']:.3g}"
+                f"epoch {values['epoch']:3.0f}: top-1 {values['top1_error']:6.2f}%  {top5}"
+                f"loss {values['loss']:.3f}  rate {values['learning_rate']:.3g}"
             )
 
     def note(self, text: str) -> None:

@@ -71,6 +71,7 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
             start_step=start_step,
             validation_due=progress.validation_due,
             total_steps=run.timetable.num_steps,
+            with_top5=len(run.facts.class_names) > 5,
             write=jax.process_index() == 0,
             mark=run.log_mark,
         )
@@ -108,7 +109,7 @@ class _Run:
         if c.batch_size > num_images:
             raise UserError(
                 f"batch_size={c.batch_size} is more than the {num_images:,} training images. "
-                "Lower --config.batch_size."
+                f"Set --config.batch_size={num_images} or less."
             )
         self.facts = RunFacts(
             class_names=names,
@@ -272,10 +273,13 @@ def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
     # If errors are equal, the last counts as the best, as in `Checkpoints`.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     title = f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%"
-    figure = curves.figure(metrics.read(workdir, "train"), history, title)
+    with_top5 = len(facts.class_names) > 5
+    train = metrics.read(workdir, "train")
+    figure = curves.figure(train, history, title, with_top5=with_top5)
     picture_file.write(figure, workdir / "curves.png", dpi=110)
     keys = ("commits", "train_fingerprint", "val_fingerprint")
     values = facts.to_json()
-    result = {"last": last, "best": best} | {key: values[key] for key in keys}
+    result = {"last": last, "best": best, "num_classes": len(facts.class_names)}
+    result |= {key: values[key] for key in keys}
     run_result.write(workdir, result)
     return result

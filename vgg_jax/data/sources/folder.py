@@ -36,7 +36,8 @@ class FolderSource:
             raise UserError(
                 f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
                 f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to names of "
-                "its folders."
+                "its folders. Without one to validate on, --config.data.held_out=100 holds out 100 "
+                "of the training images."
             )
         self._folders = tuple(sorted(name for name in found if name))
         self.class_names = tuple(map(files.printable, self._folders))
