@@ -38,6 +38,12 @@ def save(workdir, *steps, mark=None):
             )
 
 
+def write_result(workdir):
+    """Writes the result of a run of two steps."""
+    last = {"step": 2, **VAL}
+    run_result.write(workdir, {"last": last, "best": last, "commits": []})
+
+
 def finished(workdir, posteriors):
     """Makes the workdir of a run that was evaluated."""
     run_config.save(base_config.get_config(), workdir)
@@ -47,8 +53,7 @@ def finished(workdir, posteriors):
         log.val(step, VAL)
     log.close()
     save(workdir, 1, 2, mark=log.mark())
-    last = {"step": 2, **VAL}
-    run_result.write(workdir, {"last": last, "best": last, "commits": []})
+    write_result(workdir)
     file = workdir / "eval" / "val-dense-64.json"
     results.write_result(file, posteriors, "dense", {"split": "val", "method": "dense"})
     posteriors.save(file.with_suffix(".npz"))

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import small_runs
 from small_runs import ROOT, run_process
 
 from vgg_jax import base_config
@@ -67,3 +68,34 @@ def test_no_programs_are_kept_without_a_cache(tmp_path):
         for where in ("/file", "/folder")
     ]
     assert kept == ["None", f"{tmp_path}/folder/compiled"]
+
+
+COMPILES = """
+import sys, warnings
+from vgg_jax.system import compilation_cache
+compilation_cache.keep(sys.argv[1])
+import jax
+jax.jit(lambda x: x + 1)(1)
+warnings.warn("another")
+"""
+
+
+def test_a_program_that_was_cut_short_is_written_again(tmp_path):
+    """A kill or a full disk leaves it so."""
+    environment = small_runs.environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    command = [sys.executable, "-c", COMPILES, str(tmp_path)]
+
+    def run():
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert "another" in done.stderr
+        assert "Error reading" not in done.stderr
+        return {path: path.stat().st_size for path in (tmp_path / "compiled").iterdir()}
+
+    whole = run()
+    assert whole
+    for path, size in whole.items():
+        os.truncate(path, size // 2)
+    assert run() == whole

@@ -4,17 +4,18 @@ import pathlib
 import shlex
 
 import pytest
+import saved_runs
 
 from configs import a_256, e_384, e_multiscale, mini
 from vgg_jax.errors import UserError
-from vgg_jax.runs import chain, config_files, run_config
+from vgg_jax.runs import chain, config_files, run_config, run_result
 
 
 def _put_run(workdir, *, finished, c=None):
     run_config.save(c or a_256.get_config(), workdir)
     (workdir / "checkpoints" / "5").mkdir(parents=True)
     if finished:
-        (workdir / "result.json").write_text("{}")
+        saved_runs.write_result(workdir)
 
 
 def _overridden(c, overrides):
@@ -187,7 +188,8 @@ def test_a_source_without_fc_layers_needs_new_ones(tmp_path):
     source = e_384.get_config()
     source.crop_px, source.train_scale = 192, (256, 256)  # No layer depends on them.
     _put_run(tmp_path / "e_384", finished=True, c=source)
-    (tmp_path / "e_384/result.json").write_text('{"imported": {"fc_layers": false}}')
+    imported = {"file": "e.pth", "fc_layers": False}
+    run_result.write(tmp_path / "e_384", {"imported": imported, "commits": []})
     message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
     assert "imported without FC layers. Draw new ones: --config.init_layers=all_but_fc8" in message
     c = e_multiscale.get_config()

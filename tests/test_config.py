@@ -115,7 +115,7 @@ def test_an_impossible_value_is_named(c, key, value, says):
         {"data.mean_rgb": ()},
         {"data.mean_rgb": (0, 255, 1.5)},
         {"data.num_workers": 0},
-        {"data.decode_bytes": 2**20},
+        {"data.decode_bytes": 2**24},
         {"plateau.last_rate": 1e-2},
         {"crop_px": 32, "train_scale": (32, 40), "val_scale": 32},
     ],
@@ -293,7 +293,8 @@ MATTERS = [
     key for key, _ in _leaves(base_config.get_config())
     if not key.startswith("eval.") and key not in {
         "name", "data.dir", "data.undecodable", "data.num_workers", "data.cache_dir",
-        "data.decode_bytes", "model_parallel", "micro_batches", "remat", "log_every_steps", "checkpoint_every_steps",
+        "data.decode_bytes", "model_parallel", "micro_batches", "remat", "log_every_steps",
+        "checkpoint_every_steps",
     }
 ]  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import json
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from vgg_jax.export import exporting
 from vgg_jax.export.formats import keras_weights
 from vgg_jax.export.options import Options
 from vgg_jax.foreign.net import CAFFE, TORCHVISION
+from vgg_jax.runs import run_config
 
 
 def _export(net, path, **options):
@@ -55,9 +55,9 @@ def net():
 def test_the_command_exports_what_it_can_import(net, tmp_path):
     workdir, path = tmp_path / "run", tmp_path / "again.safetensors"
     imported = exported_nets.imported(_export(net, tmp_path / "net.safetensors"), workdir)
-    config = json.loads((workdir / "config.json").read_text())
-    config["eval"]["dtype"] = "bfloat16"  # Exports hold float32 nevertheless.
-    (workdir / "config.json").write_text(json.dumps(config))
+    config = run_config.load(workdir)
+    config.eval.dtype = "bfloat16"  # Exports hold float32 nevertheless.
+    run_config.save(config, workdir)
     assert vgg_jax.load(workdir).model.dtype == jnp.bfloat16
 
     done = _command("export", workdir, path)

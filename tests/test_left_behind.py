@@ -39,7 +39,7 @@ def owner(tmp_path):
 
 def in_shared_memory(pid):
     """Returns the names in shared memory that belong to a process."""
-    return [path.name for path in owned.SHARED_MEMORY.glob(f"*vgg_jax-*-{pid}-*")]
+    return [path.name for path in owned.SHARED_MEMORY.glob(f"*vgg_jax-*-{pid}.*")]
 
 
 def test_what_the_dead_owned_is_removed(tmp_path, monkeypatch):
@@ -58,10 +58,18 @@ def test_what_the_dead_owned_is_removed(tmp_path, monkeypatch):
 
 def test_what_may_be_of_the_living_stays(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    machine, pid, start = owned.prefix().split("-")[1:]
-    other = "0" * len(machine)
-    kept = {f"vgg_jax-{machine}-{pid}-{start}-a", f"vgg_jax-{other}-{pid}-1-a", "vgg_jax-notes"}
-    for name in {*kept, f"vgg_jax-{machine}-{pid}-1-a"}:  # The last had this PID before.
+    _, machine, lives = owned.prefix().split("-")
+    died = f"{os.getpid()}.1"  # It had this PID before.
+    kept = {
+        f"vgg_jax-{machine}-{lives}-a",
+        f"vgg_jax-{machine}-{died}+{lives}-a",
+        f"vgg_jax-{'0' * len(machine)}-{died}-a",
+        "vgg_jax-notes",
+        f"vgg_jax-{machine}-1-1-a",
+        f"vgg_jax-{machine}-.+.-a",
+        f"vgg_jax-{machine}-{'9' * 99}.1-a",
+    }
+    for name in {*kept, f"vgg_jax-{machine}-{died}-a", f"vgg_jax-{machine}-{died}+{died}-a"}:
         (tmp_path / name).touch()
     owned.remove_of_the_dead()
     assert {path.name for path in tmp_path.iterdir()} == kept

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from vgg_jax.storage import files, flock, partial_files
+from vgg_jax.storage import files, flock, partial_files, running
 
 ROOT = pathlib.Path(__file__).parents[1]
 WRITE = """
@@ -94,7 +94,7 @@ def test_without_flock_what_is_a_day_old_is_removed(path, monkeypatch):
 
 def test_on_another_machine_a_lock_is_not_believed(path, monkeypatch):
     aside = killed(path)
-    monkeypatch.setattr(flock, "machine", lambda: "another")
+    monkeypatch.setattr(running, "machine", lambda: "another")
     files.write_text(path, "ours")
     assert left(path) == [aside.name]
     os.utime(aside, (time.time() - 25 * 3600,) * 2)
@@ -103,7 +103,7 @@ def test_on_another_machine_a_lock_is_not_believed(path, monkeypatch):
 
 
 def test_a_machine_without_a_name_writes_too(path, monkeypatch):
-    monkeypatch.setattr(flock, "machine", lambda: "")
+    monkeypatch.setattr(running, "machine", lambda: "")
     files.write_text(path, "ours")
     assert path.read_text() == "ours"
     assert left(path) == []
@@ -129,7 +129,7 @@ def test_no_link_is_followed(path, tmp_path, monkeypatch):
     target.write_text("others'")
     names = iter(("aaaaaa", "bbbbbb"))
     monkeypatch.setattr(partial_files.secrets, "token_hex", lambda _: next(names))
-    link = path.with_name(f".file.txt.{flock.machine()[:6]}aaaaaa.partial")
+    link = path.with_name(f".file.txt.{running.machine()[:6]}aaaaaa.partial")
     link.symlink_to(target)
     files.write_text(path, "ours")
     assert target.read_text() == "others'"

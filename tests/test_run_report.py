@@ -97,11 +97,6 @@ def test_unlabelled_images_have_no_errors(workdir):
     assert sections(page) == ["results", "learning", "times"]
 
 
-def test_a_net_that_was_not_trained_here_has_no_curves(workdir):
-    (workdir / "metrics.jsonl").unlink()
-    assert sections(written(workdir)) == [name for name in SECTIONS if name != "learning"]
-
-
 def test_without_posteriors_it_names_the_command_that_makes_them(workdir):
     with pytest.raises(
         UserError, match=r"(?s)tencrop.*--mode=eval .*--config\.eval\.method=tencrop"

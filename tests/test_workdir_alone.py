@@ -111,12 +111,12 @@ def test_the_command_that_fuse_prints_makes_what_it_lacks(run_main, workdir, tmp
     assert "run + other, dense, Q = 72: top-1 error" in done.stdout
 
 
-@pytest.mark.parametrize("text", ['{"name": ', "[]", '{"net": 3}', '{"eval": 3}', "\0"])
+@pytest.mark.parametrize("text", ['{"name": ', "[]", "{}", '{"net": 3}', '{"eval": 3}', "\0"])
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_a_damaged_config_is_named(run_main, workdir, mode, text):
     (workdir / "config.json").write_text(text)
     message = refusal(run_main, f"--mode={mode}", f"--workdir={workdir}")
-    assert message.startswith(f"{workdir / 'config.json'} is not the config of a run (")
+    assert message.startswith(f"{workdir / 'config.json'} is damaged (")
 
 
 def test_an_empty_workdir_flag_is_no_workdir(run_main, tmp_path, workdir, monkeypatch):
@@ -135,9 +135,9 @@ def test_the_flags_may_come_from_a_file(run_main, workdir, tmp_path, capsys):
 
 def test_the_chain_of_a_run_that_never_began_is_its_own(run_main, workdir, tmp_path):
     """Its config.json says what it shares with the run that it starts from."""
-    config = json.loads((workdir / "config.json").read_text()) | {"init_from": "mini_b_256"}
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun/config.json").write_text(json.dumps(config))
+    config = run_config.load(workdir)
+    config.init_from = "mini_b_256"
+    run_config.save(config, tmp_path / "begun")
     message = refusal(run_main, f"--workdir={tmp_path / 'begun'}")
     commands = [line.strip() for line in message.splitlines() if line.startswith("    ")]
     assert [shlex.split(line)[3] for line in commands] == [

@@ -86,7 +86,7 @@ def other_process(folder, before=""):
 
 
 def one_writer(folder, **more):
-    return writer.one_writer(folder, "run", "training", "go elsewhere", **more)
+    return writer.one_writer(folder, "run", "training", "go elsewhere", **{"wait_s": 0} | more)
 
 
 def is_free(folder):
@@ -163,10 +163,9 @@ def test_a_killed_process_is_replaced_at_once(tmp_path, monkeypatch, before, cap
     if before:
         _without_flock(monkeypatch)
     with other_process(tmp_path, before) as process:
-        process.kill()
-        if not before:  # Without flock even a dead child that isn't waited for.
-            process.wait()
-        assert is_free(tmp_path)
+        process.kill()  # It isn't waited for.
+        with writer.one_writer(tmp_path, "run", "training", "go elsewhere"):
+            pass
     assert capsys.readouterr().out == ""
 
 
@@ -289,8 +288,30 @@ def test_a_writer_that_was_replaced_ends(place, quick):
     with one_writer(place, end=ends.append):
         (mine,) = leases(place)
         newer = leave(place, mine.generation + 1, **ELSEWHERE)
+        mine.remove()
         assert "another process has taken over" in wait_for(ends)
         newer.remove()
+
+
+def test_a_writer_that_another_could_not_remove_ends(place, quick):
+    ends = []
+    with one_writer(place, end=ends.append):
+        (mine,) = leases(place)
+        newer = leave(place, mine.generation + 1, **ELSEWHERE)
+        assert "another process has taken over" in wait_for(ends)
+        newer.remove()
+
+
+def test_a_starter_that_withdraws_ends_no_writer(tmp_path, quick, monkeypatch):
+    ends = []
+    with one_writer(tmp_path, end=ends.append):
+        monkeypatch.setattr(writer, "RENEW_S", 5.0)
+        leave(tmp_path, leases(tmp_path)[0].generation + 1, **ELSEWHERE)
+        time.sleep(0.2)  # The writer has seen it.
+        monkeypatch.setattr(writer, "RENEW_S", 0.05)
+        leases(tmp_path)[1].remove()
+        assert len(leases(tmp_path)) == 1
+    assert ends == []
 
 
 def test_a_writer_whose_folder_was_removed_ends(place, quick):

@@ -187,7 +187,7 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
 def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     if "imported" in result:
         print(
-            f"\n{c.name}: net {c.net}, imported from {result['imported']['file']}. "
+            f"\n{c.name}: net {c.net}, imported from {result['imported'].get('file')}. "
             "To evaluate it:\n"
             f"  python -m vgg_jax.main --mode=eval --workdir={workdir} --config.data.dir=DATA\n",
             flush=True,

@@ -209,7 +209,7 @@ class _Reader:
         if name == first_name:
             name += " at other Q"
         posteriors.check_alike({first_name: first, name: about}, "compared")
-        if first.made_by["identity"]["images"] != about.made_by["identity"]["images"]:
+        if first.made_by["identity"].get("images") != about.made_by["identity"]["images"]:
             raise UserError(
                 f"{first_name} and {name} were evaluated on image files that differ, though they "
                 "have the same names. Evaluate both on the same files."

@@ -13,7 +13,7 @@ from jaxtyping import Float32, Int32, UInt8
 
 from vgg_jax.data import decode_budget, images, prefetch
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.source import Source
+from vgg_jax.data.source import Example, Source
 
 CropBatch = dict[
     str,
@@ -109,11 +109,13 @@ class _RandomCrop(grain.RandomMapTransform):
     crop_px: int
 
     def random_map(self, element: int, rng: np.random.Generator) -> Element:
-        with decode_budget.kept_until_done():
+        def crop() -> Element:
             example = self.source[element]
             image = images.decode(example.image, example.key)
-            crop = images.random_crop(image, self.train_scale, self.crop_px, rng)
-        return {"image": crop, "label": np.int32(example.label)}
+            pixels = images.random_crop(image, self.train_scale, self.crop_px, rng)
+            return {"image": pixels, "label": np.int32(example.label)}
+
+        return decode_budget.with_room_kept(crop)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +128,9 @@ class _CentreCrop(grain.MapTransform):
         if element >= len(self.source):
             blank = np.zeros((self.crop_px, self.crop_px, 3), np.uint8)
             return {"image": blank, "label": np.int32(0), "weight": np.float32(0)}
-        with decode_budget.kept_until_done():
-            example = self.source[element]
-            image = images.decode(example.image, example.key)
-            crop = images.centre_crop(image, self.val_scale, self.crop_px)
+        return decode_budget.with_room_kept(lambda: self._crop(self.source[element]))
+
+    def _crop(self, example: Example) -> Element:
+        image = images.decode(example.image, example.key)
+        crop = images.centre_crop(image, self.val_scale, self.crop_px)
         return {"image": crop, "label": np.int32(example.label), "weight": np.float32(1)}

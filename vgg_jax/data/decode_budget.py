@@ -8,17 +8,19 @@ memory, which its workers open too. The kernel releases the locks of a process t
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, TypeVar
 
 DEFAULT_BYTES = 2**31  # Enough for photos of 50 megapixels in any format.
-LEAST_BYTES = 2**20
+LEAST_BYTES = 2**24
 KEY = "data.decode_bytes (--decode_bytes of vgg_jax.predict and vgg_jax.features)"
 
+T = TypeVar("T")
 Use = Literal["file", "pixels"]
 
 _NUM_UNITS = 1024
@@ -27,6 +29,7 @@ _UNITS: dict[Use, range] = {
     "pixels": range(_NUM_UNITS // 4, _NUM_UNITS),
 }
 _TURN = _NUM_UNITS  # The byte that a process locks while it looks for units.
+_LARGE_BYTES = 2**25  # Above this, freed memory is returned to the system at once.
 _POLL_S = 0.01  # Other processes can't wake a thread that waits.
 
 
@@ -59,6 +62,8 @@ class _Budget:
         return units
 
     def release(self, units: list[int]) -> None:
+        if len(units) * self.total_bytes > _LARGE_BYTES * _NUM_UNITS:
+            _return_freed_memory()
         with self._changed:
             for unit in units:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, unit)
@@ -91,8 +96,15 @@ class _Budget:
         return True
 
 
+def _return_freed_memory() -> None:
+    # The C library keeps some tens of MB of what each thread has freed.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's.
+    if trim is not None:
+        trim(0)
+
+
 class _Kept(threading.local):
-    """The units that this thread keeps until the end of `kept_until_done`."""
+    """The units that this thread keeps until the end of `with_room_kept`."""
 
     units: dict[Use, list[int]] | None = None
     more_bytes = 0
@@ -145,7 +157,7 @@ def most_bytes(use: Use) -> int:
 def room(use: Use, num_bytes: int) -> Iterator[None]:
     """Waits until there is room for a file or for the pixels of an image, and keeps it.
 
-    Within `kept_until_done`, the room is kept until the end of that. No thread waits for a file
+    Within `with_room_kept`, the room is kept until the end of that. No thread waits for a file
     while it keeps room for pixels, nor for pixels while it keeps those of another image, so that no
     two threads wait for each other.
 
@@ -171,18 +183,18 @@ def room(use: Use, num_bytes: int) -> Iterator[None]:
         budget.release(units)
 
 
-@contextlib.contextmanager
-def kept_until_done(more_bytes: int = 0) -> Iterator[None]:
-    """Keeps the room of the one image that this thread reads, decodes and works on.
+def with_room_kept(work: Callable[[], T], more_bytes: int = 0) -> T:
+    """Calls a function that reads, decodes and uses an image, and keeps its room until it returns.
 
     Args:
+      work: What to call. It may do so for several images, one after the other.
       more_bytes: What the work on the decoded image needs at most beyond what decoding needs.
     """
     budget = _budget
     _kept.units, _kept.more_bytes = {}, more_bytes
     try:
-        yield
+        return work()
     finally:
-        for units in _kept.units.values():
-            budget.release(units)
+        units = [unit for of_use in _kept.units.values() for unit in of_use]
         _kept.units, _kept.more_bytes = None, 0
+        budget.release(units)

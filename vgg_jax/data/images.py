@@ -75,28 +75,27 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
 
 
 def _opened(data: bytes, key: str, room: contextlib.ExitStack) -> Image.Image:
-    """Reads the header, and waits for the room to decode the image, in either order."""
-    size = decoder_memory.size_of_webp(data)
-    if size:  # Pillow allocates canvases of this size when it opens the file.
-        room.enter_context(_room(size, "WEBP", decoder_memory.peak_of_webp(size, data), key))
+    """Reads the header, and waits for room to decode the image."""
+    needed = decoder_memory.before_opening(data)
+    if needed:
+        room.enter_context(_room(needed, key))
         return Image.open(io.BytesIO(data), formats=FORMATS)
     image = Image.open(io.BytesIO(data), formats=FORMATS)
-    peak_bytes = decoder_memory.peak(image, data)
-    room.enter_context(_room(image.size, image.format, peak_bytes, key))
+    room.enter_context(_room(decoder_memory.of_opened(image, data), key))
     return image
 
 
-def _room(
-    size: tuple[int, int], file_format: str, peak_bytes: int, key: str
-) -> contextlib.AbstractContextManager[None]:
+def _room(needed: decoder_memory.Needed, key: str) -> contextlib.AbstractContextManager[None]:
     most = decode_budget.most_bytes("pixels")
-    if peak_bytes > most:
+    if needed.peak_bytes > most:
+        width, height = needed.size
         raise UndecodableError(
             key,
-            f"{size[0]:,} x {size[1]:,} px of {file_format} may need {peak_bytes / 1e6:,.0f} MB to "
-            f"decode, and {most / 1e6:,.0f} MB are allowed; raise {decode_budget.KEY} to allow it",
+            f"{width:,} x {height:,} px of {needed.format} may need {needed.peak_bytes / 1e6:,.0f} "
+            f"MB to decode, and {most / 1e6:,.0f} MB are allowed; raise {decode_budget.KEY} to "
+            "allow it",
         )
-    return decode_budget.room("pixels", peak_bytes)
+    return decode_budget.room("pixels", needed.peak_bytes)
 
 
 def _upright_rgb(image: Image.Image, key: str) -> Image.Image:

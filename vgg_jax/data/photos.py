@@ -52,9 +52,7 @@ class Photos:
 
         def size_of(index: int) -> tuple[int, int] | str:
             try:
-                with decode_budget.kept_until_done():
-                    image = self(index)
-                    return image.height, image.width
+                return decode_budget.with_room_kept(lambda: self(index).size[::-1])
             except UserError as error:
                 return str(error)  # The error itself would keep the image, as far as it got.
 

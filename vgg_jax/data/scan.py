@@ -120,15 +120,17 @@ class _Examine(grain.MapTransform):
     source: Source
 
     def map(self, element: int) -> _Decodable | Undecodable:
-        with decode_budget.kept_until_done():
-            try:
-                example = self.source[element]
-                image = images.decode(example.image, example.key)
-            except UndecodableError as error:
-                return Undecodable(int(element), error.key, error.reason)
-            levels = np.reshape(image.histogram(), (3, 256))
-            mean = levels @ np.arange(256) / (image.width * image.height)
-            return _Decodable(example.label, mean.tolist(), (image.height, image.width))
+        try:
+            return decode_budget.with_room_kept(lambda: self._examine(int(element)))
+        except UndecodableError as error:
+            return Undecodable(int(element), error.key, error.reason)
+
+    def _examine(self, index: int) -> _Decodable:
+        example = self.source[index]
+        image = images.decode(example.image, example.key)
+        levels = np.reshape(image.histogram(), (3, 256))
+        mean = levels @ np.arange(256) / (image.width * image.height)
+        return _Decodable(example.label, mean.tolist(), (image.height, image.width))
 
 
 def _still(source: Source, known: Scan) -> Scan | None:

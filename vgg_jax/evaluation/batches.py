@@ -1,6 +1,7 @@
 """Batches of rescaled whole images (§3.2)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import grain.python as grain
@@ -58,8 +59,11 @@ class _Fill(grain.MapTransform):
         more_bytes = decoder_memory.of_rescaled(batch.height, batch.width)
         for place, index in enumerate(indices):
             if index >= 0:
-                with decode_budget.kept_until_done(more_bytes):
-                    pixels = images.rescale(self.load_image(int(index)), self.scale)
+                rescale = functools.partial(self._rescaled, int(index))
+                pixels = decode_budget.with_room_kept(rescale, more_bytes)
                 size[place] = pixels.shape[:2]
                 image[place, : pixels.shape[0], : pixels.shape[1]] = pixels
         return {"image": image, "size": size}
+
+    def _rescaled(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        return images.rescale(self.load_image(index), self.scale)

@@ -272,7 +272,7 @@ def _reusable(path: Path, identity: Mapping[str, Any]) -> Posteriors | None:
         return None
     found = posteriors.read(path)
     theirs = found.made_by["identity"]
-    if theirs["images"] != identity["images"]:
+    if theirs.get("images") != identity["images"]:
         raise UserError(
             f"{path} holds the posteriors of other images. Move it away, or give these images "
             "another split's name with --config.data.val_split."

@@ -63,7 +63,7 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             f"commands make them:\n{''.join(commands)}"
         )
     fused = posteriors.average(parts)
-    if len({part.made_by["identity"]["images"] for part in parts.values()}) > 1:
+    if len({part.made_by["identity"].get("images") for part in parts.values()}) > 1:
         raise UserError(
             "The runs were evaluated on image files that differ, though they have the same names. "
             "Evaluate them on the same files."
@@ -169,7 +169,7 @@ def _why_missing(workdir: Path, key: ResultKey) -> str:
         return f"not there, but {variants} is" if variants else "not there"
     if key.variant.checkpoint == "last":
         step, last = (
-            posteriors.read_made_by(path)["checkpoint_step"],
+            posteriors.read_made_by(path).get("checkpoint_step"),
             saved_steps.last_step(workdir),
         )
         if step != last:

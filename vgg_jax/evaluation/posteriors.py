@@ -209,8 +209,7 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
             for method, of_method in parts.items()
         }
     )
-    shared = dict(first.made_by["identity"])
-    del shared["method"], shared["scale"]
+    shared = {k: v for k, v in first.made_by["identity"].items() if k not in ("method", "scale")}
     made_by = {"identity": shared, "average_of": {n: dict(p.made_by) for n, p in named.items()}}
     return dataclasses.replace(mean, made_by=made_by)
 

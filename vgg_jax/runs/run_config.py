@@ -77,6 +77,7 @@ def existing(workdir: Path) -> ConfigDict:
 
 
 def _parsed(values: dict[str, Any]) -> ConfigDict:
+    sealed_json.require_types(values, {"net": str, "seed": int, "data": dict, "eval": dict})
     c = base_config.get_config()
     with c.unlocked():
         _fill(c, values)

@@ -1,17 +1,6 @@
 """flock, which many mounts of NFS and Lustre lack, and which some hold on one machine alone."""
 
-import contextlib
 import fcntl
-import functools
-import pathlib
-
-
-@functools.cache
-def machine() -> str:
-    """Returns a name of this machine since it was started; "" if the system gives it none."""
-    with contextlib.suppress(OSError):
-        return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
 
 
 def take(descriptor: int) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import socket
 from collections.abc import Iterator
 from glob import has_magic
 from typing import Any, NamedTuple
@@ -125,7 +126,8 @@ def refuse_unwritable(folder: epath.Path) -> None:
     Raises:
       UserError: An object can't be written; the message says why.
     """
-    probe = str(folder / ".probe.partial")  # One name, so that kills don't leave several.
+    # One name for each host, so that kills don't leave several.
+    probe = str(folder / f".probe-{socket.gethostname()}.partial")
     try:
         _client().pipe_file(probe, b"")
         with contextlib.suppress(FileNotFoundError):  # Another process has the same.

@@ -10,7 +10,7 @@ import re
 import socket
 import uuid
 
-from vgg_jax.storage import files, flock, gcs, partial_files
+from vgg_jax.storage import files, flock, gcs, partial_files, running
 from vgg_jax.storage.files import Path
 
 
@@ -22,9 +22,9 @@ class Owner:
       doing: What it does in the folder, for example "training".
       host, pid: Where it runs, and its number there.
       since: When it took the lease, by its own clock.
-      machine: The name of its machine: see `flock.machine`.
-      namespace: The namespace of its number.
-      started: When it started, as its kernel counts.
+      machine: The name of its machine: see `running.machine`.
+      namespace: See `running.namespace`.
+      started: See `running.started`.
       flock: Whether it holds a lock on the file while it lives.
       token: A random text, which makes the file of each lease different.
     """
@@ -48,9 +48,9 @@ class Owner:
             host=socket.gethostname(),
             pid=pid,
             since=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC",
-            machine=flock.machine(),
-            namespace=_namespace(),
-            started=_started(pid),
+            machine=running.machine(),
+            namespace=running.namespace(),
+            started=running.started(pid),
             flock=False,
             token=uuid.uuid4().hex,
         )
@@ -58,11 +58,11 @@ class Owner:
     @property
     def is_on_this_machine(self) -> bool:
         """Whether it runs, or ran, on this machine since that was started."""
-        return self.machine == flock.machine() != ""
+        return self.machine == running.machine() != ""
 
     def is_running(self) -> bool | None:
         """Returns whether the process is there; None if that can't be told from here."""
-        if not self.is_on_this_machine or self.namespace != _namespace():
+        if not self.is_on_this_machine or self.namespace != running.namespace():
             return None
         try:
             os.kill(self.pid, 0)
@@ -70,7 +70,7 @@ class Owner:
             return False
         except PermissionError:  # It is another user's, of which /proc may say nothing.
             return None
-        return _started(self.pid) == self.started
+        return running.started(self.pid) == self.started
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,20 +214,3 @@ def _rename_to_new(aside: pathlib.Path, path: pathlib.Path) -> None:
     except OSError:  # This file system has no hard links. Others may see the file empty.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
         aside.replace(path)
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """Returns when a process started; "" if it isn't there, or is dead and not yet waited for."""
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    state, *rest = stat.rpartition(")")[2].split()  # The command in parentheses may have spaces.
-    return "" if state in "ZX" else rest[18]

@@ -4,7 +4,6 @@ A process that is killed together with its workers can't remove them. The next c
 """
 
 import contextlib
-import functools
 import hashlib
 import os
 import pathlib
@@ -13,26 +12,28 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from vgg_jax.storage import running
+
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 
 # The operating system puts "sem." before the names of semaphores.
-_NAME = re.compile(r"(?:sem\.)?vgg_jax-([0-9a-f]+)-(\d+)-(\d+)-.*")
+_OWNER = r"\d{1,9}\.\d{1,19}"
+_NAME = re.compile(rf"(?:sem\.)?vgg_jax-([0-9a-f]+)-({_OWNER}(?:\+{_OWNER})*)-.*")
 
 
-@functools.cache
-def _machine() -> str | None:
-    """Returns what tells PIDs of this machine and container from others; None without /proc."""
-    try:
-        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text()
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return None
-    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
+def _machine() -> str:
+    """Returns what tells PIDs of this machine and container from others; "none" if nothing does."""
+    names = running.machine(), running.namespace()
+    return hashlib.sha256(" ".join(names).encode()).hexdigest()[:12] if all(names) else "none"
 
 
-def prefix() -> str:
-    """Returns the beginning of the names that belong to this process."""
-    return f"vgg_jax-{_machine()}-{os.getpid()}-{_start(os.getpid())}"
+def prefix(*others: int) -> str:
+    """Returns the beginning of the names that belong to this process, and to others by their PIDs.
+
+    What has such a name is removed once all of them have ended.
+    """
+    owners = [f"{pid}.{running.started(pid)}" for pid in (os.getpid(), *others)]
+    return f"vgg_jax-{_machine()}-{'+'.join(owners)}"
 
 
 @contextlib.contextmanager
@@ -56,13 +57,18 @@ def remove_of_the_dead() -> None:
 
 
 def _belongs_to_the_dead(path: pathlib.Path) -> bool:
-    owner = _NAME.fullmatch(path.name)
+    found = _NAME.fullmatch(path.name)
     return bool(
-        owner
-        and owner[1] == _machine()
-        and _start(int(owner[2])) != int(owner[3])
+        found
+        and found[1] == _machine()
+        and not any(map(_lives, found[2].split("+")))
         and path.lstat().st_uid == os.getuid()
     )
+
+
+def _lives(owner: str) -> bool:
+    pid, _, start = owner.partition(".")
+    return running.started(int(pid)) == start
 
 
 def _remove(path: pathlib.Path) -> None:
@@ -70,13 +76,3 @@ def _remove(path: pathlib.Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def _start(pid: int) -> int | None:
-    """Returns when a process began, in ticks since the machine's start; None if it has ended."""
-    try:
-        stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    state, *fields = stat.rpartition(")")[2].split()  # The name before it may hold anything.
-    return None if state in "ZX" else int(fields[18])

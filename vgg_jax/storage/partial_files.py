@@ -13,9 +13,10 @@ import stat
 import time
 from collections.abc import Iterator
 
-from vgg_jax.storage import flock
+from vgg_jax.storage import flock, running
 
 _OLD_S = 24 * 3600
+_REST = re.compile(r"([0-9a-f]{6})[0-9a-f]{6}\.partial")
 
 
 @contextlib.contextmanager
@@ -58,10 +59,11 @@ def remove_dead(path: pathlib.Path) -> None:
 
     Where no lock tells whether the writer is alive, a file that is a day old counts as left.
     """
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.([0-9a-f]{{6}})[0-9a-f]{{6}}\.partial")
+    prefix = f".{path.name}."
     with contextlib.suppress(OSError):  # The folder may be one in which files can't be listed.
         for name in os.listdir(path.parent):
-            if found := pattern.fullmatch(name):
+            rest = name.removeprefix(prefix)
+            if rest != name and (found := _REST.fullmatch(rest)):
                 with contextlib.suppress(OSError):
                     _remove_if_dead(path.with_name(name), is_here=found[1] == _machine())
 
@@ -83,4 +85,4 @@ def _is_old(modified_s: float) -> bool:
 
 def _machine() -> str:
     # A machine without a name may not judge by locks, which others with none may not see.
-    return flock.machine()[:6] or secrets.token_hex(3)
+    return running.machine()[:6] or secrets.token_hex(3)

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from vgg_jax import safe_text
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files, lease
 from vgg_jax.storage.files import Path
@@ -24,12 +25,12 @@ from vgg_jax.storage.lease import Lease, Owner
 
 RENEW_S = 10.0  # The time from one renewal to the next.
 WATCH_S = 40.0  # A lease that isn't renewed for so long counts as a dead process's.
-_LOOKS = 3  # A lease that is missing at so many renewals is gone: mounts have passing errors.
+_LOOKS = 3  # A mount may be away for a moment, and a starter that saw an old listing withdraws.
 _RETRY_S = 0.2
 
 
 def _end(error: UserError) -> None:
-    print(f"\nerror: {error}", file=sys.stderr, flush=True)
+    print(safe_text.lines(f"\nerror: {error}"), file=sys.stderr, flush=True)
     os._exit(2)
 
 
@@ -40,7 +41,7 @@ def one_writer(
     doing: str,
     otherwise: str,
     *,
-    wait_s: int | float = 0,
+    wait_s: int | float = 1,
     end: Callable[[UserError], object] = _end,
 ) -> Iterator[int | None]:
     """Makes this process the only one that writes something to a folder.
@@ -53,7 +54,7 @@ def one_writer(
       name: What is written: one process at a time writes each.
       doing: What this process does there, for the message to others, for example "training".
       otherwise: What can be done instead of waiting, for the error's message.
-      wait_s: Seconds to wait for a writer that is alive.
+      wait_s: Seconds to wait for a writer that is alive. One that was killed needs a moment to end.
       end: Ends this process, in another thread, if it is the writer no more: it was suspended, or
         couldn't reach the folder, and another took over; or the folder was removed.
 
@@ -106,6 +107,7 @@ def _take(
         try:
             descriptor = mine.create(owner)
         except (FileExistsError, FileNotFoundError):  # Another was faster, or removed the folder.
+            time.sleep(random.uniform(0, _RETRY_S))
             continue
         if {*lease.found(folder, name)} <= dead | {mine}:
             for one in dead:
@@ -129,11 +131,11 @@ def _is_alive(one: Lease) -> bool:
             is_running = owner.is_running()
             if is_running is not None:
                 return is_running
-        print(
+        line = (
             f"{one.folder} may be in use: {_who(owner)}. Waiting for up to {WATCH_S:.0f} s to see "
-            "whether it is alive ...",
-            flush=True,
+            "whether it is alive ..."
         )
+        print(safe_text.lines(line), flush=True)
         before, until_s = one.renewal(), time.monotonic() + WATCH_S
         while time.monotonic() < until_s:
             time.sleep(WATCH_S / 40)
@@ -164,7 +166,7 @@ def _refusal(one: Lease, otherwise: str) -> UserError:
 def _renew(
     mine: Lease, owner: Owner, ended: threading.Event, end: Callable[[UserError], object]
 ) -> None:
-    missing = 0
+    doubts = 0
     while not ended.wait(RENEW_S):
         try:
             leases = lease.found(mine.folder, mine.name)
@@ -174,9 +176,9 @@ def _renew(
             leases = []
         except Exception:  # A passing error, of a network for example.
             continue
-        missing = 0 if mine in leases else missing + 1
-        is_replaced = bool(leases) and leases[-1] != mine
-        if (is_replaced or missing == _LOOKS) and not ended.is_set():
+        doubts = 0 if leases[-1:] == [mine] else doubts + 1
+        is_replaced = bool(leases) and mine not in leases  # Whoever takes over removes it.
+        if (is_replaced or doubts == _LOOKS) and not ended.is_set():
             end(
                 UserError(
                     f"{mine.path} is gone or outdated: another process has taken over while this "

@@ -1,6 +1,9 @@
 """A cache on the disk for the programs that JAX compiles."""
 
 import contextlib
+import pathlib
+import re
+import warnings
 
 import jax
 
@@ -23,3 +26,23 @@ def keep(cache_dir: str) -> None:
             folder = cache_folder.path(cache_dir, "compiled")
             cache_folder.make(folder)
             jax.config.update("jax_compilation_cache_dir", str(folder))
+            _remove_what_cannot_be_read(folder)
+
+
+def _remove_what_cannot_be_read(folder: pathlib.Path) -> None:
+    """Removes a program that JAX warns of, in place of the warning; JAX then writes it again.
+
+    A process that is killed while it writes a program leaves a part of it, and so does a full disk.
+    JAX would compile it, and warn, at each start.
+    """
+    show = warnings.showwarning
+
+    def remove_or_show(message: Warning | str, *about: object, **more: object) -> None:
+        unread = re.match(r"Error reading persistent .* cache entry for '(\w+)'", str(message))
+        if unread is None:
+            show(message, *about, **more)
+            return
+        for path in folder.glob(f"{unread[1]}-*"):
+            path.unlink(missing_ok=True)
+
+    warnings.showwarning = remove_or_show

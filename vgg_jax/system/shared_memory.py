@@ -18,12 +18,14 @@ _QUIET = "ignore:resource_tracker:UserWarning"
 
 def prepare() -> None:
     """Prepares this process to start workers: what they leave is removed, and without a warning."""
-    if owned.SHARED_MEMORY.is_dir():
-        # Workers inherit it. Python has no public way to choose the names of semaphores.
-        multiprocessing.current_process()._config["semprefix"] = f"/{owned.prefix()}"
     sys.warnoptions.append(_QUIET)  # Python passes these to the processes that it starts.
     resource_tracker.ensure_running()
     sys.warnoptions.remove(_QUIET)
+    if owned.SHARED_MEMORY.is_dir():
+        # While the tracker lives, workers of a killed process may still be starting, and it removes
+        # what they leave. Python has no public way to choose the names of semaphores.
+        prefix = owned.prefix(*filter(None, [resource_tracker._resource_tracker._pid]))
+        multiprocessing.current_process()._config["semprefix"] = f"/{prefix}"
 
 
 def name_after_owner() -> None:
