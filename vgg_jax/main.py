@@ -181,7 +181,20 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
     net = evaluate.load_net(c, workdir, source)
     data = val or opening.scanned(c, source)
     for line in evaluate.evaluate(c, workdir, net, data, _out(workdir)):
-        print(safe_text.lines(line))
+        print(safe_text.lines(line), flush=True)
+    if not _OUT.value:
+        processes.from_first(lambda: _write_report(c, workdir, data))
+
+
+def _write_report(c: ConfigDict, workdir: Path, data: "SizedImages") -> None:
+    # Imported here, because Matplotlib takes half a second.
+    from vgg_jax.data.decoded import Decoded
+    from vgg_jax.evaluation.result_key import ResultKey
+    from vgg_jax.run_report import report
+
+    path = workdir / report.NAME
+    report.write(workdir, ResultKey.from_config(c), path, Decoded(data.source))
+    print(f"The report is in {path}.", flush=True)
 
 
 def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
