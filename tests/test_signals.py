@@ -66,3 +66,48 @@ def test_a_program_that_imports_the_package_keeps_its_signals():
         [sys.executable, "-c", asks], cwd=small_runs.ROOT, capture_output=True, check=True
     )
     assert done.stdout == b"0\n"
+
+
+# The main thread is in C for as long as this test waits, as in a step or a compilation.
+BUSY = """
+import hashlib
+from vgg_jax.system import command_line, signals
+def main(_):
+    with {context}:
+        print("busy", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+command_line.run(main)
+"""
+
+
+def busy(context):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY.format(context=context)],
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "busy\n"
+    return process
+
+
+def test_ctrl_c_is_answered_while_the_main_thread_computes():
+    process = busy("signals.StopRequest()")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "\n"
+    assert "Ctrl-C again ends at once." in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.count("Stopped.") == 1
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_command_that_saves_nothing_ends_while_the_main_thread_computes(number, expected):
+    process = busy("open('/dev/null')")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == expected
+    assert errors.count("Stopped.") == 1

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import grain.python as grain
 import numpy as np
 from jaxtyping import Int32
-from tqdm import tqdm
 
 from vgg_jax.data import decode_budget, images, prefetch
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UndecodableError
 from vgg_jax.storage import cache_folder, files
+from vgg_jax.system import progress_bar
 
 Rgb = tuple[float, float, float]
 
@@ -91,7 +91,7 @@ def _pass(source: Source, description: str, num_workers: int, *, progress: bool)
     sizes = []
     with (
         contextlib.closing(prefetch.prefetched(chunks, num_workers)) as results,
-        tqdm(total=len(source), desc=description, unit=" images", disable=not progress) as bar,
+        progress_bar.bar(len(source), "images", description, disable=not progress) as bar,
     ):
         for chunk in results:
             for result in chunk:

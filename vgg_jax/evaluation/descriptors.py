@@ -3,13 +3,13 @@
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
 from PIL import Image
-from tqdm import tqdm
 
 from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation.descriptor_settings import DescriptorSettings
@@ -19,6 +19,7 @@ from vgg_jax.evaluation.method import Method
 from vgg_jax.evaluation.methods.dense import pool_score_map, with_flips
 from vgg_jax.nets.architectures import FC_FEATURES
 from vgg_jax.nets.vgg import VGG
+from vgg_jax.system import progress_bar
 
 
 def layers(model: VGG) -> tuple[str, ...]:
@@ -93,7 +94,8 @@ def compute(
         )
         for scale in settings.scales
     ]
-    with tqdm(total=len(passes) * len(sizes), unit=" images", disable=not progress) as bar:
+    total = len(passes) * len(sizes)
+    with progress_bar.bar(total, "images", "descriptors", disable=not progress) as bar:
         parts = [_computed(each, len(sizes), _channels(inference.model, settings), bar)
                  for each in passes]  # fmt: skip
     if settings.combine == "average":
@@ -141,7 +143,7 @@ def _channels(model: VGG, settings: DescriptorSettings) -> int:
 
 
 def _computed(
-    image_pass: ImagePass, num_images: int, num_channels: int, bar: tqdm
+    image_pass: ImagePass, num_images: int, num_channels: int, bar: Any
 ) -> Float32[np.ndarray, "n d"]:
     result = np.zeros((num_images, num_channels), np.float32)
     with contextlib.closing(image_pass.run()) as computed:

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
@@ -23,7 +22,7 @@ from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.storage.files import Path
-from vgg_jax.system import by_name, processes
+from vgg_jax.system import by_name, processes, progress_bar
 from vgg_jax.system.signals import StopRequest
 
 
@@ -239,12 +238,8 @@ class _Evaluation:
         num_images, is_first = len(self.data.source), jax.process_index() == 0
         with (
             contextlib.closing(posterior_pass.run(done)) as computed,
-            tqdm(
-                desc=title,
-                total=num_images,
-                initial=int(unfinished.done.sum()),
-                unit=" images",
-                disable=not is_first,
+            progress_bar.bar(
+                num_images, "images", title, done=int(unfinished.done.sum()), disable=not is_first
             ) as bar,
         ):
             for indices, values in computed:

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float32, Int, Int32, Key, UInt8
 from ml_collections import FrozenConfigDict
 from PIL import Image
-from tqdm import tqdm
 
 from vgg_jax.data import images
 from vgg_jax.errors import UserError
@@ -31,7 +30,7 @@ from vgg_jax.runs import first_params, run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import compilation_cache
+from vgg_jax.system import compilation_cache, progress_bar
 
 RgbImage = UInt8[np.ndarray, "_ _ 3"]
 
@@ -209,7 +208,8 @@ class TrainedNet:
             for scale in scales
         ]
         total = np.zeros((len(sizes), len(self.class_names)))
-        with tqdm(total=len(passes) * len(sizes), unit=" images", disable=not progress) as bar:
+        num_images = len(passes) * len(sizes)
+        with progress_bar.bar(num_images, "images", method, disable=not progress) as bar:
             for image_pass in passes:
                 for indices, values in image_pass.run():
                     total[indices] += values

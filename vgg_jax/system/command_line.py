@@ -31,6 +31,7 @@ def run(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     signals.handle()
+    signals.answer_at_once()
     owned.remove_of_the_dead()
 
     # Orbax and TFDS log routine messages to stderr, over the progress bar. --verbosity shows them.

@@ -39,12 +39,44 @@ def handle() -> None:
         signal.signal(number, stop_at_once)
 
 
+def answer_at_once() -> None:
+    """Answers signals from a thread, also while the main thread computes or compiles in C++.
+
+    Python calls handlers in the main thread alone, between two of its own instructions. A step of a
+    full net on a CPU, or its compilation, took a minute, in which Ctrl-C seemed to do nothing.
+    """
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+
+    def answer() -> None:
+        while True:
+            for number in os.read(reads, 16):
+                _answer(number)
+
+    threading.Thread(target=answer, daemon=True).start()
+
+
+def _answer(number: int) -> None:
+    handler = signal.getsignal(number)
+    if handler is stop_at_once:
+        stop_at_once(number, None)
+    request = getattr(handler, "__self__", None)
+    if isinstance(request, StopRequest):
+        request.answer(number)
+
+
+_ending = threading.Lock()
+
+
 def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     """Ends the process after a signal, where there is nothing to save.
 
     It raises no exception, because a callback of the garbage collector may swallow one. It skips
     Python's normal exit, which was seen to crash on threads that were about to start workers.
     """
+    if not _ending.acquire(blocking=False):
+        return  # The main thread and that of `answer_at_once` both come here.
     # print would raise an error if the signal interrupted another print.
     os.write(2, b"\nStopped. Nothing that was saved is lost; the same command goes on.\n")
     os._exit(EXIT_STATUS[number])
@@ -66,6 +98,7 @@ class StopRequest:
         """
         self._all_stop, self._stopped = all_stop, False
         self._number: int | None = None
+        self._is_answered = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -88,6 +121,14 @@ class StopRequest:
     def error(self, what: str) -> StoppedError:
         """Makes the error that ends the run; its message, `what`, says what was saved."""
         return StoppedError(self._number or signal.SIGTERM, what)
+
+    def answer(self, number: int) -> None:
+        """Answers a Ctrl-C, before `_note` is called; a second one ends the process."""
+        if number == signal.SIGINT:
+            if self._is_answered:
+                stop_at_once(number, None)
+            self._is_answered = True
+            os.write(2, b"\nStopping: what is done is saved first. Ctrl-C again ends at once.\n")
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
         self._number = self._number or number

@@ -12,12 +12,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from vgg_jax.errors import UserError
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 from vgg_jax.storage import files, gcs, growing_files
 from vgg_jax.storage.files import Path
+from vgg_jax.system import progress_bar
 from vgg_jax.training import events, metrics_file
 
 read = metrics_file.read
@@ -64,7 +64,7 @@ class MetricsLog:
         Raises:
           UserError: The file lacks records that were written before the checkpoint, or is damaged.
         """
-        self._write, self._with_top5 = write, with_top5
+        self._write, self._with_top5, self._is_compiling = write, with_top5, True
         self.folder: pathlib.Path | None = None
         if write:
             self._written = (
@@ -77,14 +77,17 @@ class MetricsLog:
             self._open_file()
             self._events = events.Events(self.folder / "tensorboard", start_step)
         # The bar comes last: an error above must not be printed behind it.
-        self._bar = tqdm(
-            total=total_steps,
-            initial=start_step,
-            unit="step",
-            disable=not write,
-            dynamic_ncols=True,
-            smoothing=0.05,
+        self._bar = progress_bar.bar(
+            total_steps, "steps", "training", done=start_step, disable=not write
         )
+        self._bar.set_postfix_str("compiling the first step")
+
+    def advance(self) -> None:
+        """Moves the bar by a step that is done, whose metrics will be recorded later."""
+        if self._is_compiling:
+            self._bar.set_postfix_str("")
+        self._is_compiling = False
+        self._bar.update()
 
     def train(self, step: int, values: Mapping[str, int | float]) -> None:
         """Records the means over the steps since the last call, and moves the bar."""
@@ -93,7 +96,7 @@ class MetricsLog:
         self._bar.set_postfix_str(
             f"loss {values['loss']:.3f}, error {values['error']:.1f}%{rate}", refresh=False
         )
-        self._bar.update(step - self._bar.n)
+        self._bar.update(max(0, step - self._bar.n))
 
     def val(self, step: int, values: Mapping[str, int | float]) -> None:
         """Records a validation, and prints it above the bar."""
@@ -210,11 +213,13 @@ class Window:
             # The first step includes compilation, whose time would distort the rates.
             metrics["loss"].block_until_ready()
             self._compiled = True
+            self.log.advance()
             self.restart_clock()
             return
         self._waited_s += waited_s
         if len(self._in_flight) > STEPS_IN_FLIGHT:
             self._in_flight.popleft().block_until_ready()
+            self.log.advance()
             self._timed_steps += 1  # Counted when done, because dispatching takes no time.
 
     def end(self, step: int, learning_rate: float) -> None:
