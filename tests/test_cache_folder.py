@@ -71,31 +71,38 @@ def test_no_programs_are_kept_without_a_cache(tmp_path):
 
 
 COMPILES = """
-import sys, warnings
+import resource, sys, warnings
 from vgg_jax.system import compilation_cache
 compilation_cache.keep(sys.argv[1])
+if sys.argv[2:]:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 import jax
 jax.jit(lambda x: x + 1)(1)
 warnings.warn("another")
 """
 
 
-def test_a_program_that_was_cut_short_is_written_again(tmp_path):
-    """A kill or a full disk leaves it so."""
+def compiled(folder, *limit):
+    """Compiles a program in a process with a cache; returns the sizes of what is kept."""
     environment = small_runs.environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    command = [sys.executable, "-c", COMPILES, str(tmp_path)]
+    command = [sys.executable, "-c", COMPILES, folder, *limit]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "another" in done.stderr
+    assert "cache" not in done.stderr
+    return {path: path.stat().st_size for path in (folder / "compiled").iterdir()}
 
-    def run():
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-        )
-        assert "another" in done.stderr
-        assert "Error reading" not in done.stderr
-        return {path: path.stat().st_size for path in (tmp_path / "compiled").iterdir()}
 
-    whole = run()
+def test_a_program_that_was_cut_short_by_a_kill_is_written_again(tmp_path):
+    whole = compiled(tmp_path)
     assert whole
     for path, size in whole.items():
         os.truncate(path, size // 2)
-    assert run() == whole
+    assert compiled(tmp_path) == whole
+
+
+def test_nothing_is_kept_of_a_program_that_a_full_disk_cuts_short(tmp_path):
+    assert compiled(tmp_path, "100") == {}
+    assert compiled(tmp_path) != {}

@@ -99,3 +99,14 @@ def test_bad_input_is_one_error(folder, trained, bad, args, message):
     assert message.format(**places) in errors
     assert done.stdout == b""
     assert not (small_runs.ROOT / "x").exists()
+
+
+def test_a_bad_file_keeps_no_good_ones_results(folder, trained, bad, tmp_path):
+    good = [folder / "val/a/0.jpg", folder / "val/a/3.jpg"]
+    files = [good[0], bad / "empty.jpg", good[1]]
+    done = predict(trained, *map(str, files), f"--map={tmp_path}", "--top=1")
+    assert done.returncode == 2
+    shown = [line for line in done.stdout.decode().splitlines() if not line.startswith("  ")]
+    assert shown == [str(path) for path in good]
+    assert done.stderr.decode().splitlines()[-1].startswith(f"error: {bad}/empty.jpg is not a read")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-0.jpg.png", "3-3.jpg.png"]

@@ -97,11 +97,18 @@ def main(argv: list[str]) -> None:
     evaluation_settings.check_scales((map_scale,), net.model.crop_px)
     if maps:
         files.refuse_unwritable(maps[0].parent)
+    sizes, errors = found.examined()
+    decodable = np.flatnonzero(sizes[:, 0]).tolist()
     computed = net.posteriors_as_computed(
-        found, found.sizes(), method=_METHOD.value, scales=scales, progress=len(found.paths) > 1
+        lambda place: found(decodable[place]),
+        sizes[decodable],
+        method=_METHOD.value,
+        scales=scales,
+        progress=len(decodable) > 1,
     )
     with contextlib.closing(computed):  # An error below must not be printed behind the bar.
-        for index, posteriors in _in_order(computed):
+        for place, posteriors in _in_order(computed):
+            index = decodable[place]
             best = topk.best(posteriors, _TOP.value)
             names = [safe_text.printable(class_names.shown(net.class_names[k])) for k in best]
             lines = [f"  {posteriors[k]:7.2%}  {name}" for k, name in zip(best, names, strict=True)]
@@ -109,6 +116,8 @@ def main(argv: list[str]) -> None:
             if maps:
                 _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
                 _print(f"  map: {maps[index]}")
+    if errors:  # What can be classified was, first.
+        raise UserError("\n".join(errors))
 
 
 def _draw_map(

@@ -43,11 +43,12 @@ class Photos:
         """Returns an image's printable name."""
         return "stdin" if self.paths[index] == "-" else files.printable(self.paths[index])
 
-    def sizes(self) -> Int32[np.ndarray, "n 2"]:
-        """Decodes all images, and returns the height and width of each, in px.
+    def examined(self) -> tuple[Int32[np.ndarray, "n 2"], list[str]]:
+        """Decodes all images once.
 
-        Raises:
-          UserError: Some images can't be decoded; the message names them.
+        Returns:
+          The height and width of each image, in px; 0 for one that can't be decoded. And a line
+          for each of these, with its name and the reason.
         """
 
         def size_of(index: int) -> tuple[int, int] | str:
@@ -59,9 +60,8 @@ class Photos:
         with concurrent.futures.ThreadPoolExecutor(4) as threads:
             found = list(threads.map(size_of, range(len(self.paths))))
         errors = [size for size in found if isinstance(size, str)]
-        if errors:
-            raise UserError("\n".join(errors))
-        return np.array(found, np.int32)
+        sizes = [(0, 0) if isinstance(size, str) else size for size in found]
+        return np.array(sizes, np.int32).reshape(-1, 2), errors
 
 
 def find(arguments: Sequence[str]) -> Photos:

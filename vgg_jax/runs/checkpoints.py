@@ -390,7 +390,8 @@ def _leave_out_late_answers(hook: Callable[[Any], object]) -> Callable[[Any], ob
     """
 
     def wanted(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        of_thread = unraisable.object is None  # Other code's errors name an object of Python.
+        if not of_thread or str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
     return wanted

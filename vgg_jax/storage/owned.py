@@ -16,8 +16,8 @@ from vgg_jax.storage import running
 
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 
+_OWNER = r"\d{1,9}\.\d{1,19}"  # A PID and a start time.
 # The operating system puts "sem." before the names of semaphores.
-_OWNER = r"\d{1,9}\.\d{1,19}"
 _NAME = re.compile(rf"(?:sem\.)?vgg_jax-([0-9a-f]+)-({_OWNER}(?:\+{_OWNER})*)-.*")
 
 
@@ -49,11 +49,12 @@ def remove_of_the_dead() -> None:
     What may belong to a living process stays: one of another machine or container, or one that
     can't be looked up.
     """
-    with contextlib.suppress(OSError):
-        for folder in {SHARED_MEMORY, pathlib.Path(tempfile.gettempdir())}:
+    with contextlib.suppress(OSError):  # A folder can't be read.
+        for folder in (SHARED_MEMORY, pathlib.Path(tempfile.gettempdir())):
             for path in folder.iterdir():
-                if _belongs_to_the_dead(path):
-                    _remove(path)
+                with contextlib.suppress(OSError):  # Another command has just removed it.
+                    if _belongs_to_the_dead(path):
+                        _remove(path)
 
 
 def _belongs_to_the_dead(path: pathlib.Path) -> bool:
@@ -75,4 +76,4 @@ def _remove(path: pathlib.Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        path.unlink()

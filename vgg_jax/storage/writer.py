@@ -95,7 +95,8 @@ def _take(
         alive = next((one for one in others if one not in dead and _is_alive(one)), None)
         if alive is not None:
             if time.monotonic() >= until_s:
-                raise _refusal(alive, otherwise)
+                with contextlib.suppress(FileNotFoundError):  # It has just ended.
+                    raise _refusal(alive, otherwise)
             time.sleep(_RETRY_S)
             continue
         dead.update(others)
@@ -153,10 +154,7 @@ def _who(owner: Owner | None) -> str:
 
 
 def _refusal(one: Lease, otherwise: str) -> UserError:
-    try:
-        owner = one.owner()
-    except FileNotFoundError:
-        owner = None
+    owner = one.owner()
     stop = f", stop it (kill {owner.pid} on {owner.host})," if owner else ""
     return UserError(
         f"{one.folder} is in use: {_who(owner)}. Wait until it has ended{stop} or {otherwise}."

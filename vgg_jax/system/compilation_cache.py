@@ -26,23 +26,23 @@ def keep(cache_dir: str) -> None:
             folder = cache_folder.path(cache_dir, "compiled")
             cache_folder.make(folder)
             jax.config.update("jax_compilation_cache_dir", str(folder))
-            _remove_what_cannot_be_read(folder)
+            _remove_what_is_cut_short(folder)
 
 
-def _remove_what_cannot_be_read(folder: pathlib.Path) -> None:
-    """Removes a program that JAX warns of, in place of the warning; JAX then writes it again.
+def _remove_what_is_cut_short(folder: pathlib.Path) -> None:
+    """Removes the programs that JAX warns of, in place of the warning.
 
-    A process that is killed while it writes a program leaves a part of it, and so does a full disk.
-    JAX would compile it, and warn, at each start.
+    A full disk leaves a part of a program, and so does a process that is killed while it writes.
+    JAX would compile it, and warn, at each start. Once it is removed, JAX writes it again.
     """
     show = warnings.showwarning
 
     def remove_or_show(message: Warning | str, *about: object, **more: object) -> None:
-        unread = re.match(r"Error reading persistent .* cache entry for '(\w+)'", str(message))
-        if unread is None:
+        failed = re.match(r"Error \w+ persistent .* cache entry for '(\w+)'", str(message))
+        if failed is None:
             show(message, *about, **more)
             return
-        for path in folder.glob(f"{unread[1]}-*"):
+        for path in folder.glob(f"{failed[1]}-*"):
             path.unlink(missing_ok=True)
 
     warnings.showwarning = remove_or_show
