@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config, next_steps, safe_text
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import topk
 from vgg_jax.runs import (
     chain,
     config_files,
@@ -218,6 +219,15 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
         f"  curves      {workdir / 'curves.png'}\n",
         flush=True,
     )
+    num_images = last["num_images"]
+    low, _ = topk.interval(round(last["top1_error"] * num_images / 100), num_images)
+    if best["top1_error"] < low:
+        print(
+            "The best checkpoint's error lies below the last one's 95% interval, which begins at "
+            f"{low:.2f}%. Evaluations and predictions take the last one. To take the best: "
+            "--config.eval.checkpoint=best with --mode=eval, --checkpoint=best with predict.\n",
+            flush=True,
+        )
 
 
 def _print_next_steps(c: ConfigDict, workdir: Path) -> None:
