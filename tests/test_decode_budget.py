@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from vgg_jax import base_config
-from vgg_jax.data import decode_budget, images
+from vgg_jax.data import av1_frames, decode_budget, images
 from vgg_jax.errors import UndecodableError
 
 MB = 2**20
@@ -56,11 +56,15 @@ def test_the_default_is_the_configs():
         (_webp_header(13_000, 13_000), "13,000 x 13,000 px of WEBP"),
         (_tiff(8, 8, (322, 1, 20_000), (323, 1, 20_000)), "8 x 8 px of TIFF may need"),
         (_tiff(8, 8, (273, 10**7, 0)) + bytes(10**7), "8 x 8 px of TIFF may need"),
+        (
+            _tiff(40_000, 8, (257, 100, 74)) + struct.pack("<100I", *[40_000] * 100),
+            "40,000 x 40,000 px of TIFF may need",
+        ),
         (b"P6 13000 13000 255 ", "13,000 x 13,000 px of PPM"),
         (b"\xff\x4f\xff\x51\0\x2f\0\0" + struct.pack(">8IH", 256, 256, 0, 0, 1, 1, 0, 0, 4)
          + b"\7\1\1" * 4 + bytes(50), "256 x 256 px of JPEG2000 may need"),
     ],
-    ids=["long WebP", "WebP", "TIFF tiles", "TIFF strips", "PPM", "JPEG 2000 tiles"],
+    ids=["long WebP", "WebP", "tiles", "strips", "two heights", "PPM", "JPEG 2000 tiles"],
 )  # fmt: skip
 def test_an_image_that_needs_too_much_is_refused_by_its_header(budget, data, says):
     budget(512 * MB)
@@ -68,6 +72,26 @@ def test_an_image_that_needs_too_much_is_refused_by_its_header(budget, data, say
         images.decode(data, "photo")
     assert "photo is not a readable image" in str(caught.value)
     assert "MB are allowed; raise data.decode_bytes (--decode_bytes of" in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 9), (640, 480), (1000, 3)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("more", [{}, {"save_all": True}])
+def test_the_frames_of_an_avif_are_found(size, mode, more):
+    if more:
+        more = {**more, "append_images": [Image.new(mode, size, "red")]}
+    data = _encoded(Image.new(mode, size), "AVIF", speed=10, **more)
+    assert av1_frames.largest(data) == size
+    for length in range(0, len(data), 7):
+        av1_frames.largest(data[:length])
+
+
+def test_an_avif_whose_container_claims_a_small_image_is_refused(budget):
+    budget(64 * MB)
+    data = _encoded(Image.new("RGB", (2000, 1500)), "AVIF", speed=10)
+    size = struct.pack(">II", 2000, 1500)
+    with pytest.raises(UndecodableError, match="2,000 x 1,500 px of AVIF may need"):
+        images.decode(data.replace(size, struct.pack(">II", 20, 15), 1))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +125,7 @@ def test_threads_together_take_no_more_than_the_budget(num_threads):
     code = f"""{MEMORY}
 import concurrent.futures, io
 from PIL import Image
-from vgg_jax.data import decode_budget, images
+from vgg_jax.data import av1_frames, decode_budget, images
 decode_budget.set_bytes(256 * 2**20)
 file = io.BytesIO()
 Image.new("L", (4000, 4000)).save(file, "PNG")
@@ -187,7 +211,7 @@ def test_more_threads_than_room_all_finish(budget):
     left = []
 
     def work():
-        with decode_budget.room("file", 1_000_000):
+        with decode_budget.room("file", 2_000_000):
             left.append(images.decode(data).size)
 
     def works():
@@ -248,7 +272,7 @@ def _files(monkeypatch):
 
 MEASURE = f"""{MEMORY}
 import sys
-from vgg_jax.data import decode_budget, images
+from vgg_jax.data import av1_frames, decode_budget, images
 estimates, real = [], decode_budget.room
 def room(use, num_bytes):
     estimates.append(num_bytes)

@@ -285,7 +285,23 @@ FILES = {
     "TIFF by LZW": _encoded(_noise("L", (17, 9), 0)[0], "TIFF", compression="tiff_lzw"),
     "16-bit TIFF": _encoded(_noise("I;16", (17, 9), 0)[0], "TIFF"),
     "PPM": _encoded(_noise("RGB", (17, 9), 0)[0], "PPM"),
+    "AVIF": _encoded(_noise("RGBA", (17, 9), 0)[0], "AVIF", exif=_exif(6)),
 }
+FRAMES = {"save_all": True, "append_images": [_noise("RGB", (17, 9), seed)[0] for seed in (1, 2)]}
+MORE_FILES = FILES | {
+    **{
+        f"animated {file_format}": _encoded(_noise("RGB", (17, 9), 0)[0], file_format, **FRAMES)
+        for file_format in ("GIF", "PNG", "WEBP", "AVIF")
+    },
+    "lossless WebP": _encoded(_noise("RGBA", (17, 9), 0)[0], "WEBP", lossless=True, exif=_exif(6)),
+    "TIFF of a JPEG": _encoded(_noise("RGB", (17, 9), 0)[0], "TIFF", compression="jpeg"),
+    "64-bit TIFF": _encoded(_noise("RGB", (17, 9), 0)[0], "TIFF", big_tiff=True),
+    "JPEG 2000": _encoded(_noise("RGB", (17, 9), 0)[0], "JPEG2000"),
+    "JPEG 2000 of tiles": _encoded(_noise("RGB", (17, 9), 0)[0], "JPEG2000", tile_size=(8, 8)),
+    "JPEG 2000 without a box": _encoded(_noise("L", (17, 9), 0)[0], "JPEG2000", no_jp2=True),
+    "PPM in text": b"P3 2 2 255\n" + b"1 2 3 " * 4,
+}
+EDGES = [0, 1, 2, 127, 128, 255, 256, 4096, 16383, 32767, 65535, 2**16, 2**24 - 1, 2**31, 2**32 - 1]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -296,11 +312,28 @@ def test_a_file_cut_anywhere_decodes_or_raises(name):
     assert not any(decodes[: len(data) // 2])
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", MORE_FILES)
+@settings(properties, max_examples=40)
+@given(data=st.data())
+def test_a_file_whose_header_lies_decodes_or_raises(name, data):
+    """Numbers in the header become others, at which sizes, counts and offsets break."""
+    damaged = bytearray(MORE_FILES[name])
+    number = st.tuples(
+        st.integers(0, min(len(damaged), 400) - 1),
+        st.sampled_from(EDGES),
+        st.sampled_from([1, 2, 4]),
+        st.sampled_from(["little", "big"]),
+    )
+    for place, value, size, order in data.draw(st.lists(number, min_size=1, max_size=3)):
+        damaged[place : place + size] = (value % 256**size).to_bytes(size, order)
+    _decodes_or_raises(bytes(damaged))
+
+
+@pytest.mark.parametrize("name", MORE_FILES)
 @settings(properties, max_examples=40)
 @given(data=st.data())
 def test_a_file_with_bytes_changed_decodes_or_raises(name, data):
-    damaged = bytearray(FILES[name])
+    damaged = bytearray(MORE_FILES[name])
     places = st.integers(0, len(damaged) - 1)
     for place, value in data.draw(
         st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=8)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import opened
 import pytest
+import saved_runs
 import small_runs
 
 from launch.plan import finished, graph, selection, workdirs
@@ -473,7 +474,7 @@ def test_a_sweep_sees_what_is_done_in_a_bucket(root, server):
     workdirs.check(tasks)
     assert finished.done(tasks) == set()
     run_config.save(tasks[0].config(), tasks[0].workdir)
-    server.write(f"{root.name}/mini_a_256/result.json", b"{}")
+    saved_runs.write_result(tasks[0].workdir)
     workdirs.check(tasks)
     assert finished.done(tasks) == {"a_256"}
     assert finished.done(graph.tasks(Sweep(root, mini=True, seeds=2), [])) == set()

@@ -242,3 +242,11 @@ def test_damaged_tiffs_print_nothing(compression, capfd):
             with contextlib.suppress(UndecodableError):
                 images.decode(changed)
     assert capfd.readouterr() == ("", "")
+def test_a_rescaled_image_that_would_be_too_large_is_refused():
+    long = Image.new("RGB", (10, 20_000))
+    assert images.rescale(long, 90).shape == (180_000, 90, 3)
+    with pytest.raises(
+        UserError, match=r"10 x 20,000 px, would become 100 x 200,000 px at a scale"
+    ):
+        images.rescale(long, 100)
+    assert images.centre_crop(long, 100, 64).shape == (64, 64, 3)

@@ -129,7 +129,7 @@ def test_a_run_that_was_killed_and_is_started_at_once_goes_on(
 ):
     workdir, rng = tmp_path / "run", random.Random(0)
     given = arguments(folder, workdir)
-    for _ in range(3):
+    for _ in range(2):
         with started(*given, **environment) as process:
             while not lease.found(workdir, "training"):
                 time.sleep(0.01)

@@ -130,9 +130,9 @@ def _running(c: ConfigDict) -> None:
     # Makes runs on GPUs resume to the bit, but slows them. CPUs and TPUs don't need it.
     c.deterministic = False  # Adds --xla_gpu_deterministic_ops=true to XLA_FLAGS.
 
-    # A run can be resumed with other values of these two keys, and also of name, model_parallel,
-    # micro_batches, remat, all of eval, and data.dir, .undecodable, .num_workers, .decode_bytes and
-    # .cache_dir.
+    # A run can be resumed with other values of these two keys, with more num_epochs, and with other
+    # values of name, model_parallel, micro_batches, remat, all of eval, and data.dir, .undecodable,
+    # .num_workers, .decode_bytes and .cache_dir.
     c.log_every_steps = 20  # Steps per line of metrics.jsonl, which holds their means.
     c.checkpoint_every_steps = 1000  # Steps between checkpoints. Each epoch also ends with one.
 

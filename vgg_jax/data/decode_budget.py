@@ -30,6 +30,7 @@ _UNITS: dict[Use, range] = {
 }
 _TURN = _NUM_UNITS  # The byte that a process locks while it looks for units.
 _LARGE_BYTES = 2**25  # Above this, freed memory is returned to the system at once.
+_SMALL_FILE_BYTES = 2**20  # It needs no room of its own. The room for its pixels includes it.
 _POLL_S = 0.01  # Other processes can't wake a thread that waits.
 
 
@@ -72,8 +73,9 @@ class _Budget:
 
     def _take(self, among: range, count: int) -> list[int] | None:
         taken: list[int] = []
-        # Two processes that each took a part of the units would keep each other from the rest.
-        fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, _TURN)
+        if count > 1:
+            # Two processes that each took a part of the units would keep each other from the rest.
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1, _TURN)
         for unit in among:
             if len(taken) == count:
                 break
@@ -85,7 +87,8 @@ class _Budget:
         else:
             for unit in taken:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, unit)
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _TURN)
+        if count > 1:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _TURN)
         return taken if enough else None
 
     def _lock(self, unit: int) -> bool:
@@ -165,6 +168,9 @@ def room(use: Use, num_bytes: int) -> Iterator[None]:
       use: What the room is for.
       num_bytes: The bytes that are needed, at most `most_bytes`.
     """
+    if use == "file" and num_bytes <= _SMALL_FILE_BYTES:
+        yield
+        return
     budget, kept = _budget, _kept.units
     if kept is not None:
         budget.release(kept.pop("pixels", []))

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from vgg_jax.data import av1_frames
+
 _FIXED_BYTES = 2**21
 _LINE_BYTES = 32  # Buffers of some lines, for each pixel of the longer side.
 _RGB_BYTES = 4  # Pillow keeps four bytes per pixel in all modes of several channels.
@@ -33,7 +35,7 @@ _TILE_BYTES, _TILE_CHANNEL_BYTES = 6_000, 1_200  # OpenJPEG's own structs.
 _WIDTH, _HEIGHT, _BITS, _STRIPS, _SAMPLES = 256, 257, 258, 273, 277
 _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 278, 322, 323, 324
 _INTEGERS = dict(zip((1, 3, 4, 6, 8, 9, 13, 16, 17, 18), "BHIbhiIQqQ", strict=True))
-_MOST_VALUES = 8  # Of a tag with more values, such as the places of strips, none is read here.
+_MOST_VALUES = 8  # Of a tag with more values, only so many are read here.
 _STRIP_BYTES = 500  # Pillow makes Python objects for each strip or tile.
 
 
@@ -78,6 +80,10 @@ def of_opened(image: Image.Image, data: bytes) -> Needed:
             peak_bytes = _peak(blocks, stored, 2 * channels, data)
         case "JPEG2000":
             peak_bytes = _peak(image.size, stored, 0, data) + _of_jpeg_2000_tile(data)
+        case "AVIF":
+            frame = av1_frames.largest(data)
+            size = tuple(max(sides) for sides in zip(image.size, frame, strict=True))
+            return Needed("AVIF", size, _peak(size, stored, _OF_DECODER["AVIF"], data))
         case _:
             peak_bytes = _peak(image.size, stored, _OF_DECODER[image.format], data)
     return Needed(image.format, image.size, peak_bytes)
@@ -141,8 +147,8 @@ def _tiff_tags(data: bytes) -> tuple[dict[int, int], int]:
     """Reads a TIFF's first directory as far as it is there.
 
     Returns:
-      The largest integer of each tag of few integers, because libraries don't agree on which one
-      counts if a tag occurs several times; and the number of strips or tiles.
+      The largest of each tag's first integers, because libraries don't agree on which one counts if
+      a tag has too many or occurs several times; and the number of strips or tiles.
     """
     tags: dict[int, int] = {}
     num_strips = 0
@@ -158,9 +164,9 @@ def _tiff_tags(data: bytes) -> tuple[dict[int, int], int]:
             tag, kind, length, where = entry.unpack_from(data, place)
             if tag in (_STRIPS, _TILES):
                 num_strips = max(num_strips, min(length, len(data)))
-            elif kind in _INTEGERS and 0 < length <= _MOST_VALUES:
-                values = struct.Struct(f"{order}{length}{_INTEGERS[kind]}")
-                if values.size <= word_bytes:
+            elif kind in _INTEGERS and length:
+                values = struct.Struct(f"{order}{min(length, _MOST_VALUES)}{_INTEGERS[kind]}")
+                if length * struct.calcsize(f"={_INTEGERS[kind]}") <= word_bytes:
                     where = place + entry.size - word_bytes
                 tags[tag] = max(tags.get(tag, 0), *values.unpack_from(data, where))
     except struct.error:  # The data ends here.

@@ -1,11 +1,11 @@
 """Image files: recognises them by their suffixes, and reads them as examples."""
 
 import errno
+import io
 import os
 import pathlib
 import stat
 from collections.abc import Iterator
-from typing import IO
 
 from vgg_jax.data import decode_budget
 from vgg_jax.data.source import Example
@@ -42,6 +42,11 @@ def is_folder(entry: os.DirEntry | pathlib.Path) -> bool:
         return False
 
 
+def leads_nowhere(entry: os.DirEntry) -> bool:
+    """Returns whether an entry of a folder is a link to what isn't there, or to itself."""
+    return entry.is_symlink() and not os.path.exists(entry.path)
+
+
 def below(
     folder: pathlib.Path, prefix: str = "", above: tuple[Inode, ...] = ()
 ) -> Iterator[gcs.Entry]:
@@ -73,7 +78,7 @@ def below(
     for entry in entries:
         if is_folder(entry) and not is_hidden(entry.name):
             yield from below(folder / entry.name, f"{prefix}{entry.name}/", (*above, inode))
-        elif is_image(entry.name):
+        elif is_image(entry.name) or (leads_nowhere(entry) and not is_hidden(entry.name)):
             about = _status(entry)
             yield gcs.Entry(f"{prefix}{entry.name}", about.st_size, about.st_mtime_ns)
 
@@ -109,14 +114,14 @@ def read(path: Path, label: int) -> Example:
         raise UserError(f"{key} can't be read at present: {error.strerror or error}.") from error
 
 
-def read_stream(stream: IO[bytes], key: str) -> bytes:
+def read_stream(stream: io.BufferedIOBase, key: str) -> bytes:
     """Reads a stream of unknown length, such as stdin, to its end.
 
     Raises:
       UserError: It is longer than the budget has for one file.
     """
     data = stream.read(decode_budget.most_bytes("file") + 1)
-    refuse_large(len(data), key)
+    _refuse_large(len(data), key)
     return data
 
 
@@ -128,7 +133,7 @@ def _on_disk(path: pathlib.Path, key: str) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             folder = stat.S_ISDIR(about.st_mode)
             raise UndecodableError(key, "a folder" if folder else "neither a file nor a folder")
-        refuse_large(about.st_size, key)
+        _refuse_large(about.st_size, key)
         with decode_budget.room("file", about.st_size):
             # What Linux makes up when it is read, in /proc, has no size and perhaps no end.
             data = _read_up_to(file, about.st_size + 1) if about.st_size else b""
@@ -137,7 +142,7 @@ def _on_disk(path: pathlib.Path, key: str) -> bytes:
         return data
 
 
-def _read_up_to(file: IO[bytes], num_bytes: int) -> bytes:
+def _read_up_to(file: io.RawIOBase, num_bytes: int) -> bytes:
     data = file.read(num_bytes)
     while len(data) < num_bytes and (more := file.read(num_bytes - len(data))):
         data += more
@@ -147,17 +152,12 @@ def _read_up_to(file: IO[bytes], num_bytes: int) -> bytes:
 def _in_bucket(path: Path, key: str) -> bytes:
     # Its size would take a request of its own.
     data = gcs.read(path, decode_budget.most_bytes("file") + 1)
-    refuse_large(len(data), key)
+    _refuse_large(len(data), key)
     with decode_budget.room("file", len(data)):
         return data
 
 
-def refuse_large(num_bytes: int, key: str) -> None:
-    """Checks that the bytes of an image's file fit into the budget of decoding.
-
-    Raises:
-      UndecodableError: They don't.
-    """
+def _refuse_large(num_bytes: int, key: str) -> None:
     most = decode_budget.most_bytes("file")
     if num_bytes > most:
         raise UndecodableError(

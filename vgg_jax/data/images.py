@@ -7,6 +7,7 @@ resampled. This costs less, and differs only in how ties between two grey levels
 
 import contextlib
 import io
+import math
 import re
 import threading
 import warnings
@@ -79,7 +80,10 @@ def _opened(data: bytes, key: str, room: contextlib.ExitStack) -> Image.Image:
     needed = decoder_memory.before_opening(data)
     if needed:
         room.enter_context(_room(needed, key))
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if math.prod(image.size) > math.prod(needed.size):
+            raise UndecodableError(key, "its header names several sizes")
+        return image
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     room.enter_context(_room(decoder_memory.of_opened(image, data), key))
     return image

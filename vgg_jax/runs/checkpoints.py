@@ -21,7 +21,7 @@ from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.runs import checkpoint_check, record, saved_steps
 from vgg_jax.runs.record import SavedRun
 from vgg_jax.runs.state import TrainState
-from vgg_jax.storage import files
+from vgg_jax.storage import files, gcs
 from vgg_jax.storage.files import Path
 from vgg_jax.system import processes
 from vgg_jax.system.peers import is_lost
@@ -222,15 +222,11 @@ class Checkpoints:
     def _refuse_unreadable(self, step: int) -> Iterator[None]:
         try:
             yield
-        except (
-            MemoryError,
-            jax.errors.JaxRuntimeError,
-            PrunedError,
-        ):  # A full device isn't damage.
-            raise
+        except (MemoryError, jax.errors.JaxRuntimeError, PermissionError):
+            raise  # A full device, or a folder of somebody else's, isn't damage.
         # For missing or truncated files, Orbax and TensorStore raise any of a dozen exceptions.
         except Exception as error:
-            if is_lost(error):
+            if is_lost(error) or gcs.explain(error):
                 raise
             if self._is_removed(step):
                 raise _pruned(self.directory / str(step)) from error
@@ -390,8 +386,9 @@ def _leave_out_late_answers(hook: Callable[[Any], object]) -> Callable[[Any], ob
     """
 
     def wanted(unraisable: Any) -> None:
-        of_thread = unraisable.object is None  # Other code's errors name an object of Python.
-        if not of_thread or str(unraisable.exc_value) != "Event loop is closed":
+        frame = unraisable.exc_traceback and unraisable.exc_traceback.tb_frame
+        late = frame and frame.f_code.co_name == "call_soon_threadsafe"  # No Python code called it.
+        if not late or str(unraisable.exc_value) != "Event loop is closed":
             hook(unraisable)
 
     return wanted

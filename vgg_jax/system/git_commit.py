@@ -13,9 +13,11 @@ def commit() -> str:
     here = pathlib.Path(__file__)
     try:
         _git("ls-files", "--error-unmatch", here.name, folder=here.parent)
-        return _git(
-            "describe", "--always", "--abbrev=7", "--dirty", "--exclude=*", folder=here.parent
-        )
+        commit = _git("rev-parse", "--short=7", "HEAD", folder=here.parent)
+        # `git describe --dirty` would write the index. A kill then left its lock file, with which
+        # git refuses to commit.
+        changed = _git("status", "--porcelain", "--untracked-files=no", folder=here.parent)
+        return f"{commit}-dirty" if changed else commit
     except (OSError, subprocess.CalledProcessError):
         return ""
 

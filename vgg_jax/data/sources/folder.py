@@ -88,18 +88,19 @@ def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
     with os.scandir(root) as entries:
         shown = [entry for entry in entries if not image_files.is_hidden(entry.name)]
     class_names = [entry.name for entry in shown if image_files.is_folder(entry)]
-    others = [entry.name for entry in shown if not image_files.is_folder(entry)]
     if class_names:
-        _refuse_beside_classes(root, [name for name in others if image_files.is_image(name)])
+        others = [entry for entry in shown if not image_files.is_folder(entry)]
+        unread = [e for e in others if image_files.is_image(e.name) or image_files.leads_nowhere(e)]
+        _refuse_beside_classes(root, [entry.name for entry in unread])
     return {name: list(image_files.below(root / name)) for name in class_names or [""]}
 
 
 def _refuse_beside_classes(root: files.Path, names: list[str]) -> None:
     require(
         not names,
-        f"These images lie in {files.printable(root)} beside its class folders: "
-        f"{some_of([*map(files.printable, sorted(names))])}. Move each into the folder of its "
-        "class, or remove them.",
+        f"These images, or links that lead nowhere, lie in {files.printable(root)} beside its "
+        f"class folders: {some_of([*map(files.printable, sorted(names))])}. Move images into the "
+        "folder of their class, repair the links, or remove them.",
     )
 
 
