@@ -15,7 +15,7 @@ def _put_run(workdir, *, finished, c=None):
     run_config.save(c or a_256.get_config(), workdir)
     (workdir / "checkpoints" / "5").mkdir(parents=True)
     if finished:
-        saved_runs.write_result(workdir)
+        saved_runs.write_result(workdir, 5)
 
 
 def _overridden(c, overrides):

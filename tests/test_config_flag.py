@@ -21,6 +21,11 @@ BROKEN = {
     "type error": (f"{RETURNS}1 + ''", r"mine.py fails in line 2 \(TypeError: unsupported"),
     "value error": (f"{RETURNS}int('')", r"mine.py fails in line 2 \(ValueError: invalid literal"),
     "its imports": ("import nosuch", r"mine.py fails in line 1 \(ModuleNotFoundError: .*'nosuch'"),
+    "exit": ("import sys\nsys.exit()", r"mine.py fails in line 2 \(SystemExit\)"),
+    "other keys": (
+        "from ml_collections import ConfigDict\ndef get_config(): return ConfigDict({'seed': 1})",
+        r"mine.py returned a config without batch_size, .* more\. Let it return",
+    ),
     "no function": ("x = 1", r"mine.py has no function get_config\(\)"),
     "a string": (f"{RETURNS}'hi'", r"mine.py returned 'hi', which is no ConfigDict"),
     "nothing": (f"{RETURNS}None", r"mine.py returned None, which is no ConfigDict"),

@@ -113,6 +113,7 @@ NEW_KEYS = ("step", "top1_error", "digests", "sealed")
 
 def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(workdir, monkeypatch):
     monkeypatch.setattr(checkpoints_module, "_REMOVAL_S", 0.2)
+    run_result.remove(workdir)  # Only a run that goes on removes checkpoints.
     steps = []
 
     def read():
@@ -128,6 +129,35 @@ def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(wor
     saved_runs.save(workdir, 2)
     until_not_pruned(read)
     assert steps == [2, 1]
+
+
+def test_the_last_checkpoint_of_a_finished_run_is_missed(workdir):
+    shutil.rmtree(workdir / "checkpoints/2")
+    message = "result.json is damaged \\(it ends at step 2, but the last checkpoint is .*/1\\)"
+    for read in (restored, run_result.read):
+        with pytest.raises(UserError, match=message):
+            read(workdir)
+    assert any("ends at step 2" in checked.damage for checked in verify.check(workdir))
+
+
+def test_the_result_of_another_run_is_refused(workdir):
+    result = run_result.read(workdir)
+    run_result.write(workdir, result | {"last": result["last"] | {"top1_error": 41.0}})
+    with pytest.raises(UserError, match=r"result.json is damaged .its last error, 41.0%, is not"):
+        run_result.read(workdir)
+
+
+def test_the_config_of_another_run_is_refused(workdir):
+    c = run_config.load(workdir)
+    c.data.cache_dir, c.num_epochs, c.eval.method = "elsewhere", 80, "both"
+    run_config.save(c, workdir)
+    restored(workdir)
+    c.seed = 7
+    run_config.save(c, workdir)
+    message = r"config.json is not the config of the checkpoints beside it: seed is 0 there and 7 "
+    with pytest.raises(UserError, match=message):
+        restored(workdir)
+    assert any("seed is 0 there" in checked.damage for checked in verify.check(workdir))
 
 
 # JSON.

@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
-from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs import params_digest, run_config, saved_steps
 from vgg_jax.storage import sealed_json
 
 CLASSES = ("ant", "größe", "zebra, plains")
@@ -33,6 +34,8 @@ def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NA
     values = _values(workdir.name, method, q)
     identity = {"parameters": workdir.name, "images": files, "method": method, "scale": q}
     made_by = {"identity": identity, "checkpoint_step": saved_steps.last_step(workdir)}
+    last = workdir / "checkpoints" / str(made_by["checkpoint_step"])
+    made_by["params_digest"] = params_digest.of_checkpoint(last)
     posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
     posteriors.save(ResultKey(split, method, (q,)).path(workdir, ".npz"))
 
@@ -169,8 +172,23 @@ def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
     ]
     # By default the split is the first run's.
     message = _refusal([spaced, runs[0]], "dense", (110, 64), None, tmp_path)
-    assert "Evaluations of 'held_out' are missing" in message
-    assert _commands(message)[0] == _command(spaced, "eval.method=dense")
+    assert "different images: data.held_out is 9 and 0. Only nets" in message
+
+
+def test_posteriors_of_another_run_or_under_another_name_are_refused(runs, tmp_path):
+    for workdir in runs:
+        metadata = workdir / "checkpoints/7/run/metadata"
+        metadata.parent.mkdir(parents=True)
+        metadata.write_text(json.dumps({"digests": {"params": {"fc8": workdir.name}}}))
+    _evaluate_all(runs)
+    d, e = (workdir / "eval/validation-dense-64.npz" for workdir in runs)
+    assert "top-1 error" in _fused(runs, "dense", (64,), None, tmp_path / "out")
+    shutil.copy(e, d)
+    message = _refusal(runs, "dense", (64,), None, tmp_path / "out")
+    assert _commands(message) == [_command(runs[0], "eval.scales=64")]
+    shutil.copy(runs[0] / "eval/validation-dense-73.npz", d)
+    message = _refusal(runs, "dense", (64,), None, tmp_path / "out")
+    assert f"{d} holds the posteriors of dense at Q = 73" in message
 
 
 def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):

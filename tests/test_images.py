@@ -242,6 +242,8 @@ def test_damaged_tiffs_print_nothing(compression, capfd):
             with contextlib.suppress(UndecodableError):
                 images.decode(changed)
     assert capfd.readouterr() == ("", "")
+
+
 def test_a_rescaled_image_that_would_be_too_large_is_refused():
     long = Image.new("RGB", (10, 20_000))
     assert images.rescale(long, 90).shape == (180_000, 90, 3)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, result_key, results
-from vgg_jax.runs import checkpoint_check, run_config, run_result, saved_steps
+from vgg_jax.runs import checkpoint_check, record, run_config, run_result, saved_steps
 from vgg_jax.storage import sealed_json, sealed_npz
 from vgg_jax.storage.files import Path
 from vgg_jax.training import metrics_file
@@ -86,6 +86,7 @@ def check(workdir: Path) -> Iterator[Checked]:
 def _config(workdir: Path) -> None:
     if run_config.load(workdir) is None:
         raise UserError("missing")
+    run_config.refuse_other_than(record.last_progress(workdir).get("config", {}), workdir)
 
 
 def _checked(path: Path, read: Callable[[], object], has_digest: Callable[[Path], bool]) -> Checked:

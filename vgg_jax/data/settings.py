@@ -13,6 +13,8 @@ from vgg_jax.storage import files
 AUTO_MEAN = ("auto",)  # data.mean_rgb=auto, as a config has it.
 ILSVRC_MEAN_RGB = (123.68, 116.779, 103.939)
 
+HELD_OUT = "held_out"  # The split of training images that data.held_out holds out.
+
 
 def check(c: ConfigDict) -> None:
     """Checks the keys of the data and of the crops' scales (§3.1).
@@ -75,7 +77,7 @@ def check(c: ConfigDict) -> None:
 
 def evaluated_split(c: ConfigDict) -> str:
     """Returns the name of the split that a config validates on and evaluates."""
-    return "held_out" if c.data.held_out else val_split(data_spec(c))
+    return HELD_OUT if c.data.held_out else val_split(data_spec(c))
 
 
 def data_spec(c: ConfigDict) -> DataSpec:

@@ -21,6 +21,7 @@ from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.runs import params_digest
 from vgg_jax.storage.files import Path
 from vgg_jax.system import by_name, processes, progress_bar
 from vgg_jax.system.signals import StopRequest
@@ -219,6 +220,9 @@ class _Evaluation:
         return {
             "run": self.workdir.resolve().name,
             "checkpoint_step": self.net.step,
+            "params_digest": params_digest.of_checkpoint(
+                self.workdir / "checkpoints" / str(self.net.step)
+            ),
             "num_images": num_images,
             "images_computed": int(num_images - done.sum()),  # The others are from an earlier call.
             "seconds": round(time.monotonic() - begin_s - compile_s, 3),

@@ -3,12 +3,14 @@
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
-from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs import params_digest, run_config, saved_steps
 from vgg_jax.storage.files import Path
 
 
@@ -57,7 +59,7 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             parts[str(workdir)] = part
     first = next(iter(keys.values()))
     if commands:
-        _refuse_other_images([*keys])
+        _refuse_other_images([*keys], first.split)
         raise UserError(
             f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
             f"commands make them:\n{''.join(commands)}"
@@ -82,17 +84,20 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     )
 
 
-def _refuse_other_images(workdirs: Sequence[Path]) -> None:
-    """Checks that runs that lack evaluations have the same images by their configs.
+def _refuse_other_images(workdirs: Sequence[Path], split: str) -> None:
+    """Checks that runs that lack evaluations of a split have the same images by their configs.
 
     Raises:
       UserError: They have other images; the message names the keys that say so.
     """
     configs = [run_config.flat(run_config.existing(workdir)) for workdir in workdirs]
+    keys = ("data.name", "data.dir")
+    if split == data_settings.HELD_OUT:  # Any other split is a name, which the commands give.
+        keys += ("data.train_split", "data.held_out")
     for workdir, c in zip(workdirs, configs, strict=True):
         differing = [
-            f"{key} is {configs[0][key] or repr('')} and {c[key] or repr('')}"
-            for key in (*run_config.IMAGES, "data.dir")
+            f"{key} is {configs[0][key]!r} and {c[key]!r}"
+            for key in keys
             if c[key] != configs[0][key]
         ]
         if differing:
@@ -167,14 +172,26 @@ def _why_missing(workdir: Path, key: ResultKey) -> str:
         others = sorted(file.stem for file in path.parent.glob(f"{path.stem}-*.npz"))
         variants = ", ".join(f"--variant={other.removeprefix(f'{path.stem}-')}" for other in others)
         return f"not there, but {variants} is" if variants else "not there"
+    made_by = posteriors.read_made_by(path)
+    _refuse_renamed(path, key, made_by["identity"])
     if key.variant.checkpoint == "last":
-        step, last = (
-            posteriors.read_made_by(path).get("checkpoint_step"),
-            saved_steps.last_step(workdir),
-        )
+        step, last = made_by.get("checkpoint_step"), saved_steps.last_step(workdir)
         if step != last:
             return f"of step {step}, but the last checkpoint is of step {last}"
+        theirs = made_by.get("params_digest")  # Files of earlier versions have none.
+        ours = params_digest.of_checkpoint(workdir / "checkpoints" / str(last))
+        if theirs and ours and theirs != ours:
+            return "of another run's checkpoint"
     return ""
+
+
+def _refuse_renamed(path: Path, key: ResultKey, identity: Mapping[str, Any]) -> None:
+    (scale,) = key.scales
+    if (identity.get("method"), identity.get("scale")) != (key.method, scale):
+        raise UserError(
+            f"{path} holds the posteriors of {identity.get('method')} at "
+            f"Q = {identity.get('scale')}. Give the file its own name again, or remove it."
+        )
 
 
 def evaluation_command(workdir: Path, key: ResultKey) -> str:

@@ -18,7 +18,7 @@ from orbax.checkpoint.checkpoint_managers import (
 )
 
 from vgg_jax.errors import UnwrittenError, UserError
-from vgg_jax.runs import checkpoint_check, record, saved_steps
+from vgg_jax.runs import checkpoint_check, record, run_config, run_result, saved_steps
 from vgg_jax.runs.record import SavedRun
 from vgg_jax.runs.state import TrainState
 from vgg_jax.storage import files, gcs
@@ -115,12 +115,17 @@ class Checkpoints:
         """Returns the step of the last or the best complete checkpoint.
 
         Raises:
-          UserError: There is no checkpoint or, for the best, none that was validated.
+          UserError: There is no checkpoint; for the best, none was validated; or the run is
+            finished, and the last one isn't that of its end.
         """
-        step = processes.from_first(
-            lambda: self.last_step if which == "last" else self._manager.best_step(),
-            lambda step: None if step is None else int(step),
-        )
+
+        def found() -> int | None:
+            if which == "best":
+                return self._manager.best_step()
+            run_result.read(self.directory.parent)  # It says which one is the last.
+            return self.last_step
+
+        step = processes.from_first(found, lambda step: None if step is None else int(step))
         if step is None:
             validated = "" if which == "last" else "validated "
             raise UserError(f"There is no {validated}checkpoint in {self.directory}.")
@@ -130,11 +135,13 @@ class Checkpoints:
         """Reads the `SavedRun` of a checkpoint, by default the last.
 
         Raises:
-          UserError: There is no checkpoint, or it is damaged.
+          UserError: There is no checkpoint, or it is damaged, or the config is another run's.
         """
         step = self.step_of("last") if step is None else step
         with self._refuse_unreadable(step):
-            return record.read(self.directory / str(step)).run
+            saved = record.read(self.directory / str(step)).run
+        run_config.refuse_other_than(saved.progress.get("config", {}), self.directory.parent)
+        return saved
 
     def restore(self, like: TrainState) -> TrainState:
         """Reads the state of the last checkpoint. All but its step is placed as in `like`.

@@ -56,7 +56,8 @@ def write(
     with writer.one_writer(workdir.parent, *given):
         files.remove_tree(aside)  # A killed import has left it.
         try:
-            _save_checkpoint(aside / "checkpoints/0", params, facts)
+            saved = SavedRun(facts, {"config": run_config.fixed(c)})
+            _save_checkpoint(aside / "checkpoints/0", params, saved)
             run_config.save(c, aside)
             result = {"imported": dict(origin), "commits": list(facts.commits)}
             run_result.write(aside, result)
@@ -69,14 +70,14 @@ def write(
 
 
 def _save_checkpoint(
-    folder: Path, params: dict[str, dict[str, np.ndarray]], facts: RunFacts
+    folder: Path, params: dict[str, dict[str, np.ndarray]], saved: SavedRun
 ) -> None:
     # Without compression, which saves a tenth and takes as much memory as the arrays once more.
     handler = ocp.CompositeCheckpointHandler(
         params=ocp.PyTreeCheckpointHandler(use_compression=False),
         run=ocp.JsonCheckpointHandler(),
     )
-    values = record.to_json(SavedRun(facts, {}), int(folder.name), None, {"params": params})
+    values = record.to_json(saved, int(folder.name), None, {"params": params})
     with ocp.AsyncCheckpointer(handler) as checkpointer:
         checkpointer.save(
             files.absolute(folder),

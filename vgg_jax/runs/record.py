@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vgg_jax.errors import some_of
-from vgg_jax.runs import digests
+from vgg_jax.runs import digests, saved_steps
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.storage import sealed_json
 from vgg_jax.storage.files import Path
@@ -94,6 +94,15 @@ def read(checkpoint: Path) -> Record:
     if not (len(facts.mean_rgb) == 3 and all(map(math.isfinite, facts.mean_rgb))):
         raise ValueError(f"its mean RGB is {facts.mean_rgb}")
     return Record(SavedRun(facts, values["progress"]), values.get("digests"))
+
+
+def last_progress(workdir: Path) -> Mapping[str, Any]:
+    """Returns the progress in the last checkpoint of a workdir; empty if it can't be read."""
+    checkpoint = saved_steps.last_checkpoint(workdir)
+    try:
+        return {} if checkpoint is None else read(checkpoint).run.progress
+    except Exception:  # It was removed meanwhile, or is damaged: whoever restores it says so.
+        return {}
 
 
 def _top1_error(metrics: Any) -> float:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax import base_config
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, some_of
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage import files, sealed_json
 from vgg_jax.storage.files import Path
@@ -159,6 +159,43 @@ def _is_taken_over(key: str, ours: Mapping[str, Any], theirs: Mapping[str, Any])
 def shared(c: ConfigDict) -> dict[str, Any]:
     """Returns the values that must be the same on all processes of a job, by their full keys."""
     return {key: value for key, value in flat(c).items() if key not in OF_A_HOST}
+
+
+def fixed(c: ConfigDict) -> dict[str, Any]:
+    """Returns the values that a run keeps from its first step to its last, by their full keys.
+
+    Each checkpoint repeats them. The mean RGB is among the run's facts.
+    """
+    return {
+        key: value
+        for key, value in flat(c).items()
+        if not key.startswith("eval.") and key not in (*HOUSEKEEPING, "num_epochs", "data.mean_rgb")
+    }
+
+
+def refuse_other_than(saved: Mapping[str, Any], workdir: Path) -> None:
+    """Checks that the config in a workdir is that of a checkpoint there.
+
+    Args:
+      saved: The `fixed` values that the checkpoint has; empty if an earlier version saved it.
+      workdir: The run's workdir.
+
+    Raises:
+      UserError: Values differ; the message names their keys.
+    """
+    if not saved:
+        return
+    ours = flat(existing(workdir))
+    differing = [
+        f"{key} is {value!r} there and {ours[key]!r} in the config"
+        for key, value in saved.items()
+        if key in ours and ours[key] != value
+    ]
+    if differing:
+        raise UserError(
+            f"{path(workdir)} is not the config of the checkpoints beside it: {some_of(differing)}."
+            " Restore it from a copy."
+        )
 
 
 def overrides(c: ConfigDict, plain: ConfigDict, keys: Sequence[str]) -> list[str]:

@@ -1,8 +1,10 @@
 """The result of a finished run, or of an imported net: workdir/result.json. Needs no JAX."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
+from vgg_jax.runs import saved_steps
 from vgg_jax.storage import sealed_json
 from vgg_jax.storage.files import Path
 
@@ -31,13 +33,13 @@ def read(workdir: Path) -> dict[str, Any] | None:
     """Reads the result of the run in a workdir; returns None if it isn't finished.
 
     Raises:
-      UserError: The file is damaged.
+      UserError: The file is damaged, or not of the checkpoints in the workdir.
     """
     if not path(workdir).exists():
         return None
     return sealed_json.read(
         path(workdir),
-        _checked,
+        functools.partial(_checked, saved_steps.last_checkpoint(workdir)),
         "Restore it from a copy. If the run was trained there, you may also remove the file: "
         f"python -m vgg_jax.main --workdir={workdir} then writes it again. If the net was "
         "imported, import it again.",
@@ -49,10 +51,23 @@ def lacks_fc_layers(workdir: Path) -> bool:
     return not (read(workdir) or {}).get("imported", {}).get("fc_layers", True)
 
 
-def _checked(result: dict[str, Any]) -> dict[str, Any]:
+def _checked(checkpoint: Path | None, result: dict[str, Any]) -> dict[str, Any]:
     if "imported" in result:
-        expected = {"imported": dict, "commits": list}
-    else:
-        expected = {"last": _VALIDATION, "best": _VALIDATION}
-    sealed_json.require_types(result, expected)
+        sealed_json.require_types(result, {"imported": dict, "commits": list})
+        return result
+    sealed_json.require_types(result, {"last": _VALIDATION, "best": _VALIDATION})
+    if checkpoint is not None:  # Without any, the result may have been kept alone.
+        _refuse_other(result["last"], checkpoint)
     return result
+
+
+def _refuse_other(last: Mapping[str, Any], checkpoint: Path) -> None:
+    if last["step"] != int(checkpoint.name):
+        raise ValueError(f"it ends at step {last['step']}, but the last checkpoint is {checkpoint}")
+    metrics = checkpoint / "metrics" / "metrics"
+    try:
+        top1_error = sealed_json.load(metrics)["top1_error"]
+    except (OSError, ValueError, LookupError, TypeError):  # Whoever restores it says so.
+        return
+    if top1_error != last["top1_error"]:
+        raise ValueError(f"its last error, {last['top1_error']}%, is not that in {metrics}")

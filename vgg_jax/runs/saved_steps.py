@@ -1,5 +1,6 @@
 """Finds the checkpoints in a workdir by their folders' names alone, without Orbax."""
 
+import re
 from typing import Literal
 
 from vgg_jax.storage import files
@@ -16,15 +17,24 @@ COMMIT = "commit_success.txt"
 
 def last_step(workdir: Path) -> int | None:
     """Returns the step of the last complete checkpoint in a workdir; None if there is none."""
-    folders = (workdir / "checkpoints", workdir / REPLACED)
-    found = [path for folder in folders for path in folder.glob("*") if path.name.isdigit()]
-    return max((int(path.name) for path in found if is_complete(path)), default=None)
+    checkpoint = last_checkpoint(workdir)
+    return None if checkpoint is None else int(checkpoint.name)
+
+
+def last_checkpoint(workdir: Path) -> Path | None:
+    """Returns the folder of the last complete checkpoint; None if there is none."""
+    found = _complete(workdir / "checkpoints") + _complete(workdir / REPLACED)
+    return max(found, key=lambda path: int(path.name), default=None)
 
 
 def complete(workdir: Path) -> list[int]:
     """Returns the steps of the complete checkpoints in workdir/checkpoints, in order."""
-    found = [path for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()]
-    return sorted(int(path.name) for path in found if is_complete(path))
+    return sorted(int(path.name) for path in _complete(workdir / "checkpoints"))
+
+
+def _complete(folder: Path) -> list[Path]:
+    named = (path for path in folder.glob("*") if re.fullmatch(r"[0-9]+", path.name))
+    return [path for path in named if is_complete(path)]
 
 
 def is_complete(checkpoint: Path) -> bool:

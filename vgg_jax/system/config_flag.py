@@ -12,7 +12,8 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax.errors import UserError
+from vgg_jax import base_config
+from vgg_jax.errors import UserError, some_of
 from vgg_jax.system import flag_parsing
 
 flags.disclaim_key_flags()  # --config belongs to the command that defines it: see its --help.
@@ -121,20 +122,26 @@ class _Parser(flags.ArgumentParser):
             if not isinstance(error, ModuleNotFoundError):
                 raise
             raise _explained(path, error) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # A file may call sys.exit.
             # ml_collections puts the traceback into a second ValueError or TypeError.
             wrapped = "Error whilst parsing config file" in str(error)
             raise _explained(path, error.__context__ if wrapped else error) from error
         # If the file isn't there, it is an object of ml_collections that raises an error later.
         if not type(c).__module__.startswith("ml_collections."):
-            raise UserError(
-                f"get_config() in {path} returned {c!r:.60}, which is no ConfigDict. Let it return "
-                "that of vgg_jax.base_config.get_config() with other values, as configs/d_256.py "
-                "does."
-            )
+            raise _no_config_of_a_run(path, f"{c!r:.60}, which is no ConfigDict")
         if isinstance(c, ConfigDict):
+            missing = [key for key in _keys(base_config.get_config()) if key not in {*_keys(c)}]
+            if missing:
+                raise _no_config_of_a_run(path, f"a config without {some_of(missing)}")
             self.loaded = c
         return c
+
+
+def _no_config_of_a_run(path: str, returned: str) -> UserError:
+    return UserError(
+        f"get_config() in {path} returned {returned}. Let it return that of "
+        "vgg_jax.base_config.get_config() with other values, as configs/d_256.py does."
+    )
 
 
 def _explained(path: str, error: BaseException) -> UserError:
@@ -156,4 +163,5 @@ def _explained(path: str, error: BaseException) -> UserError:
         if os.path.realpath(frame.filename) == os.path.realpath(path)
     ]
     where = f" in line {lines[-1]}" if lines else ""
-    return UserError(f"The config {path} fails{where} ({type(error).__name__}: {error}).")
+    what = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return UserError(f"The config {path} fails{where} ({what}).")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vgg_jax.errors import UserError
-from vgg_jax.runs import record, saved_steps
+from vgg_jax.runs import record
 from vgg_jax.storage import files, sealed_json
 from vgg_jax.storage.files import Path
 
@@ -90,12 +90,7 @@ def parsed(line: bytes, number: int, workdir: Path) -> Record:
 
 def last_mark(workdir: Path) -> Mapping[str, Any] | None:
     """Returns what the last checkpoint keeps of the lines; None if it keeps nothing."""
-    step = saved_steps.last_step(workdir)
-    checkpoint = workdir / "checkpoints" / str(step)
-    try:
-        return None if step is None else record.read(checkpoint).run.progress.get("log")
-    except Exception:  # It was removed meanwhile, or is damaged: whoever restores it says so.
-        return None
+    return record.last_progress(workdir).get("log")
 
 
 def _damaged(workdir: Path, reason: str) -> UserError:

@@ -199,6 +199,7 @@ class _Run:
     ) -> Work:
         """Returns the batches and functions that the loop works with."""
         c, num_val = self.config, len(self._images.val.source)
+        fixed = run_config.fixed(c)
         put = functools.partial(sharding.put_batch, sharding=sharding.split_batch(self._mesh))
         # `map` keeps no batch: it would hold the workers' shared memory after they have ended.
         train_batches, val_batches = map(put, train_batches), map(put, val_batches)
@@ -223,7 +224,7 @@ class _Run:
             validate=validate,
             save=lambda state, progress, top1_error: checkpoints.save(
                 state,
-                SavedRun(self.facts, {**progress.to_json(), "log": log.mark()}),
+                SavedRun(self.facts, {**progress.to_json(), "log": log.mark(), "config": fixed}),
                 top1_error,
             ),
         )
