@@ -58,12 +58,12 @@ def restored(workdir):
         return arrays, checkpoints.restore_run(), checkpoints.step_of("best")
 
 
-def test_forty_flipped_bits_of_a_checkpoint_are_noticed_or_harmless(workdir):
+def test_flipped_bits_of_a_checkpoint_are_noticed_or_harmless(workdir):
     before, rng = restored(workdir), random.Random(0)
     checkpoint = workdir / "checkpoints" / "2"
     paths = sorted(p for p in checkpoint.rglob("*") if p.is_file() and p.stat().st_size)
     sizes, num_noticed = [path.stat().st_size for path in paths], 0
-    for path in rng.choices(paths, sizes, k=40):
+    for path in rng.choices(paths, sizes, k=12):
         data = path.read_bytes()
         path.write_bytes(flipped(data, rng.randrange(len(data)), rng.randrange(8)))
         found, error = outcome(restored, workdir)
@@ -73,7 +73,7 @@ def test_forty_flipped_bits_of_a_checkpoint_are_noticed_or_harmless(workdir):
             assert f"rm -r {checkpoint} {workdir / 'result.json'} && python -m" in error
             num_noticed += 1
         path.write_bytes(data)
-    assert num_noticed >= 10
+    assert num_noticed >= 3
     gc.collect()
 
 

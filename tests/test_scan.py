@@ -218,10 +218,12 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
     for i in range(1, 400):
         (tmp_path / f"train/a/{i}.png").symlink_to(tmp_path / "photo.png")
     code = (
+        "import sys\n"
         "from vgg_jax.data import scan\n"
         "from vgg_jax.data.specs import ScanOptions\n"
         "from vgg_jax.data.sources.folder import FolderSource\n"
         "from vgg_jax.data.specs import DataSpec\n"
+        "sys.stderr.isatty = lambda: True\n"  # Otherwise there is no bar.
         f"source = FolderSource(DataSpec('folder', {str(tmp_path)!r}, 'train', '', ''), 'train')\n"
         f"scan.scan(source, 'many', ScanOptions({str(tmp_path / 'cache')!r}))\n"
     )

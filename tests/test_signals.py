@@ -111,3 +111,35 @@ def test_a_command_that_saves_nothing_ends_while_the_main_thread_computes(number
     _, errors = process.communicate(timeout=60)
     assert process.returncode == expected
     assert errors.count("Stopped.") == 1
+
+
+LATE = """
+import hashlib, time
+from vgg_jax.system import command_line, signals
+def main(_):
+    with signals.StopRequest() as stop:
+        print("busy", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 4_000_000)
+        while not stop:
+            pass
+        time.sleep(1)
+    raise stop.error("saved")
+command_line.run(main)
+"""
+
+
+def test_a_signal_that_was_answered_early_does_not_count_twice():
+    process = subprocess.Popen(
+        [sys.executable, "-c", LATE],
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.split("\n") == ["", errors.split("\n")[1], "", "saved", ""]
+    assert "Stopping: what is done is saved first." in errors

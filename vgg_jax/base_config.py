@@ -64,9 +64,8 @@ def _data(c: ConfigDict) -> None:
     c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
     c.data.num_workers = 16  # Worker processes that decode; 0: threads of the main process.
-    # Memory of all decoders of this process and its workers together; a quarter is for files. An
-    # image that needs more than the rest can't be decoded.
-    c.data.decode_bytes = 2**31
+    # An image that alone needs more than three quarters of this can't be decoded.
+    c.data.decode_bytes = 2**31  # Memory, in bytes, of all decoders of a process and its workers.
     c.data.cache_dir = f"{_cache_home()}/vgg_jax"  # For shapes, scans and programs; on a disk.
 
     c.train_scale = (256, 256)  # Smallest and largest S, in px; S is drawn per image.

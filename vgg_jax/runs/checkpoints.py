@@ -313,9 +313,12 @@ def until_not_pruned(read: Callable[[], T]) -> T:
     Raises:
       PrunedError: Checkpoints are removed faster than they can be read.
     """
-    for _ in range(_ATTEMPTS - 1 if jax.process_count() == 1 else 0):
-        with contextlib.suppress(PrunedError):
+    for _ in range(_ATTEMPTS - 1):
+        try:
             return read()
+        except PrunedError:
+            if jax.process_count() > 1:
+                raise
     return read()
 
 

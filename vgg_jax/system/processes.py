@@ -106,16 +106,23 @@ def make_shared(folder: Path) -> None:
     Raises:
       UserError: The folder here is not the one that the first process writes to.
     """
-    from_first(lambda: folder.mkdir(parents=True, exist_ok=True))
-    if _job is None or files.in_bucket(folder):
-        return
     with contextlib.ExitStack() as until_seen:
-        probe = from_first(
-            lambda: until_seen.enter_context(partial_files.beside(folder / "probe")).name,
-            lambda name: re.fullmatch(r"\.probe\.[0-9a-f]+\.partial", name)[0],
-        )
-        wait_until_seen(folder, (folder / probe).exists)
-        _job.wait_for_all()
+
+        def make() -> str:
+            folder.mkdir(parents=True, exist_ok=True)
+            if _job is None or files.in_bucket(folder):
+                return ""
+            return until_seen.enter_context(partial_files.beside(folder / "probe")).name
+
+        probe = from_first(make, _probe_name)
+        if probe:
+            wait_until_seen(folder, (folder / probe).exists)
+            _job.wait_for_all()
+
+
+def _probe_name(value: str) -> str:
+    # A stranger's could be the path of any file.
+    return re.fullmatch(r"(\.probe\.[0-9a-f]+\.partial)?", value)[0]
 
 
 @contextlib.contextmanager

@@ -4,9 +4,11 @@ SIGHUP, which a terminal sends when it closes, and SIGUSR1, with which Slurm can
 same as SIGTERM. Python imports this module before any other of a command, so it imports little.
 """
 
+import math
 import os
 import signal
 import threading
+import time
 import types
 from collections.abc import Callable
 
@@ -40,7 +42,7 @@ def handle() -> None:
 
 
 def answer_at_once() -> None:
-    """Answers signals from a thread, also while the main thread computes or compiles in C++.
+    """Answers signals from a thread where the main thread is busy in C++, as when it compiles.
 
     Python calls handlers in the main thread alone, between two of its own instructions. A step of a
     full net on a CPU, or its compilation, took a minute, in which Ctrl-C seemed to do nothing.
@@ -51,8 +53,10 @@ def answer_at_once() -> None:
 
     def answer() -> None:
         while True:
-            for number in os.read(reads, 16):
-                _answer(number)
+            for number in os.read(reads, 1):
+                time.sleep(_PATIENCE_S)
+                if time.monotonic() - _handled_s.get(number, -math.inf) > 2 * _PATIENCE_S:
+                    _answer(number)
 
     threading.Thread(target=answer, daemon=True).start()
 
@@ -64,8 +68,11 @@ def _answer(number: int) -> None:
     request = getattr(handler, "__self__", None)
     if isinstance(request, StopRequest):
         request.answer(number)
+        request.answered_early.add(number)
 
 
+_PATIENCE_S = 0.3  # So long the main thread has to call a handler itself.
+_handled_s: dict[int, float] = {}  # When it last did, by signal.
 _ending = threading.Lock()
 
 
@@ -76,7 +83,7 @@ def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     Python's normal exit, which was seen to crash on threads that were about to start workers.
     """
     if not _ending.acquire(blocking=False):
-        return  # The main thread and that of `answer_at_once` both come here.
+        return  # The main thread and that of `answer_at_once` may both come here.
     # print would raise an error if the signal interrupted another print.
     os.write(2, b"\nStopped. Nothing that was saved is lost; the same command goes on.\n")
     os._exit(EXIT_STATUS[number])
@@ -86,6 +93,9 @@ class StopRequest:
     """Notes a first signal in its context, so that the loop can stop between two steps.
 
     It is true once there was a signal. A second Ctrl-C ends the run at once.
+
+    Attributes:
+      answered_early: Signals that a thread has answered, before their handler was called.
     """
 
     def __init__(self, all_stop: Callable[[], bool] | None = None) -> None:
@@ -99,6 +109,7 @@ class StopRequest:
         self._all_stop, self._stopped = all_stop, False
         self._number: int | None = None
         self._is_answered = False
+        self.answered_early: set[int] = set()
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -123,15 +134,19 @@ class StopRequest:
         return StoppedError(self._number or signal.SIGTERM, what)
 
     def answer(self, number: int) -> None:
-        """Answers a Ctrl-C, before `_note` is called; a second one ends the process."""
+        """Says that a Ctrl-C was noticed; one after another signal ends the process."""
         if number == signal.SIGINT:
             if self._is_answered:
                 stop_at_once(number, None)
-            self._is_answered = True
             os.write(2, b"\nStopping: what is done is saved first. Ctrl-C again ends at once.\n")
+        self._is_answered = True
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
+        _handled_s[number] = time.monotonic()
         self._number = self._number or number
-        signal.signal(signal.SIGINT, stop_at_once)
+        if number in self.answered_early:
+            self.answered_early.discard(number)
+        else:
+            self.answer(number)
         if self._all_stop is not None:
             os.kill(os.getpid(), signal.SIGTERM)  # JAX tells the others of this signal only.
