@@ -32,6 +32,7 @@ import small_runs
 
 NUM_EPOCHS, STEPS_PER_EPOCH = 5, 11
 TIMEOUT_S = 240
+SURVIVOR_S = 60  # Then a launcher ends the processes of a job that has lost one.
 SHARED_MEMORY = pathlib.Path("/dev/shm")
 
 
@@ -211,12 +212,12 @@ class Campaign:
         }
 
 
-def wait(processes):
+def wait(processes, timeout_s=TIMEOUT_S):
     """Waits for processes, and kills those that hang."""
     ends = []
     for process in processes:
         try:
-            out, err = process.communicate(timeout=TIMEOUT_S)
+            out, err = process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
@@ -243,7 +244,7 @@ def kills(campaign, number):
                 of_run += kill(campaign, processes)
                 # JAX ends a process from C++, with a status of its own, if its peer is lost.
                 allowed = (-signal.SIGKILL, 0) if hosts == 1 else (-signal.SIGKILL, 0, 1, 2, -6)
-                for end in wait(processes):
+                for end in wait(processes, SURVIVOR_S):
                     if end.status not in allowed or (hosts == 1 and end.is_noisy):
                         campaign.count(kind, "LOST", f"status {end.status}: {end.last_line}")
             end = campaign.go_on(workdir, hosts=hosts, workers=workers)

@@ -87,6 +87,20 @@ def test_the_help_lists_the_flags_and_each_key_with_its_comment():
     assert sorted(listed) == sorted(run_config.flat(base_config.get_config()))
 
 
+def test_outputs_that_are_closed_and_relative_xdg_folders_do_not_matter():
+    code = (
+        "import os\nfrom vgg_jax.system import command_line\n"
+        "command_line.run(lambda _: print('a') or os._exit('XDG_CACHE_HOME' in os.environ))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", '"$@" >&- 2>&-', "bash", sys.executable, "-c", code],
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(XDG_CACHE_HOME="relative"),
+        check=False,
+    )
+    assert done.returncode == 0
+
+
 def test_another_broken_pipe_is_no_quiet_end():
     code = (
         "import os\nfrom vgg_jax.system import command_line\n"

@@ -5,6 +5,7 @@ import gc
 import json
 import random
 import shutil
+import threading
 
 import jax
 import numpy as np
@@ -17,8 +18,7 @@ from vgg_jax import base_config, verify
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
-from vgg_jax.runs import checkpoints as checkpoints_module
-from vgg_jax.runs import run_config, run_result
+from vgg_jax.runs import run_config, run_result, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints, PrunedError, until_not_pruned
 from vgg_jax.storage import sealed_json
 from vgg_jax.training import metrics, metrics_file
@@ -83,6 +83,28 @@ def test_a_checkpoint_under_another_steps_name_is_refused(workdir):
         restored(workdir)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "3",
+        "null",
+        "\x00",
+        '{"item_handlers": 3}',
+        '{"custom_metadata": []}',
+        '{"performance_metrics": 5}',
+        '{"init_timestamp_nsecs": "x"}',
+    ],
+)
+def test_odd_metadata_of_orbax_is_refused_or_harmless(workdir, text):
+    before = restored(workdir)
+    (workdir / "checkpoints/2/_CHECKPOINT_METADATA").write_text(text)
+    found, error = outcome(restored, workdir)
+    assert found == before or "STEP/_CHECKPOINT_METADATA" in error
+
+
 def test_another_validation_error_is_refused(workdir):
     (workdir / "checkpoints/2/metrics/metrics").write_text('{"top1_error": 1.0}')
     with pytest.raises(UserError, match=r"checkpoints/2 can't be read \(the error in"):
@@ -112,7 +134,7 @@ NEW_KEYS = ("step", "top1_error", "digests", "sealed")
 
 
 def test_a_checkpoint_that_is_removed_while_it_is_read_is_not_called_damaged(workdir, monkeypatch):
-    monkeypatch.setattr(checkpoints_module, "_REMOVAL_S", 0.2)
+    monkeypatch.setattr(saved_steps, "_REMOVAL_S", 0.2)
     run_result.remove(workdir)  # Only a run that goes on removes checkpoints.
     steps = []
 
@@ -375,6 +397,16 @@ def test_verify_says_of_each_file_whether_it_is_good(workdir, capsys):
     assert "config.json: damaged (it is missing)" in out
     assert "checkpoints/1: damaged (" in out
     assert "checkpoints/2: ok" in out
+
+
+def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_called_damaged(workdir):
+    run_result.remove(workdir)
+    shutil.rmtree(workdir / "checkpoints/1/params")
+    removal = threading.Timer(0.5, lambda: shutil.rmtree(workdir / "checkpoints/1"))
+    checked = verify.check(workdir)
+    removal.start()
+    assert not any(found.damage for found in checked)
+    removal.join()
 
 
 def test_there_is_nothing_to_verify_without_a_run(tmp_path):

@@ -451,6 +451,7 @@ def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
     assert not [n for n in server.names("runs/a") if "partial" in n or "unfinished" in n]
     assert server.read("runs/a/curves.png").startswith(b"\x89PNG")
     assert server.names("runs/a/tensorboard/events.out")
+    assert "The report is in gs://bucket/runs/a/report.html" in output
     assert json.loads(server.read("runs/a/result.json"))["last"]["step"] == 2
 
     photo = folder / "val" / "a" / "0.jpg"

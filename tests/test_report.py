@@ -19,7 +19,7 @@ from launch.report.estimates import Estimate, Seen
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors
 from vgg_jax.evaluation.result_key import ResultKey
-from vgg_jax.runs import run_config
+from vgg_jax.runs import run_config, run_result
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,10 @@ def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_pat
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256", "c_256", "c_384"))
     file = ResultKey("validation", "dense", (224,)).path(sweep.workdir("b_256", 0), ".npz")
     file.unlink()
-    (sweep.workdir("c_256", 0) / "checkpoints" / "9").mkdir()
+    trained_further = sweep.workdir("c_256", 0)
+    result = run_result.read(trained_further)
+    run_result.write(trained_further, result | {"last": result["last"] | {"step": 9}})
+    (trained_further / "checkpoints" / "9").mkdir()
     damaged = ResultKey("validation", "dense", (384,)).path(sweep.workdir("c_384", 0), ".npz")
     damaged.write_bytes(damaged.read_bytes()[:-100])
     text, shown = made_sweeps.written(tmp_path)

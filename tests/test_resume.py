@@ -332,7 +332,7 @@ def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path
     link.replace(checkpoints)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert f"error: A checkpoint could not be written to {checkpoints} (NotADirectory" in errors
+    assert f"error: A checkpoint could not be written to {checkpoints} (Not a directory)" in errors
     assert "Traceback" not in errors
 
 

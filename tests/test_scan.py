@@ -3,12 +3,11 @@
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
+import time
 
 import numpy as np
 import opened
@@ -227,17 +226,12 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
         f"source = FolderSource(DataSpec('folder', {str(tmp_path)!r}, 'train', '', ''), 'train')\n"
         f"scan.scan(source, 'many', ScanOptions({str(tmp_path / 'cache')!r}))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
-    timer = threading.Timer(60, process.kill)
-    timer.start()
-    begun = b""
-    while not re.search(rb"scanning the many images: .* [1-9]\d*/400", begun):
-        begun += process.stderr.read(1)
+    process = subprocess.Popen([sys.executable, "-c", code])
+    while not (tmp_path / "cache/scans").is_dir():  # It is made just before the pass.
         assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
+        time.sleep(0.05)
+    process.kill()
     assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
-    timer.cancel()
     assert list((tmp_path / "cache/scans").iterdir()) == []
 
 
@@ -345,6 +339,15 @@ def test_other_images_of_equal_names_and_sizes_are_scanned_anew(tmp_path):
         os.utime(path, (at, at))
         source = opened.folder(tmp_path / name, "train")
         assert _scan(source, tmp_path / "cache").mean_rgb == colour
+
+
+def test_a_cache_with_another_mean_is_scanned_anew(source, tmp_path):
+    first = _scan(source, tmp_path / "cache")
+    path = scan.cache_path(source, str(tmp_path / "cache"))
+    text, digit = path.read_text(), str(first.mean_rgb[0])[:3]
+    assert digit in text
+    path.write_text(text.replace(digit, f"9{digit[1:]}", 1))
+    assert _scan(source, tmp_path / "cache") == first
 
 
 @pytest.mark.parametrize("left", ["", "{}", '{"mean_rgb": [1', "null"])

@@ -247,11 +247,24 @@ def test_a_lock_that_only_its_own_host_sees_does_not_make_a_dead_one(tmp_path, q
     assert time.monotonic() - begin_s >= 0.4
 
 
-@pytest.mark.parametrize("contents", [b"", b"[]", b'{"pid": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "contents",
+    [
+        *(b"", b"[]", b'{"pid": 1}', b"\xff"),
+        json.dumps(vars(Owner.this_process("training")) | {"pid": "1"}).encode(),
+    ],
+)
 def test_a_lease_that_names_nobody_is_watched(tmp_path, quick, capsys, contents):
     (tmp_path / ".run-writer.1").write_bytes(contents)
     assert is_free(tmp_path)
     assert "a process that left no name has a lease there" in capsys.readouterr().out
+
+
+def test_a_number_that_no_process_has_is_a_dead_ones(tmp_path):
+    owner = dataclasses.replace(Owner.this_process("training"), pid=10**30)
+    Lease(tmp_path, "run", 1).path.write_text(json.dumps(vars(owner)))
+    with one_writer(tmp_path):
+        pass
 
 
 def test_a_lease_that_ends_while_it_is_watched_is_followed_at_once(place, quick, monkeypatch):

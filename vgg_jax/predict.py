@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
             _print(found.name(index), *lines)
             if maps:
                 _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
-                _print(f"  map: {maps[index]}")
+                _print(f"  map: {files.printable(maps[index])}")
     if errors:  # What can be classified was, first.
         raise UserError("\n".join(errors))
 

@@ -74,7 +74,7 @@ def check(workdir: Path) -> Iterator[Checked]:
         damage = checkpoint_check.damage(checkpoint)
         if damage is None:
             yield Checked(checkpoint, "", checkpoint_check.has_digests(checkpoint))
-        elif saved_steps.is_complete(checkpoint):  # Otherwise the run has removed it meanwhile.
+        elif not saved_steps.is_removed(checkpoint):
             yield Checked(checkpoint, f"damaged ({damage})")
     folder = workdir / result_key.FOLDER
     for path in sorted(folder.glob("*.json")):

@@ -7,6 +7,7 @@ from typing import Any
 
 from launch.plan import commands, paper
 from launch.report.reading import Found
+from vgg_jax.errors import UserError
 from vgg_jax.runs import config_files, run_config, run_result
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
@@ -26,7 +27,7 @@ class Run:
       epochs: How many epochs it was trained for; None before its end.
       top1, top5: Errors on centre crops at its end, in percent; None before its end.
       trained, evaluated: The git commits that trained it, and those that evaluated it.
-      ended: The date of its end, "imported", or "not ended".
+      ended: The date of its end, "imported", "not ended" or "damaged result.json".
     """
 
     name: str
@@ -50,7 +51,7 @@ def of(found: Found) -> Iterator[Run]:
             c = run_config.load(workdir)
             if c is None:
                 continue
-            result: Mapping[str, Any] = run_result.read(workdir) or {}
+            result, ended = _result(workdir)
             last = result.get("last", {})
             evaluated = [made_by.get("commit") for made_by in found.made_by.get(workdir, [])]
             yield Run(
@@ -63,7 +64,7 @@ def of(found: Found) -> Iterator[Run]:
                 top5=last.get("top5_error"),
                 trained=tuple(result.get("commits", ())),
                 evaluated=tuple(dict.fromkeys(filter(None, evaluated))),
-                ended=_ended(result, run_result.path(workdir)),
+                ended=ended,
             )
 
 
@@ -87,10 +88,17 @@ def facts(found: Found) -> tuple[tuple[str, str], ...]:
     return tuple((name, text) for name, text in named if text)
 
 
-def _ended(result: Mapping[str, Any], file: Path) -> str:
-    if not result:
-        return "not ended"
-    return "imported" if "imported" in result else _date(files.modified_s(file))
+def _result(workdir: Path) -> tuple[Mapping[str, Any], str]:
+    """Returns a run's result, which may be empty, and how or when the run ended."""
+    try:
+        result = run_result.read(workdir)
+    except UserError:  # One damaged file doesn't stop the report; the run itself names it.
+        return {}, "damaged result.json"
+    if result is None:
+        return {}, "not ended"
+    if "imported" in result:
+        return result, "imported"
+    return result, _date(files.modified_s(run_result.path(workdir)))
 
 
 def _date(seconds: float) -> str:

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import dataclasses
-import json
 import pathlib
 import zlib
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from vgg_jax.data import decode_budget, images, prefetch
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UndecodableError
-from vgg_jax.storage import cache_folder, files
+from vgg_jax.storage import cache_folder, sealed_json
 from vgg_jax.system import progress_bar
 
 Rgb = tuple[float, float, float]
@@ -149,16 +148,18 @@ def _still(source: Source, known: Scan) -> Scan | None:
 
 def _read_cache(path: pathlib.Path, num_images: int) -> Scan | None:
     try:
-        saved = json.loads(path.read_text())
+        saved = sealed_json.load(path)
+        if sealed_json.is_sealed(path):  # Otherwise an earlier version wrote it.
+            saved = sealed_json.unseal(saved, path)
         return Scan(
             mean_rgb=saved["mean_rgb"] and tuple(saved["mean_rgb"]),
             class_counts=tuple(saved["class_counts"]),
             undecodable=tuple(Undecodable(**image) for image in saved["undecodable"]),
             sizes=unpacked(saved["sizes"], num_images),
         )
-    # The file is absent, was cut short when the machine stopped, or is of another version; or a
-    # user's source has the same contents_key for another number of images.
-    except (OSError, ValueError, KeyError, TypeError, zlib.error):
+    # The file is absent, damaged or of another version; or a user's source has the same
+    # contents_key for another number of images.
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, zlib.error):
         return None
 
 
@@ -167,7 +168,7 @@ def _write_cache(found: Scan, path: pathlib.Path) -> None:
         "undecodable": [image._asdict() for image in found.undecodable],
         "sizes": packed(found.sizes),
     }
-    files.write_text(path, json.dumps(saved, indent=1) + "\n")
+    sealed_json.write(path, saved)
 
 
 def packed(sizes: Int32[np.ndarray, "n 2"]) -> str:

@@ -98,6 +98,7 @@ def _leaves(made_by: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _facts(c: ConfigDict, workdir: Path, found: Posteriors) -> list[tuple[str, str]]:
     identity, made_by = found.made_by["identity"], next(_leaves(found.made_by))
+    checkpoint = workdir / "checkpoints" / str(made_by["checkpoint_step"])
     named = [
         ("workdir", str(workdir)),
         ("starts from", "random weights" if c.init_from == "none" else c.init_from),
@@ -105,7 +106,10 @@ def _facts(c: ConfigDict, workdir: Path, found: Posteriors) -> list[tuple[str, s
         ("training scale S", " to ".join(map(str, dict.fromkeys(c.train_scale))) + " px"),
         ("crop", f"{c.crop_px} px"),
         ("classes", f"{len(found.class_names):,}"),
-        ("checkpoint", f"step {made_by['checkpoint_step']:,}"),
+        (
+            "checkpoint",
+            f"step {made_by['checkpoint_step']:,}, {files.tree_size(checkpoint) / 1e6:,.1f} MB",
+        ),
         ("arithmetic of the evaluation", identity["dtype"]),
         ("devices", made_by["devices"]),
         ("commit", made_by.get("commit", "")),

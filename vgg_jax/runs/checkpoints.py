@@ -5,7 +5,6 @@ import gc
 import itertools
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -28,7 +27,6 @@ from vgg_jax.system.peers import is_lost
 
 T = TypeVar("T")
 
-_REMOVAL_S = 3.0  # How long another process may take to remove a checkpoint's folder.
 _ATTEMPTS = 5
 
 
@@ -58,7 +56,7 @@ class Checkpoints:
         if not read_only:
             processes.from_first(self._bring_back)
         self._refuse_damaged_records()
-        with _no_warning_that_it_is_read_only(), self._refuse_removed():
+        with _no_warning_that_it_is_read_only(), self._refuse_unopened():
             self._manager = _Manager(
                 self.directory,
                 item_names=("params", "opt_state", "run"),
@@ -235,18 +233,10 @@ class Checkpoints:
         except Exception as error:
             if is_lost(error) or gcs.explain(error):
                 raise
-            if self._is_removed(step):
+            # Only another process removes it.
+            if self._read_only and saved_steps.is_removed(self.directory / str(step)):
                 raise _pruned(self.directory / str(step)) from error
             raise self.unreadable(step, checkpoint_check.reason(error)) from error
-
-    def _is_removed(self, step: int) -> bool:
-        until_s = time.monotonic() + _REMOVAL_S
-        while step in (complete := saved_steps.complete(self.directory.parent)):
-            # Only another process removes it, and only after newer ones are saved.
-            if not self._read_only or step == complete[-1] or time.monotonic() > until_s:
-                return False
-            time.sleep(0.1)
-        return self._read_only
 
     def _refuse_damaged_records(self) -> None:
         # Orbax reads all errors at once, and its error doesn't say which one is damaged.
@@ -255,7 +245,7 @@ class Checkpoints:
                 record.read(self.directory / str(step))
 
     @contextlib.contextmanager
-    def _refuse_removed(self) -> Iterator[None]:
+    def _refuse_unopened(self) -> Iterator[None]:
         before = saved_steps.complete(self.directory.parent)
         try:
             yield
@@ -263,7 +253,13 @@ class Checkpoints:
             gone = sorted({*before} - {*saved_steps.complete(self.directory.parent)})
             if self._read_only and gone:
                 raise _pruned(self.directory / str(gone[0])) from error
-            raise
+            if not isinstance(error, ValueError) or is_lost(error) or gcs.explain(error):
+                raise
+            raise UserError(
+                f"The checkpoints in {self.directory} can't be opened "
+                f"({checkpoint_check.reason(error)}). A file of Orbax's own is damaged, which no "
+                f"run needs. Remove it: {self.directory}/STEP/_CHECKPOINT_METADATA."
+            ) from error
 
     def unreadable(self, step: int, reason: str) -> UserError:
         """Returns the error of a damaged checkpoint, with the command that does without it.

@@ -1,6 +1,7 @@
 """Finds the checkpoints in a workdir by their folders' names alone, without Orbax."""
 
 import re
+import time
 from typing import Literal
 
 from vgg_jax.storage import files
@@ -13,6 +14,8 @@ REPLACED = "checkpoint_before_validation"
 
 # The file that Orbax writes last into a checkpoint in a bucket, where it can't rename folders.
 COMMIT = "commit_success.txt"
+
+_REMOVAL_S = 3.0  # How long a process may take to remove a checkpoint's folder.
 
 
 def last_step(workdir: Path) -> int | None:
@@ -41,6 +44,19 @@ def is_complete(checkpoint: Path) -> bool:
     """Returns whether a checkpoint, given by its folder STEP, exists and is complete."""
     # On a disk, Orbax writes into STEP.orbax-checkpoint-tmp, which it renames at the end.
     return (checkpoint / COMMIT if files.in_bucket(checkpoint) else checkpoint).exists()
+
+
+def is_removed(checkpoint: Path) -> bool:
+    """Returns whether a checkpoint that was there, given by its folder STEP, has been removed.
+
+    A run removes a checkpoint only after newer ones are saved. That is waited for.
+    """
+    until_s = time.monotonic() + _REMOVAL_S
+    while is_complete(checkpoint):
+        if checkpoint == last_checkpoint(checkpoint.parents[1]) or time.monotonic() > until_s:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def has_checkpoint(workdir: Path) -> bool:

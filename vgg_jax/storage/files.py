@@ -108,6 +108,13 @@ def size(path: Path) -> int:
     return stat.length if in_bucket(path) else stat.st_size
 
 
+def tree_size(folder: Path) -> int:
+    """Returns the size of all files in a folder and its subfolders, in bytes."""
+    if in_bucket(folder):
+        return sum(entry.size for entry in gcs.below(folder))
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def move_tree(source: Path, target: Path, mark: str) -> None:
     """Renames a folder. Nothing may exist at the new path.
 

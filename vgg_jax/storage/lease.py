@@ -10,7 +10,7 @@ import re
 import socket
 import uuid
 
-from vgg_jax.storage import files, flock, gcs, partial_files, running
+from vgg_jax.storage import files, flock, gcs, partial_files, running, sealed_json
 from vgg_jax.storage.files import Path
 
 
@@ -66,7 +66,7 @@ class Owner:
             return None
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):  # No process has so large a number.
             return False
         except PermissionError:  # It is another user's, of which /proc may say nothing.
             return None
@@ -129,8 +129,10 @@ class Lease:
           FileNotFoundError: The lease has ended.
         """
         try:
-            return Owner(**json.loads(files.read(self.path)))
-        except (ValueError, TypeError):
+            values = json.loads(files.read(self.path))
+            sealed_json.require_types(values, {f.name: f.type for f in dataclasses.fields(Owner)})
+            return Owner(**values)
+        except (ValueError, TypeError, RecursionError, IsADirectoryError):
             return None
 
     def is_locked(self) -> bool | None:

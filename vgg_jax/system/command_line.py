@@ -30,6 +30,7 @@ def run(
       parse_flags: Parses the flags of all arguments, and returns what `main` takes.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _prepare_for_libraries()
     signals.handle()
     signals.answer_at_once()
     owned.remove_of_the_dead()
@@ -48,6 +49,15 @@ def run(
             sys.stdout.flush()
             os._exit(status)
         sys.exit(status)
+
+
+def _prepare_for_libraries() -> None:
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        if not os.path.isabs(os.environ.get(name, "")):  # Then it doesn't count, by XDG's rules.
+            os.environ.pop(name, None)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # The caller has closed it.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
 
 
 def _run(main: Callable[[list[str]], None], parse_flags: Callable[[list[str]], list[str]]) -> None:
