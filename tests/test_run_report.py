@@ -8,6 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
+from vgg_jax import main
+from vgg_jax.data import opening
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors
 from vgg_jax.evaluation.result_key import ResultKey
@@ -97,6 +99,17 @@ def test_unlabelled_images_have_no_errors(workdir):
         dataclasses.replace(found, labels=np.full_like(found.labels, -1)).save(path)
     page = written(workdir)
     assert sections(page) == ["results", "learning", "times"]
+
+
+def test_an_evaluation_of_an_earlier_checkpoint_ends_well_without_a_report(workdir, capsys):
+    """A run that trains meanwhile saves another one before the evaluation has ended."""
+    shutil.copytree(workdir / "checkpoints/2", workdir / "checkpoints/3")
+    (workdir / "result.json").unlink()
+    c = run_config.existing(workdir)
+    data = opening.scanned(c, opening.for_evaluation(c))
+    main._write_report(c, workdir, data)
+    assert "No report was written: " in capsys.readouterr().out
+    assert not (workdir / "report.html").exists()
 
 
 def test_without_posteriors_it_names_the_command_that_makes_them(workdir):

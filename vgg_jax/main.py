@@ -194,8 +194,12 @@ def _write_report(c: ConfigDict, workdir: Path, data: "SizedImages") -> None:
     from vgg_jax.run_report import report
 
     path = workdir / report.NAME
-    report.write(workdir, ResultKey.from_config(c), path, Decoded(data.source))
-    print(f"The report is in {path}.", flush=True)
+    try:
+        report.write(workdir, ResultKey.from_config(c), path, Decoded(data.source))
+    except UserError as error:  # The run has saved another checkpoint meanwhile, for example.
+        print(f"No report was written: {error}", flush=True)
+    else:
+        print(f"The report is in {path}.", flush=True)
 
 
 def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
