@@ -116,6 +116,7 @@ def test_another_config_touches_nothing(folder, trained, tmp_path):
     given = arguments(folder, workdir, "--config.eval.method=none")
     with started(*given) as one:
         while not lease.found(workdir, "training"):
+            assert one.poll() is None, one.stderr.read()
             time.sleep(0.01)
         with started(*given, "--config.seed=5") as other:
             assert_refused(*ends(other), workdir, "training")
@@ -131,7 +132,8 @@ def test_a_run_that_was_killed_and_is_started_at_once_goes_on(
     given = arguments(folder, workdir)
     for _ in range(2):
         with started(*given, **environment) as process:
-            while not lease.found(workdir, "training"):
+            # The run may have ended before it was killed.
+            while not lease.found(workdir, "training") and process.poll() is None:
                 time.sleep(0.01)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(rng.uniform(0, 4))
