@@ -60,6 +60,18 @@ def run_module(module, *args, **more):
     )
 
 
+def start(*arguments, module="vgg_jax.main", **more):
+    """Starts a module of this project; `more` joins its environment."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(**more),
+    )
+
+
 def start_processes(count, devices, *args, command=COMMAND, **more):
     """Starts `count` processes of one job, with `devices` devices each.
 

@@ -6,7 +6,6 @@ import pickle
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -17,6 +16,7 @@ import opened
 import pytest
 import saved_runs
 import small_runs
+from small_runs import start
 
 from launch.plan import finished, graph, selection, workdirs
 from launch.plan.sweep_spec import Sweep
@@ -68,17 +68,6 @@ def _refused_meanwhile(request):
 def root(server, request):
     """A folder for this test alone."""
     return files.path("gs://bucket/" + re.sub(r"\W", "_", request.node.name))
-
-
-def start(*arguments, module="vgg_jax.main", **more):
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=small_runs.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=small_runs.environment(**more),
-    )
 
 
 def finish(process):

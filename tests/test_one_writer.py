@@ -43,14 +43,7 @@ def environment(request, tmp_path):
 
 @contextlib.contextmanager
 def started(*arguments, module="vgg_jax.main", **more):
-    with subprocess.Popen(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=small_runs.ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=small_runs.environment(**more),
-    ) as process:
+    with small_runs.start(*arguments, module=module, **more) as process:
         yield process
         process.kill()
 
@@ -144,6 +137,9 @@ def test_a_run_that_was_killed_and_is_started_at_once_goes_on(
                 again.kill()
             assert again.wait() in (0, -signal.SIGKILL), again.stderr.read()
         assert len(hidden(workdir)) <= 2
+        if environment:  # Without flock, a file counts as left by a kill once it is a day old.
+            for path in workdir.rglob(".*.partial"):
+                os.utime(path, (0, 0))
     done = small_runs.run_process(*given, **environment)
     assert done.returncode == 0, done.stderr
     assert_same(workdir, trained)

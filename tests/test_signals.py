@@ -80,9 +80,10 @@ command_line.run(main)
 """
 
 
-def busy(context):
+def busy(code):
+    """Starts a program, and returns once its main thread is busy."""
     process = subprocess.Popen(
-        [sys.executable, "-c", BUSY.format(context=context)],
+        [sys.executable, "-c", code],
         cwd=small_runs.ROOT,
         env=small_runs.environment(),
         stdout=subprocess.PIPE,
@@ -94,7 +95,7 @@ def busy(context):
 
 
 def test_ctrl_c_is_answered_while_the_main_thread_computes():
-    process = busy("signals.StopRequest()")
+    process = busy(BUSY.format(context="signals.StopRequest()"))
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == "\n"
     assert "Ctrl-C again ends at once." in process.stderr.readline()
@@ -106,7 +107,7 @@ def test_ctrl_c_is_answered_while_the_main_thread_computes():
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_command_that_saves_nothing_ends_while_the_main_thread_computes(number, expected):
-    process = busy("open('/dev/null')")
+    process = busy(BUSY.format(context="open('/dev/null')"))
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == expected
@@ -129,15 +130,7 @@ command_line.run(main)
 
 
 def test_a_signal_that_was_answered_early_does_not_count_twice():
-    process = subprocess.Popen(
-        [sys.executable, "-c", LATE],
-        cwd=small_runs.ROOT,
-        env=small_runs.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "busy\n"
+    process = busy(LATE)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
