@@ -41,7 +41,7 @@ def save(workdir, *steps, mark=None):
 
 def write_result(workdir, step=2):
     """Writes the result of a run of a few steps."""
-    last = {"step": step, **VAL, "top1_error": 40.0 + step}  # As `save` saves it.
+    last = {"step": step, **VAL, "top1_error": 40.0 + step}  # `save` saves the same.
     run_result.write(workdir, {"last": last, "best": last, "commits": []})
 
 

@@ -357,7 +357,7 @@ def test_posteriors_that_cannot_be_are_refused(tmp_path, wrong):
         "values": VALUES,
         "made_by": np.array(json.dumps(MADE_BY)),
     }
-    np.savez(tmp_path / "p.npz", **arrays)  # As an earlier version did, without a digest.
+    np.savez(tmp_path / "p.npz", **arrays)  # An earlier version wrote no digest either.
     posteriors.read(tmp_path / "p.npz")
     np.savez(tmp_path / "p.npz", **arrays | wrong)
     with pytest.raises(UserError, match="not a complete file of posteriors"):

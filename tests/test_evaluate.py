@@ -46,7 +46,7 @@ def test_training_ends_with_the_evaluation_that_its_config_names(trained):
         assert line.endswith("on 9 images")
         found = result(trained, f"val-{method}-73")
         assert f"top-1 error {found['top1_error']:.2f}%" in line
-        assert "top-5" not in line  # Of three classes it says nothing.
+        assert "top-5" not in line  # It says nothing of three classes.
         assert found["top5_error"] == 0
         assert found["num_images"] == 9
         assert found["checkpoint_step"] == 2

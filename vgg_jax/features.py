@@ -21,7 +21,7 @@ from absl import flags
 from jaxtyping import Float32, Int32
 
 from vgg_jax import safe_text
-from vgg_jax.data import decode_budget
+from vgg_jax.data import decode_budget, decode_flag
 from vgg_jax.data.specs import OnUndecodable, ScanOptions
 from vgg_jax.errors import require
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -93,13 +93,7 @@ _NUM_WORKERS = flags.DEFINE_integer(
     "The number of processes that decode images, for example 8; 0 for threads.",
     lower_bound=0,
 )
-_DECODE_BYTES = flags.DEFINE_integer(
-    "decode_bytes",
-    decode_budget.DEFAULT_BYTES,
-    "The memory of all decoders together, in bytes, for example 4294967296. An image that needs "
-    "more can't be decoded.",
-    lower_bound=decode_budget.LEAST_BYTES,
-)
+_DECODE_BYTES = decode_flag.define()
 _SVM = flags.DEFINE_bool("svm", False, "Whether to train and test a linear SVM, for example --svm.")
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",

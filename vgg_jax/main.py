@@ -212,7 +212,7 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
         )
         return
     last, best = result["last"], result["best"]
-    tells = result.get("num_classes", 1000) > 5  # Of five classes or fewer it is always 0.
+    tells = result.get("num_classes", 1000) > 5  # With fewer it is always 0.
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
     print(
         f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "

@@ -16,7 +16,7 @@ from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
 from vgg_jax import plots, safe_text
-from vgg_jax.data import decode_budget, photos
+from vgg_jax.data import decode_budget, decode_flag, photos
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -70,13 +70,7 @@ _MAP_SCALE = flags.DEFINE_integer(
     "The test scale Q of the map in px, for example 448. The default is twice the net's crop.",
 )
 
-_DECODE_BYTES = flags.DEFINE_integer(
-    "decode_bytes",
-    decode_budget.DEFAULT_BYTES,
-    "The memory of all decoders together, in bytes, for example 4294967296. An image that needs "
-    "more can't be decoded.",
-    lower_bound=decode_budget.LEAST_BYTES,
-)
+_DECODE_BYTES = decode_flag.define()
 
 _MAPPED_CLASSES = 3
 

@@ -35,7 +35,7 @@ _TILE_BYTES, _TILE_CHANNEL_BYTES = 6_000, 1_200  # OpenJPEG's own structs.
 _WIDTH, _HEIGHT, _BITS, _STRIPS, _SAMPLES = 256, 257, 258, 273, 277
 _STRIP_ROWS, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 278, 322, 323, 324
 _INTEGERS = dict(zip((1, 3, 4, 6, 8, 9, 13, 16, 17, 18), "BHIbhiIQqQ", strict=True))
-_MOST_VALUES = 8  # Of a tag with more values, only so many are read here.
+_MOST_VALUES = 8  # If a tag has more values, only so many are read here.
 _STRIP_BYTES = 500  # Pillow makes Python objects for each strip or tile.
 
 

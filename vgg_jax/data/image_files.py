@@ -150,7 +150,7 @@ def _read_up_to(file: io.RawIOBase, num_bytes: int) -> bytes:
 
 
 def _in_bucket(path: Path, key: str) -> bytes:
-    # Its size would take a request of its own.
+    # Another request would be needed for its size.
     data = gcs.read(path, decode_budget.most_bytes("file") + 1)
     _refuse_large(len(data), key)
     with decode_budget.room("file", len(data)):

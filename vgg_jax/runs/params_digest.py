@@ -3,9 +3,6 @@
 This module needs no JAX.
 """
 
-import hashlib
-import json
-
 from vgg_jax.storage import sealed_json
 from vgg_jax.storage.files import Path
 
@@ -19,4 +16,4 @@ def of_checkpoint(checkpoint: Path) -> str:
         digests = sealed_json.load(checkpoint / "run" / "metadata")["digests"]["params"]
     except (OSError, ValueError, LookupError, TypeError):
         return ""
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return sealed_json.digest(digests)

@@ -26,7 +26,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, RecursionErro
 
 def seal(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns values with a last key, "sealed", that holds the version and their SHA-256."""
-    return {**values, _KEY: {"version": VERSION, "sha256": _sha256(values)}}
+    return {**values, _KEY: {"version": VERSION, "sha256": digest(values)}}
 
 
 def unseal(values: Any, path: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def unseal(values: Any, path: Path) -> dict[str, Any]:
         say_once_that_it_has_no_digest(path)
         return values
     rest = {key: value for key, value in values.items() if key != _KEY}
-    refuse_other(values[_KEY], _sha256(rest))
+    refuse_other(values[_KEY], digest(rest))
     return rest
 
 
@@ -159,6 +159,7 @@ def say_once_that_it_has_no_digest(path: Path) -> None:
         )
 
 
-def _sha256(values: Mapping[str, Any]) -> str:
-    values = json.loads(json.dumps(values))  # As they come back: tuples are lists then.
+def digest(values: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of values, in hexadecimal."""
+    values = json.loads(json.dumps(values))  # They are compared as they come back: tuples as lists.
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
