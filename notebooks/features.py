@@ -360,7 +360,7 @@ def head(params, maps):
     x = layers.max_pool(layers.pad_odd(maps) if net.model.pooling == "ceil" else maps)
     for name in ("fc6", "fc7", "fc8"):
         x = layers.conv(x, params[name]["kernel"], "VALID") + params[name]["bias"]
-        x = x if name == "fc8" else layers.relu(x)
+        x = x if name == "fc8" else jax.nn.relu(x)
     return x.mean(axis=(1, 2))
 
 

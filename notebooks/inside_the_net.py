@@ -179,7 +179,7 @@ for face, of_face in zip(faces, sums, strict=True):
 
 # %%
 BIAS = -1.0
-rectified = layers.relu(jnp.asarray(sums) + BIAS)
+rectified = jax.nn.relu(jnp.asarray(sums) + BIAS)
 pooled = layers.max_pool(rectified)
 flat = np.asarray(pooled).reshape(len(faces), -1)
 
@@ -421,7 +421,7 @@ assert one_kernel.shape == (7, 7, CHANNELS, CHANNELS)
 x = jax.random.normal(jax.random.key(1), (1, 20, 20, CHANNELS))
 one_layer = layers.conv(x, one_kernel, "VALID")
 np.testing.assert_allclose(stack(x, between=lambda x: x), one_layer, atol=1e-5)
-difference = float(jnp.abs(stack(x, between=layers.relu) - one_layer).max())
+difference = float(jnp.abs(stack(x, between=jax.nn.relu) - one_layer).max())
 display(
     Markdown(
         f"Three layers without ReLU equal the one layer to 1e-5. With ReLUs in between they differ "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax.nets import layers
+from vgg_jax.nets import layers, packed_convolution
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +38,43 @@ def test_conv_is_the_sum_over_the_window(padding, kernel_px):
     y = layers.conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32), padding)
 
     np.testing.assert_allclose(y, _conv_by_loop(x, kernel, padding), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kernel_px", [1, 3, 5, 7])
+@pytest.mark.parametrize("width", [1, 2, 6, 7, 8])
+def test_packed_pixels_give_the_same_convolution_and_gradients(kernel_px, width):
+    rng = np.random.default_rng(width)
+    x = jnp.asarray(rng.standard_normal((2, 5, width, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((kernel_px, kernel_px, 3, 4)), jnp.float32)
+    weights = jnp.asarray(rng.standard_normal((2, 5, width, 4)), jnp.float32)
+
+    def values_and_gradients(conv):
+        gradients = jax.grad(lambda x, kernel: (weights * conv(x, kernel)).sum(), (0, 1))
+        return [conv(x, kernel), *gradients(x, kernel)]
+
+    plain = values_and_gradients(lambda x, kernel: layers.conv(x, kernel, "SAME"))
+    for found, expected in zip(values_and_gradients(packed_convolution.conv), plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
+
+
+def test_biased_relu_and_its_gradients():
+    rng = np.random.default_rng(0)
+    x, weights = (jnp.asarray(rng.standard_normal((3, 5, 4, 2)), jnp.float32) for _ in range(2))
+    bias = jnp.asarray(rng.standard_normal((1, 1, 1, 2)), jnp.float32)
+
+    found = jax.vjp(layers.biased_relu, x, bias)
+    expected = jax.vjp(lambda x, bias: jax.nn.relu(x + bias), x, bias)
+
+    np.testing.assert_array_equal(found[0], expected[0])
+    for ours, jax_own in zip(found[1](weights), expected[1](weights), strict=True):
+        np.testing.assert_allclose(ours, jax_own, rtol=1e-6)
+
+
+def test_the_gradient_of_a_bias_is_summed_in_float32():
+    x, bias = jnp.ones((1, 100, 100, 1), jnp.bfloat16), jnp.zeros((1, 1, 1, 1), jnp.float32)
+    gradient = jax.grad(lambda bias: layers.biased_relu(x, bias).astype(jnp.float32).sum())(bias)
+    assert gradient.dtype == jnp.float32
+    assert gradient.item() == 10_000
 
 
 @pytest.mark.parametrize("kernel_px", [1, 2, 7])

@@ -8,8 +8,8 @@ For each layer of the backward pass, the arrays that are in memory are added up:
   devices they are gathered to be sent together);
 - in bfloat16, the rounded kernels that the backward pass still needs;
 - the values that layers keep for the backward pass (a convolution keeps its input, a pooling one
-  byte per window: see `layers.relu`, `layers.max_pool`), and the gradients of the layer's output
-  and input.
+  byte per window: see `layers.biased_relu`, `layers.max_pool`), and the gradients of the layer's
+  output and input.
 
 Additions of the compiler are not counted: copies in other layouts, a library's workspace, padding.
 This module needs no JAX.

@@ -4,7 +4,9 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Float32, Int, Key
+
+from vgg_jax.nets import packed_convolution
 
 # LRN of Krizhevsky et al. 2012, whose parameters the paper uses (§2.1).
 LRN_K, LRN_CHANNELS, LRN_ALPHA, LRN_BETA = 2.0, 5, 1e-4, 0.75
@@ -27,33 +29,50 @@ def conv(
         # For a single position, a matrix product gives the same sums and is faster.
         product = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
         return product[:, None, None, :]
+    if padding == "SAME" and x.shape[-1] < 8 and x.dtype == jnp.bfloat16:
+        return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=_same)
+    return _plain(x, kernel, padding)
+
+
+def _same(x: Array, kernel: Array) -> Array:
+    return _plain(x, kernel, "SAME")
+
+
+def _plain(x: Array, kernel: Array, padding: str) -> Array:
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
 @jax.custom_vjp
-def relu(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Zeroes negative values.
+def biased_relu(
+    x: Float[Array, "b h w c"], bias: Float32[Array, "1 1 1 c"]
+) -> Float[Array, "b h w c"]:
+    """Adds a bias and zeroes negative values.
 
     The backward pass uses the output, which the next convolution keeps anyway. That of JAX's own
     ReLU also keeps a mask of the input.
     """
-    return jnp.maximum(x, 0)
+    # With a bias of x's dtype, XLA for GPUs lets the convolution add it and zero what is negative.
+    # On an H200, this took 1.94 ms instead of 2.98 ms (64 channels, 256 images of 224 px, bfloat16).
+    return jnp.maximum(x + bias.astype(x.dtype), 0)
 
 
-def _relu_forward(x: Array) -> tuple[Array, Array]:
-    y = relu(x)
+def _biased_relu_forward(x: Array, bias: Array) -> tuple[Array, Array]:
+    y = biased_relu(x, bias)
     return y, y
 
 
-def _relu_backward(y: Array, g: Array) -> tuple[Array]:
+def _biased_relu_backward(y: Array, g: Array) -> tuple[Array, Array]:
     # Without the barrier, XLA for GPUs computed y again here from the convolution's sums, and kept
-    # both these sums and y: net D took 11.1 GB for 256 images in bfloat16, instead of 6.6 GB.
-    return (jnp.where(jax.lax.optimization_barrier(y) > 0, g, 0),)
+    # both these sums and y: net D took 11.2 GB for 256 images in bfloat16, instead of 6.7 GB.
+    g = jnp.where(jax.lax.optimization_barrier(y) > 0, g, 0)
+    # The bias's gradient is a sum over all positions of all images, and such a sum stops growing at
+    # a few hundred in bfloat16.
+    return g, g.astype(jnp.float32).sum((0, 1, 2), keepdims=True)
 
 
-relu.defvjp(_relu_forward, _relu_backward)
+biased_relu.defvjp(_biased_relu_forward, _biased_relu_backward)
 
 
 @jax.custom_vjp

@@ -65,8 +65,6 @@ class Conv(nn.Module):
         shape = (self.kernel_px, self.kernel_px, x.shape[-1], self.features)
         kernel = self.param("kernel", self._draw, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        # The bias stays float32, because its gradient is a sum over all positions of all images,
-        # and such a sum stops growing at a few hundred in bfloat16.
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         return layers.conv(x, kernel, self.padding), bias[None, None, None]
 
@@ -322,7 +320,7 @@ class VGG(nn.Module):
         self, x: Float[Array, "b h w c"], bias: Float[Array, "1 1 1 c"] | None
     ) -> Float[Array, "b h w c"]:
         """Applies the bias and ReLU that `_apply` left out. No bias means that it left out none."""
-        return x if bias is None else layers.relu((x + bias).astype(self.dtype))
+        return x if bias is None else layers.biased_relu(x, bias)
 
 
 def init_params(model: VGG, key: Key[Array, ""]) -> Params:
