@@ -61,6 +61,12 @@ _OUT = flags.DEFINE_string(
     "The folder for what an evaluation computes, for example evaluated, where the workdir can't be "
     "written to. The files lie in its folder eval, as in a workdir. The default is the workdir.",
 )
+_PROFILE = flags.DEFINE_bool(
+    "profile",
+    False,
+    "Traces ten training steps, from the sixth one of this start on, to the workdir's folder "
+    "profile, for TensorBoard and Perfetto.",
+)
 
 _WHAT_TO_GIVE = (
     "Give --config=configs/NAME.py to train a net, or --workdir=DIR to go on with the run there or "
@@ -72,6 +78,8 @@ def main(argv: list[str]) -> None:
     """Trains the net unless its run is finished, and evaluates it."""
     if len(argv) > 1:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
+    if _PROFILE.value and _MODE.value != "train":
+        raise UserError("--profile traces training steps, so it needs --mode=train.")
     if _MODE.value == "verify":
         _verify()
         return
@@ -91,6 +99,11 @@ def main(argv: list[str]) -> None:
         raise UserError(
             "eval.method=none leaves nothing to do with --mode=eval. Add "
             "--config.eval.method=dense, or another method."
+        )
+    if _PROFILE.value and files.in_bucket(workdir):
+        raise UserError(
+            f"--profile writes to a disk, and --workdir={workdir} is in a bucket. Name a folder on "
+            "a disk."
         )
     with processes.joined():
         processes.refuse_different("mode and config", [_MODE.value, run_config.shared(c)])
@@ -135,7 +148,7 @@ def _begin_or_go_on(c: ConfigDict, workdir: Path) -> tuple[dict[str, Any], "Size
 
     images = opening.for_training(c)
     compilation_cache.keep(c.data.cache_dir)
-    return train(c, workdir, images), images.val
+    return train(c, workdir, images, profile=_PROFILE.value), images.val
 
 
 def _can_be_evaluated(workdir: Path) -> bool:
@@ -161,6 +174,11 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         run_config.refuse_other_run(c, workdir, may_differ=["num_epochs"] if goes_on else ())
     if result is not None and not goes_on:
         print("This run is finished.")
+        if _PROFILE.value:
+            raise UserError(
+                "--profile traces training steps, and this run has none left. Name another "
+                "--workdir, or raise --config.num_epochs."
+            )
         return result
     if not resumes:
         named = config_flags.get_config_filename(flags.FLAGS["config"])

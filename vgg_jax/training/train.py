@@ -30,10 +30,13 @@ from vgg_jax.training import settings as training_settings
 from vgg_jax.training.loop import Loop, Progress, Timetable, Work
 from vgg_jax.training.optimiser import sgd
 from vgg_jax.training.step import Recipe
+from vgg_jax.training.step_trace import StepTrace
 from vgg_jax.training.validation import ValResult
 
 
-def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any]:
+def train(
+    c: ConfigDict, workdir: Path, images: TrainingSplits, *, profile: bool = False
+) -> dict[str, Any]:
     """Trains a run to its end, from its last checkpoint if there is one.
 
     The end is where the schedule ends training, or where all epochs are done.
@@ -42,6 +45,7 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
       c: A config that has passed `config.validate`.
       workdir: An empty folder, or the workdir of this run.
       images: The images to train on, and to validate on after each epoch.
+      profile: Whether to trace a few steps: see `step_trace`.
 
     Returns:
       The result, as written to workdir/result.json.
@@ -77,6 +81,9 @@ def train(c: ConfigDict, workdir: Path, images: TrainingSplits) -> dict[str, Any
         )
         stack.enter_context(contextlib.closing(log))
         work = run.work(train_batches, val_batches, checkpoints, log, stop)
+        if profile and jax.process_index() == 0:
+            trace = stack.enter_context(contextlib.closing(StepTrace(workdir, log.note)))
+            work = dataclasses.replace(work, train_step=trace.of(work.train_step))
         window = run.window(log, progress)
         try:
             last_step = Loop(state, progress, run.timetable, work, window, stop).run()
