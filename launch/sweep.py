@@ -74,6 +74,13 @@ _DRY_RUN = flags.DEFINE_boolean(
 
 # Each backend reads the flags that its class has a field for.
 flags.DEFINE_integer(
+    "tasks_per_gpu",
+    1,
+    "How many tasks share each GPU with --backend=local. Small runs that leave a GPU idle are done "
+    "sooner with, for example, 4. Each run then trains on one GPU.",
+    1,
+)
+flags.DEFINE_integer(
     "nodes", 1, "How many machines each run gets with --backend=slurm or sky, for example 2.", 1
 )
 flags.DEFINE_string(

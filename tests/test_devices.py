@@ -1,5 +1,6 @@
 """The devices of this machine, and how many a run gets."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -52,6 +53,17 @@ def test_a_process_is_bound_to_its_devices():
     assert bound.stdout.strip() == f"{{{core}}}"
     assert Devices("core", (core,)).environment() == {}
     assert Devices("gpu", ("0", "3")).environment() == {"CUDA_VISIBLE_DEVICES": "0,3"}
+
+
+def test_tasks_that_share_a_gpu_share_its_memory():
+    four = Devices("gpu", ("0", "1")).shared(2)
+    assert four.names == ("0", "1", "0", "1")
+    assert dataclasses.replace(four, names=("1",)).environment() == {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450",
+    }
+    cores = Devices("core", ("0", "1"))
+    assert cores.shared(2) == cores
 
 
 def test_no_gpu_is_visible(monkeypatch):

@@ -20,11 +20,13 @@ class Devices:
       kind: "gpu", "core" for the cores of a CPU, or "tpu" for all chips of a TPU host, which one
         process must use together.
       names: The names of GPUs in CUDA_VISIBLE_DEVICES, the operating system's numbers of cores, or
-        "all" for a TPU host.
+        "all" for a TPU host. A GPU that several tasks share is named once for each of them.
+      tasks_per_gpu: The number of tasks that share a GPU and its memory.
     """
 
     kind: Literal["gpu", "core", "tpu"]
     names: tuple[str, ...]
+    tasks_per_gpu: int = 1
 
     def __str__(self) -> str:
         """Returns the kind and the names, for example "gpu 0,1"."""
@@ -32,7 +34,18 @@ class Devices:
 
     def environment(self) -> dict[str, str]:
         """Returns the environment variables that bind a process to these devices, if any."""
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.names)} if self.kind == "gpu" else {}
+        if self.kind != "gpu":
+            return {}
+        bound = {"CUDA_VISIBLE_DEVICES": ",".join(self.names)}
+        if self.tasks_per_gpu > 1:  # By default each process takes three quarters of the memory.
+            bound["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / self.tasks_per_gpu:.3f}"
+        return bound
+
+    def shared(self, tasks_per_gpu: int) -> "Devices":
+        """Returns the same devices, with room for several tasks on each GPU."""
+        if self.kind != "gpu":
+            return self
+        return Devices(self.kind, self.names * tasks_per_gpu, tasks_per_gpu)
 
     def bind(self) -> None:
         """Binds this process to these cores, if they are cores; XLA then starts as many threads."""

@@ -8,6 +8,7 @@ from launch.backends import devices, scheduler
 from launch.backends.interface import Backend, check_disk
 from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task
+from vgg_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Local(Backend):
     """Runs tasks as processes on the devices of this machine."""
 
     name = "local"
+    tasks_per_gpu: int = 1
 
     def check(self, sweep: Sweep) -> None:
         """See `Backend.check`."""
@@ -34,5 +36,12 @@ class Local(Backend):
         """
         found = devices.find()
         print(f"on {found}")
-        devices.check(found, tasks[0].config().model_parallel)
+        model_parallel = tasks[0].config().model_parallel
+        devices.check(found, model_parallel)
+        if self.tasks_per_gpu > 1 < model_parallel:
+            raise UserError(
+                f"--tasks_per_gpu={self.tasks_per_gpu} trains each run on one GPU, but "
+                f"model_parallel={model_parallel} needs several. Leave one of the two out."
+            )
+        found = found.shared(self.tasks_per_gpu)
         return scheduler.run(sweep, tasks, found, lambda task: [sys.executable, *task.arguments])

@@ -143,7 +143,7 @@ class _Scheduler:
         """Returns how many devices a task gets now; 0 if it must wait for more."""
         if self._devices.kind != "gpu":
             return max(1, len(self._free) // num_ready)
-        if task.kind == "evaluate":
+        if task.kind == "evaluate" or self._devices.tasks_per_gpu > 1:
             return 1
         # Runs that train one after another, each on all GPUs, keep all GPUs busy until the longest
         # chain ends. Runs side by side would leave most GPUs idle near its end.
