@@ -9,9 +9,18 @@ import pytest
 import small_runs
 
 
-def test_it_prints_the_evaluations_errors_and_that_batches_are_exact(trained):
+def test_it_prints_the_evaluations_errors_and_that_batches_are_exact(trained, tmp_path):
+    out = tmp_path / "methods.json"
     done = subprocess.run(
-        [sys.executable, "-m", "launch.benchmark", f"--workdir={trained}", "--repeats=1"],
+        [
+            sys.executable,
+            "-m",
+            "launch.benchmark",
+            "methods",
+            f"--workdir={trained}",
+            "--rounds=1",
+            f"--out={out}",
+        ],
         cwd=small_runs.ROOT,
         capture_output=True,
         text=True,

@@ -1,18 +1,19 @@
-"""Measures the evaluation of a trained net: `python -m launch.benchmark --workdir=runs/caltech`.
+"""Measures the evaluation of a trained net: its methods, and dense evaluation in batches.
 
-Prints two comparisons as Markdown: of the methods in Table 5, with their times; and of dense
-evaluation in batches of mixed sizes with the same net applied to one image after another. All
-images are decoded beforehand, and all times are measured in this one process.
+Two comparisons: of the methods in Table 5, with their times; and of dense evaluation in batches of
+mixed sizes with the same net applied to one image after another. All images are decoded beforehand,
+and all times are measured in this one process.
 """
 
 import dataclasses
 import pathlib
 import statistics
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image
 
@@ -25,51 +26,45 @@ from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.trained_net import TrainedNet
-from vgg_jax.system import command_line
-
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "The folder of the run whose net is measured, for example runs/caltech.",
-    required=True,
-)
-_SCALES = flags.DEFINE_list(
-    "scales",
-    None,
-    "The test scales Q, in px, for example 256,384,512. The default is the run's own.",
-)
-_IMAGES = flags.DEFINE_integer(
-    "images", None, "How many images to draw at random, for example 1000. The default is all.", 1
-)
-_REPEATS = flags.DEFINE_integer(
-    "repeats", 3, "How many times dense evaluation is timed; the median is printed.", 1
-)
 
 
-def main(argv: list[str]) -> None:
-    """Prints both comparisons for one run."""
-    del argv
-    net = trained_net.load(_WORKDIR.value)
+def measure(
+    workdir: str, *, scales: Sequence[str] | None, images: int | None, rounds: int
+) -> dict[str, Any]:
+    """Prints both comparisons for one run, and returns the seconds of each method.
+
+    Args:
+      workdir: The run's folder.
+      scales: The test scales Q, in px; None for the run's own.
+      images: How many images to draw at random; None for all.
+      rounds: How many times dense evaluation is timed.
+
+    Raises:
+      UserError: There is no run, its images can't be read, or a scale is below the crop.
+    """
+    net = trained_net.load(workdir)
     c = net.config
     source = open_val_source(data_settings.data_spec(c))
     checked = decodable.one_split(
         source, data_settings.evaluated_split(c), data_settings.scan_options(c)
     ).source
-    chosen = np.random.default_rng(0).permutation(len(checked))[: _IMAGES.value]
+    chosen = np.random.default_rng(0).permutation(len(checked))[:images]
     decoded = Decoded(checked)
     photos = [decoded(int(i)) for i in chosen]
     labels = np.array([checked.label(int(i)) for i in chosen], np.int32)
-    scales = evaluation_settings.parse_scales(_SCALES.value) or evaluation_settings.test_scales(c)
-    evaluation_settings.check_scales(scales, net.model.crop_px)
+    qs = evaluation_settings.parse_scales(scales) or evaluation_settings.test_scales(c)
+    evaluation_settings.check_scales(qs, net.model.crop_px)
     print(
         f"Net {net.model.net}, width {net.model.width}, crop {net.model.crop_px} px, "
         f"{len(photos):,} images of {data_settings.evaluated_split(c)} "
-        f"({pathlib.Path(_WORKDIR.value).name}), float32, "
+        f"({pathlib.Path(workdir).name}), float32, "
         f"{jax.device_count()} x {jax.devices()[0].device_kind}, "
         f"JAX {jax.__version__}\n"
     )
-    print_methods(net, photos, labels, scales)
-    print_batched(net, photos, scales[len(scales) // 2])
+    return {
+        "methods": print_methods(net, photos, labels, qs),
+        "dense": print_batched(net, photos, qs[len(qs) // 2], rounds),
+    }
 
 
 def print_methods(
@@ -77,8 +72,8 @@ def print_methods(
     photos: list[Image.Image],
     labels: Int32[np.ndarray, " n"],
     scales: tuple[int, ...],
-) -> None:
-    """Prints the errors of dense, multi-crop and both, their differences, and their times."""
+) -> dict[str, float]:
+    """Prints errors, differences and times of dense, multi-crop and both; returns the seconds."""
     posteriors, seconds = {}, {}
     for method in methods.singles("both"):
         passes = [_pass(net, photos, method, scale) for scale in scales]
@@ -108,20 +103,27 @@ def print_methods(
             less = 100 * (wrong[a, k].mean() - wrong[b, k].mean())
             cells.append(f"{less:+.2f} ({low:+.2f} to {high:+.2f})")
         print(f"| {a} - {b} | {' | '.join(cells)} |")
+    return seconds
 
 
-def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> None:
-    """Prints the images/s of dense evaluation in batches, and of one image after another."""
+def print_batched(
+    net: TrainedNet, photos: list[Image.Image], scale: int, rounds: int
+) -> dict[str, list[float]]:
+    """Prints the images/s of dense evaluation in batches and of one image after another.
+
+    Returns:
+      The seconds of both, one per round.
+    """
     net.inference.programs.clear()  # They are compiled again, so that compilation is timed.
     batched, single = _pass(net, photos, "dense", scale), _OneByOne(net, photos, scale)
     times = {"in batches": [], "one by one": []}
-    for _ in range(_REPEATS.value):
+    for _ in range(rounds):
         together, s = _timed(net.inference, batched, len(photos))
         times["in batches"].append(s)
         alone, s = single.timed()
         times["one by one"].append(s)
     rates = {name: len(photos) / statistics.median(s) for name, s in times.items()}
-    print(f"\nDense, Q = {scale}, medians of {_REPEATS.value}\n")
+    print(f"\nDense, Q = {scale}, medians of {rounds}\n")
     print("| | images/s | shapes | compilation, s |\n|---|---|---|---|")
     for name, shapes, compile_s in (
         ("in batches", len(batched.plan.shapes), net.inference.compile_s),
@@ -133,6 +135,7 @@ def print_batched(net: TrainedNet, photos: list[Image.Image], scale: int) -> Non
         f"padding {batched.plan.waste:.1%}; "
         f"largest difference of a posterior {np.abs(together - alone).max():.1e}"
     )
+    return times
 
 
 def _pass(net: TrainedNet, photos: list[Image.Image], method: str, scale: int) -> PosteriorPass:
@@ -189,7 +192,3 @@ def _posteriors_of_both(
     inference: Inference, both: UInt8[jax.Array, "2 h w 3"]
 ) -> Float[jax.Array, " c"]:
     return jax.nn.softmax(inference.score_maps(both).mean(axis=(1, 2))).mean(axis=0)
-
-
-if __name__ == "__main__":
-    command_line.run(main)

@@ -1,0 +1,53 @@
+"""The rates that bound every computation: of matrix products and of copies, and the device."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from launch.benchmark.sides import process
+from vgg_jax.system import jax_devices
+
+PRODUCTS = 10  # Per call, so that the time to start one doesn't count.
+
+
+def measure(dtype: str) -> dict[str, Any]:
+    """Measures both rates.
+
+    Args:
+      dtype: The matrices' dtype; "" for bfloat16 on a GPU and float32 on a CPU.
+    """
+    device = jax_devices.found()[0]
+    on_cpu = device.platform == "cpu"
+    dtype = dtype or ("float32" if on_cpu else "bfloat16")
+    side, copied_bytes = (2048, 2**28) if on_cpu else (8192, 2**32)
+    x, w = (
+        (jax.random.normal(key, (side, side)) * side**-0.5).astype(dtype)
+        for key in jax.random.split(jax.random.key(0))
+    )
+    product_s = _seconds(lambda x, w: jax.lax.fori_loop(0, PRODUCTS, lambda _, x: x @ w, x), x, w)
+    copy_s = _seconds(lambda x: x + 1, jnp.ones(copied_bytes // 4))
+    return {
+        "platform": device.platform,
+        "device": device.device_kind,
+        "dtype": dtype,
+        "matrix_side": side,
+        "flops_per_s": PRODUCTS * 2 * side**3 / product_s,
+        "bytes_per_s": 2 * copied_bytes / copy_s,
+    }
+
+
+def _seconds(function: Callable[..., jax.Array], *arrays: jax.Array) -> float:
+    compiled = jax.jit(function)
+
+    def call() -> None:
+        compiled(*arrays).block_until_ready()
+
+    _, seconds = process.timed(call, warm_up=2, at_least=5, at_least_s=0.5)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    process.run(measure, without=("torch",))

@@ -1,0 +1,91 @@
+"""Runs the sides of a comparison in turns, each time in a new process."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vgg_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+      name: Its name in the table, for example PyTorch.
+      module: Its module in `launch.benchmark.sides`.
+      settings: The keyword arguments of that module's `measure`, as JSON values.
+    """
+
+    name: str
+    module: str
+    settings: dict[str, Any]
+
+
+def in_turns(sides: Sequence[Side], rounds: int, limit_s: float) -> dict[str, list[dict[str, Any]]]:
+    """Measures every side once per round, one after the other.
+
+    Args:
+      sides: The sides, with different names.
+      rounds: How many times each side is measured.
+      limit_s: The most seconds of one process.
+
+    Returns:
+      Each side's results by its name, one per round.
+
+    Raises:
+      UserError: A side failed or took longer than the limit.
+    """
+    results: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
+    for number in range(1, rounds + 1):
+        for side in sides:
+            print(f"Round {number} of {rounds}: {side.name}", file=sys.stderr, flush=True)
+            results[side.name].append(once(side, limit_s))
+    return results
+
+
+def once(side: Side, limit_s: float) -> dict[str, Any]:
+    """Measures a side in a new process, and returns its result.
+
+    Raises:
+      UserError: It failed or took longer than the limit.
+    """
+    command = [sys.executable, "-m", f"launch.benchmark.sides.{side.module}"]
+    with _process([*command, json.dumps(side.settings)]) as process:
+        try:
+            output, errors = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired as error:
+            raise UserError(
+                f"{side.name} took longer than --limit_s={limit_s:g}. Raise it, or measure less."
+            ) from error
+    if process.returncode:
+        last = "\n".join(errors.rstrip().splitlines()[-20:])
+        raise UserError(
+            f"{side.name} failed with status {process.returncode}. Its last lines:\n{last}"
+        )
+    return json.loads(output.splitlines()[-1])
+
+
+@contextlib.contextmanager
+def _process(command: list[str]) -> Iterator[subprocess.Popen]:
+    """Starts a process, and ends it with all that it has started."""
+    # A session of its own makes a group, to which the workers of torch.compile belong too.
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
