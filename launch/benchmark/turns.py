@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -26,6 +27,18 @@ class Side:
     name: str
     module: str
     settings: dict[str, Any]
+
+
+@contextlib.contextmanager
+def compiled_once() -> Iterator[None]:
+    """Keeps compiled programs while it is open, so that only the first round compiles them.
+
+    Without this, the peak of the memory would be that of XLA's trials of algorithms for GPUs, which
+    take 12 GB where the step of D then takes 7 GB.
+    """
+    with tempfile.TemporaryDirectory(prefix="compiled") as folder:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        yield
 
 
 def in_turns(sides: Sequence[Side], rounds: int, limit_s: float) -> dict[str, list[dict[str, Any]]]:
