@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from launch.benchmark import photos
+from launch.benchmark import arithmetic, photos
 from launch.benchmark.case import Case
-from launch.benchmark.sides import jax_dense, jax_step
+from launch.benchmark.sides import jax_dense, jax_layers, jax_step
 
 torch = pytest.importorskip("torch")
 
-from launch.benchmark.sides import torch_dense, torch_net, torch_step  # noqa: E402
+from launch.benchmark.sides import torch_dense, torch_layers, torch_net, torch_step  # noqa: E402
 from vgg_jax.nets import architectures, pixels  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -25,6 +25,7 @@ SMALL = Case(
     colour_shift=0.0,
     learning_rate=0.01,
 )
+NCHW, OIHW = (0, 3, 1, 2), (3, 2, 0, 1)
 ONCE = {"warm_up": 0, "at_least": 1, "at_least_s": 0}
 
 
@@ -121,3 +122,19 @@ def test_the_parameters_are_those_of_the_case():
         for key, values in layer.items():
             np.testing.assert_array_equal(found[name][key], values)
     assert jax.tree.structure(found) == jax.tree.structure(SMALL.params())
+
+
+def test_the_passes_of_a_convolution_are_the_same():
+    rng = np.random.default_rng(0)
+    x, kernel, g = (
+        rng.standard_normal(shape, np.float32)
+        for shape in ((2, 6, 5, 3), (3, 3, 3, 4), (2, 6, 5, 4))
+    )
+    theirs = [torch.from_numpy(values) for values in (x, kernel, g)]
+    theirs = [t.permute(order) for t, order in zip(theirs, (NCHW, OIHW, NCHW), strict=True)]
+    assert jax_layers.PASSES.keys() == torch_layers.PASSES.keys() == {*arithmetic.PASSES}
+    for name, function in jax_layers.PASSES.items():
+        found = torch_layers.PASSES[name](*theirs)
+        back = (2, 3, 1, 0) if name == "gradient of the kernel" else (0, 2, 3, 1)
+        expected = np.asarray(jax.jit(function)(x, kernel, g))
+        np.testing.assert_allclose(found.permute(back).numpy(), expected, rtol=0, atol=1e-4)

@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from launch.benchmark import dense, record, train, turns
+from launch.benchmark import dense, layers, record, table, train, turns
 from launch.benchmark.case import Case
 from launch.benchmark.turns import Side
 from vgg_jax.errors import UserError, require
@@ -46,6 +46,9 @@ _PASS = flags.DEFINE_enum(
     None,
     ["step", "forward"],
     "What train measures: the whole step, which is the default, or the forward pass alone.",
+)
+_LAYERS = flags.DEFINE_boolean(
+    "layers", None, "Whether train also measures each convolution and its gradients by themselves."
 )
 _SCALE = flags.DEFINE_integer(
     "scale", None, "The test scale Q of eval, in px. The default is 384.", 1
@@ -92,7 +95,7 @@ _OUT = flags.DEFINE_string(
 _SIDES = (_PEER, _ROUNDS, _LIMIT_S, _OUT)
 # The flags that each command reads.
 _COMMANDS: dict[str, tuple[flags.FlagHolder, ...]] = {
-    "train": (_NET, _WIDTH, _CROP_PX, _BATCH, _DTYPE, _PASS, *_SIDES),
+    "train": (_NET, _WIDTH, _CROP_PX, _BATCH, _DTYPE, _PASS, _LAYERS, *_SIDES),
     "eval": (_NET, _WIDTH, _CROP_PX, _DTYPE, _SCALE, _DATA, _IMAGES, *_SIDES),
     "methods": (_WORKDIR, _SCALES, _IMAGES, _ROUNDS, _OUT),
 }
@@ -106,7 +109,7 @@ def main(argv: list[str]) -> None:
     )
     command = argv[1]
     every = {flag.name: flag for read in _COMMANDS.values() for flag in read}
-    read = {flag.name for flag in _COMMANDS[command]}
+    read = sorted(flag.name for flag in _COMMANDS[command])
     for name, flag in every.items():
         require(
             flag.value is None or name in read,
@@ -120,8 +123,16 @@ def main(argv: list[str]) -> None:
 
 
 def _train() -> dict[str, Any]:
+    part = _PASS.value or "step"
+    require(part == "step" or not _LAYERS.value, "--layers needs --pass=step. Leave one out.")
     rates, case = _rates_and_case()
-    return train.measure(case, _PASS.value or "step", rates, **_sides())
+    measured = train.measure(case, part, rates, **_sides())
+    if _LAYERS.value:
+        step_s = {
+            name: table.median_of_rounds(rounds)[0] for name, rounds in measured["results"].items()
+        }
+        measured["layers"] = layers.measure(case, rates, step_s, **_sides())
+    return measured
 
 
 def _eval() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def measure(
         differences = _differences({name: np.load(out) for name, out in outs.items()})
     print(rendered(case, rates, scale, sizes, results, differences))
     _refuse_different(differences, case)
-    return {**settings, "results": results, "differences": differences}
+    return {"rates": rates, **settings, "results": results, "differences": differences}
 
 
 def _differences(posteriors: Mapping[str, Float32[np.ndarray, "n c"]]) -> dict[str, float]:

@@ -13,14 +13,6 @@ from vgg_jax.errors import UserError
 Results = dict[str, list[dict[str, Any]]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Peers:
-    """The results of a peer that can be run in two ways, and a sentence about the slower one."""
-
-    results: Results
-    note: str
-
-
 def measure(
     case: Case, part: Part, rates: dict[str, Any], *, peer: str, rounds: int, limit_s: float
 ) -> dict[str, Any]:
@@ -59,7 +51,13 @@ def measure(
     more = turns.in_turns(sides, rounds - 1 if results else rounds, limit_s)
     results = {side.name: results.get(side.name, []) + more[side.name] for side in sides}
     print(rendered(case, part, rates, results, note))
-    return {"case": settings["case"], "part": part, "results": results, "note": note}
+    return {
+        "rates": rates,
+        "case": settings["case"],
+        "part": part,
+        "results": results,
+        "note": note,
+    }
 
 
 def _first_round(ours: Side, eager: Side, compiled: Side, limit_s: float) -> tuple[Results, str]:
