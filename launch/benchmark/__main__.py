@@ -13,17 +13,23 @@ measurement is written to a JSON file.
 """
 
 import importlib.util
+import itertools
+import os
 from typing import Any
 
 from absl import flags
 
-from launch.benchmark import dense, layers, record, table, train, turns
+from launch.benchmark import crop_input, dense, layers, loop, record, start, table, train, turns
 from launch.benchmark.case import Case
 from launch.benchmark.turns import Side
+from vgg_jax.data.pooled import open_images
 from vgg_jax.errors import UserError, require
+from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.nets import architectures
 from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
+
+_PAPERS_CROP_PX = 224
 
 _NET = flags.DEFINE_enum("net", None, list(architectures.NETS), "The net. The default is D.")
 _WIDTH = flags.DEFINE_float(
@@ -53,31 +59,40 @@ _LAYERS = flags.DEFINE_boolean(
 _SCALE = flags.DEFINE_integer(
     "scale", None, "The test scale Q of eval, in px. The default is 384.", 1
 )
+_SCALES = flags.DEFINE_list(
+    "scales",
+    None,
+    "For input and loop the smallest and the largest S, in px; the default is 256,512 for a crop "
+    "of 224 px. For methods the test scales Q; the default is the run's own.",
+)
 _DATA = flags.DEFINE_string(
     "data",
     None,
     "A folder of class folders with images, for example /data/imagenet/val. Without it, eval makes "
-    "images of random pixels.",
+    "images of random pixels, and loop takes the embedded data set.",
 )
 _IMAGES = flags.DEFINE_integer(
     "images",
     None,
-    "How many images eval measures, for example 100. The default is 16 on a CPU, 1024 on a GPU.",
+    "How many images eval, loop and methods take, for example 100. The default of eval is 16 on a "
+    "CPU and 1024 on a GPU, that of the others all images.",
+    1,
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    None,
+    "Worker processes that decode. The default is 1 for input, and one per core otherwise.",
     1,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The folder of the run that methods measures, for example runs/caltech."
 )
-_SCALES = flags.DEFINE_list(
-    "scales",
-    None,
-    "The test scales Q of methods, in px, for example 256,384,512. The default is the run's own.",
-)
 _PEER = flags.DEFINE_enum(
     "peer",
     None,
-    ["torch", "none"],
-    "The other side: torch for PyTorch, which is the default, or none to measure this code alone.",
+    ["torch", "pillow", "none"],
+    "The other side: torch for PyTorch, beside which train and eval are measured; pillow, beside "
+    "which input is; or none to measure this code alone.",
 )
 _ROUNDS = flags.DEFINE_integer(
     "rounds", None, "How many times each side is measured. The default is 3.", 1
@@ -92,60 +107,109 @@ _OUT = flags.DEFINE_string(
     "folder benchmarks/.",
 )
 
-_SIDES = (_PEER, _ROUNDS, _LIMIT_S, _OUT)
+_NET_FLAGS = (_NET, _WIDTH, _CROP_PX, _DTYPE)
+_ALWAYS = (_ROUNDS, _LIMIT_S, _OUT)
 # The flags that each command reads.
 _COMMANDS: dict[str, tuple[flags.FlagHolder, ...]] = {
-    "train": (_NET, _WIDTH, _CROP_PX, _BATCH, _DTYPE, _PASS, _LAYERS, *_SIDES),
-    "eval": (_NET, _WIDTH, _CROP_PX, _DTYPE, _SCALE, _DATA, _IMAGES, *_SIDES),
+    "train": (*_NET_FLAGS, _BATCH, _PASS, _LAYERS, _PEER, *_ALWAYS),
+    "eval": (*_NET_FLAGS, _SCALE, _DATA, _IMAGES, _PEER, *_ALWAYS),
+    "input": (_DATA, _SCALES, _CROP_PX, _WORKERS, _PEER, *_ALWAYS),
+    "loop": (*_NET_FLAGS, _BATCH, _DATA, _IMAGES, _SCALES, _WORKERS, *_ALWAYS),
+    "start": (*_NET_FLAGS, _BATCH, _WORKERS, *_ALWAYS),
     "methods": (_WORKDIR, _SCALES, _IMAGES, _ROUNDS, _OUT),
 }
 
 
 def main(argv: list[str]) -> None:
-    """Runs one command."""
+    """Runs one command, and writes its measurements."""
     require(
         len(argv) == 2 and argv[1] in _COMMANDS,
         f"Give one command: python -m launch.benchmark {'|'.join(_COMMANDS)}. See --help.",
     )
     command = argv[1]
-    every = {flag.name: flag for read in _COMMANDS.values() for flag in read}
     read = sorted(flag.name for flag in _COMMANDS[command])
-    for name, flag in every.items():
+    for flag in itertools.chain(*_COMMANDS.values()):
         require(
-            flag.value is None or name in read,
-            f"--{name} is not for {command}. Leave it out. {command} reads --{', --'.join(read)}.",
+            flag.value is None or flag.name in read,
+            f"--{flag.name} is not for {command}, which reads --{', --'.join(read)}.",
         )
     out = _OUT.value or record.default_out(command)
     record.check_out(out)
-    with turns.compiled_once():
-        measured = {"train": _train, "eval": _eval, "methods": _methods}[command]()
-    record.write(out, measured)
+    measure = {
+        "train": _train,
+        "eval": _eval,
+        "input": _input,
+        "loop": _loop,
+        "start": _start,
+        "methods": _methods,
+    }[command]
+    record.write(out, measure())
 
 
 def _train() -> dict[str, Any]:
-    part = _PASS.value or "step"
+    part, peer = _PASS.value or "step", _peer("torch")
     require(part == "step" or not _LAYERS.value, "--layers needs --pass=step. Leave one out.")
     rates, case = _rates_and_case()
-    measured = train.measure(case, part, rates, **_sides())
+    with turns.compiled_once():
+        measured = train.measure(case, part, rates, peer=peer, **_turns())
     if _LAYERS.value:
         step_s = {
             name: table.median_of_rounds(rounds)[0] for name, rounds in measured["results"].items()
         }
-        measured["layers"] = layers.measure(case, rates, step_s, **_sides())
+        measured["layers"] = layers.measure(case, rates, step_s, peer=peer, **_turns())
     return measured
 
 
 def _eval() -> dict[str, Any]:
+    peer, scale = _peer("torch"), _SCALE.value or 384
+    evaluation_settings.check_scales([scale], _CROP_PX.value or _PAPERS_CROP_PX)
+    if _DATA.value is not None:
+        open_images(_DATA.value)
     rates, case = _rates_and_case()
-    return dense.measure(
-        case, rates, scale=_SCALE.value or 384, data=_DATA.value, images=_IMAGES.value, **_sides()
+    images = {"scale": scale, "data": _DATA.value, "images": _IMAGES.value}
+    with turns.compiled_once():
+        return dense.measure(case, rates, peer=peer, **images, **_turns())
+
+
+def _input() -> dict[str, Any]:
+    require(_DATA.value is not None, "--data is missing. Give a folder of class folders.")
+    crop_px = _CROP_PX.value or _PAPERS_CROP_PX
+    return crop_input.measure(
+        _DATA.value,
+        train_scale=_train_scale(crop_px),
+        crop_px=crop_px,
+        workers=_WORKERS.value or 1,
+        peer=_peer("pillow"),
+        **_turns(),
     )
 
 
+def _loop() -> dict[str, Any]:
+    train_scale = _train_scale(_CROP_PX.value or _PAPERS_CROP_PX)
+    if _DATA.value is not None:
+        open_images(_DATA.value)
+    rates, case = _rates_and_case()
+    return loop.measure(
+        case,
+        rates,
+        data=_DATA.value,
+        images=_IMAGES.value,
+        train_scale=train_scale,
+        workers=_WORKERS.value or _cores(),
+        **_turns(),
+    )
+
+
+def _start() -> dict[str, Any]:
+    rates, case = _rates_and_case()
+    return start.measure(case, rates, workers=_WORKERS.value or _cores(), **_turns())
+
+
 def _methods() -> dict[str, Any]:
-    require(_WORKDIR.value is not None, f"--workdir is missing. {flags.FLAGS['workdir'].help}")
-    with heavy_imports():  # The other commands start processes, and use no device in this one.
+    require(_WORKDIR.value is not None, "--workdir is missing. Give the folder of a run.")
+    with heavy_imports():  # The other commands use no device in this process.
         from launch.benchmark import methods
+
     return methods.measure(
         _WORKDIR.value, scales=_SCALES.value, images=_IMAGES.value, rounds=_ROUNDS.value or 3
     )
@@ -153,36 +217,53 @@ def _methods() -> dict[str, Any]:
 
 def _rates_and_case() -> tuple[dict[str, Any], Case]:
     """Measures the device's rates, and returns them and the net with that device's defaults."""
-    net, width, crop_px = _NET.value or "D", _WIDTH.value or 1.0, _CROP_PX.value or 224
-    _refuse_net(net, width, crop_px)
-    _refuse_peer_that_is_missing()
+    net, width = _NET.value or "D", _WIDTH.value or 1.0
+    crop_px = _CROP_PX.value or _PAPERS_CROP_PX
+    try:
+        architectures.layers(net, width=width, crop_px=crop_px)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     rates = turns.once(Side("JAX", "jax_rates", {"dtype": _DTYPE.value or ""}), _limit_s())
     batch = _BATCH.value or (8 if rates["platform"] == "cpu" else 256)
     return rates, Case(net, rates["dtype"], batch, width, crop_px)
 
 
-def _refuse_net(net: str, width: float, crop_px: int) -> None:
-    try:
-        architectures.layers(net, width=width, crop_px=crop_px)
-    except ValueError as error:
-        raise UserError(f"{error}") from error
-
-
-def _refuse_peer_that_is_missing() -> None:
+def _peer(name: str) -> str:
+    """Returns --peer, which is this one or none, and is installed."""
+    peer = _PEER.value or name
     require(
-        _PEER.value == "none" or importlib.util.find_spec("torch") is not None,
+        peer in (name, "none"), f"--peer={peer} is not for this command. It takes {name}, none."
+    )
+    require(
+        peer != "torch" or importlib.util.find_spec("torch") is not None,
         "PyTorch isn't installed. Install it (pip install torch), or measure this code alone with "
         "--peer=none.",
     )
+    return peer
 
 
-def _sides() -> dict[str, Any]:
-    peer = _PEER.value or "torch"
-    return {"peer": peer, "rounds": _ROUNDS.value or 3, "limit_s": _limit_s()}
+def _train_scale(crop_px: int) -> tuple[int, int]:
+    given = evaluation_settings.parse_scales(_SCALES.value)
+    low, *more = given or (round(scale * crop_px / _PAPERS_CROP_PX) for scale in (256, 512))
+    require(len(more) < 2, "--scales takes the smallest and the largest S: --scales=256,512.")
+    high = more[0] if more else low
+    require(
+        crop_px <= low <= high,
+        f"--scales={low},{high} must be at least the crop, {crop_px} px, the smallest first.",
+    )
+    return low, high
+
+
+def _turns() -> dict[str, Any]:
+    return {"rounds": _ROUNDS.value or 3, "limit_s": _limit_s()}
 
 
 def _limit_s() -> float:
     return _LIMIT_S.value or 1200.0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

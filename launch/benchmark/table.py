@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -10,16 +11,19 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def median_of_rounds(rounds: Sequence[Mapping[str, Sequence[float]]]) -> tuple[float, float]:
+def median_of_rounds(
+    rounds: Sequence[Mapping[str, Any]], key: str = "seconds"
+) -> tuple[float, float]:
     """Returns the median over rounds of each round's median seconds, and their spread.
 
     Args:
-      rounds: The results of a side, each with "seconds".
+      rounds: The results of a side.
+      key: The key of each result's list of seconds.
 
     Returns:
       The median in s, and the largest less the smallest round as a fraction of it.
     """
-    medians = [statistics.median(each["seconds"]) for each in rounds]
+    medians = [statistics.median(each[key]) for each in rounds]
     middle = statistics.median(medians)
     return middle, (max(medians) - min(medians)) / middle
 

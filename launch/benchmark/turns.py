@@ -69,36 +69,30 @@ def once(side: Side, limit_s: float) -> dict[str, Any]:
     Raises:
       UserError: It failed or took longer than the limit.
     """
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     command = [sys.executable, "-m", f"launch.benchmark.sides.{side.module}"]
-    with _process([*command, json.dumps(side.settings)]) as process:
+    with process(command, text=True, **pipes) as started:
         try:
-            output, errors = process.communicate(timeout=limit_s)
+            output, errors = started.communicate(json.dumps(side.settings), timeout=limit_s)
         except subprocess.TimeoutExpired as error:
             raise UserError(
                 f"{side.name} took longer than --limit_s={limit_s:g}. Raise it, or measure less."
             ) from error
-    if process.returncode:
+    if started.returncode:
         last = "\n".join(errors.rstrip().splitlines()[-20:])
         raise UserError(
-            f"{side.name} failed with status {process.returncode}. Its last lines:\n{last}"
+            f"{side.name} failed with status {started.returncode}. Its last lines:\n{last}"
         )
     return json.loads(output.splitlines()[-1])
 
 
 @contextlib.contextmanager
-def _process(command: list[str]) -> Iterator[subprocess.Popen]:
-    """Starts a process, and ends it with all that it has started."""
+def process(command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """Starts a process, and kills it and all that it has started in the end."""
     # A session of its own makes a group, to which the workers of torch.compile belong too.
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with subprocess.Popen(command, start_new_session=True, **options) as started:
+        try:
+            yield started
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)

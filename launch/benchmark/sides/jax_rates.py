@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from launch.benchmark.sides import process
 from vgg_jax.system import jax_devices
 
-PRODUCTS = 10  # Per call, so that the time to start one doesn't count.
-
 
 def measure(dtype: str) -> dict[str, Any]:
     """Measures both rates.
@@ -22,19 +20,20 @@ def measure(dtype: str) -> dict[str, Any]:
     device = jax_devices.found()[0]
     on_cpu = device.platform == "cpu"
     dtype = dtype or ("float32" if on_cpu else "bfloat16")
-    side, copied_bytes = (2048, 2**28) if on_cpu else (8192, 2**32)
+    # On a GPU several products make a call, so that the time to start one doesn't count.
+    side, products, copied_bytes = (2048, 1, 2**28) if on_cpu else (8192, 10, 2**32)
     x, w = (
         (jax.random.normal(key, (side, side)) * side**-0.5).astype(dtype)
         for key in jax.random.split(jax.random.key(0))
     )
-    product_s = _seconds(lambda x, w: jax.lax.fori_loop(0, PRODUCTS, lambda _, x: x @ w, x), x, w)
+    product_s = _seconds(lambda x, w: jax.lax.fori_loop(0, products, lambda _, x: x @ w, x), x, w)
     copy_s = _seconds(lambda x: x + 1, jnp.ones(copied_bytes // 4))
     return {
         "platform": device.platform,
         "device": device.device_kind,
         "dtype": dtype,
         "matrix_side": side,
-        "flops_per_s": PRODUCTS * 2 * side**3 / product_s,
+        "flops_per_s": products * 2 * side**3 / product_s,
         "bytes_per_s": 2 * copied_bytes / copy_s,
     }
 

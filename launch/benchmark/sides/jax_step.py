@@ -13,7 +13,7 @@ from vgg_jax.evaluation.inference import Inference
 from vgg_jax.nets import sharding
 from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG
-from vgg_jax.runs.state import init_state
+from vgg_jax.runs.state import TrainState, init_state
 from vgg_jax.training import parallel
 from vgg_jax.training.optimiser import sgd
 from vgg_jax.training.step import Recipe
@@ -37,15 +37,9 @@ def measure(
 
 def training_step(case: Case) -> Callable[[], tuple[Any, Any]]:
     """Returns a function that takes the next step, and returns the parameters and the loss."""
-    inference = untrained(case)
-    optimiser = sgd(case.momentum, case.l2_penalty)
-    recipe = Recipe(inference.normalise, seed=0, colour_shift=case.colour_shift)
-    step = parallel.train_step(inference.model, optimiser, inference.mesh, recipe)
-    state = sharding.put_state(init_state(inference.params, optimiser), inference.mesh)
+    step, state, mesh = step_and_state(case)
     images, labels = case.random_batch()
-    batch = sharding.put_batch(
-        {"image": images, "label": labels}, sharding.split_batch(inference.mesh)
-    )
+    batch = sharding.put_batch({"image": images, "label": labels}, sharding.split_batch(mesh))
 
     def call() -> tuple[Any, Any]:
         nonlocal state
@@ -53,6 +47,16 @@ def training_step(case: Case) -> Callable[[], tuple[Any, Any]]:
         return state.params, metrics["loss"]
 
     return call
+
+
+def step_and_state(case: Case) -> tuple[jax.stages.Wrapped, TrainState, jax.sharding.Mesh]:
+    """Returns the compiled step, the state before the first step, and the device as a mesh."""
+    inference = untrained(case)
+    optimiser = sgd(case.momentum, case.l2_penalty)
+    recipe = Recipe(inference.normalise, seed=0, colour_shift=case.colour_shift)
+    step = parallel.train_step(inference.model, optimiser, inference.mesh, recipe)
+    state = sharding.put_state(init_state(inference.params, optimiser), inference.mesh)
+    return step, state, inference.mesh
 
 
 def forward(case: Case) -> Callable[[], jax.Array]:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def run(measure: Callable[..., dict[str, Any]], *, without: tuple[str, ...]) -> None:
-    """Calls measure(**settings) with the settings on the command line, and prints its result.
+    """Calls measure(**settings) with the settings on stdin, and prints its result.
 
     Args:
       measure: Measures one side.
@@ -17,7 +17,7 @@ def run(measure: Callable[..., dict[str, Any]], *, without: tuple[str, ...]) -> 
     Raises:
       RuntimeError: One of these packages was imported.
     """
-    result = measure(**json.loads(sys.argv[1]))
+    result = measure(**json.load(sys.stdin))
     found = [name for name in without if name in sys.modules]
     if found:
         raise RuntimeError(f"This side has imported {', '.join(found)} of the other one.")
