@@ -99,6 +99,28 @@ def test_validation_agrees(model, batch, mesh):
         np.testing.assert_allclose(metrics[name], value, rtol=1e-6)
 
 
+def test_ynnpack_computes_no_convolution_of_the_step_on_cpus():
+    """Its gradients of kernels are slow. Without the option it takes those of 32 channels."""
+    model, optimiser, mesh = narrow_net().clone(width=0.5), sgd(0.9, 5e-4), sharding.make_mesh()
+    shapes = (
+        abstract_state(model, optimiser, mesh),
+        {
+            "image": jax.ShapeDtypeStruct((BATCH, 32, 32, 3), np.uint8),
+            "label": jax.ShapeDtypeStruct((BATCH,), np.int32),
+        },
+        np.float32(1),
+    )
+    train_step = compiled(model, optimiser, mesh)
+    assert not _convolutions_in_fusions(train_step.lower(*shapes))
+    assert _convolutions_in_fusions(jax.jit(train_step.__wrapped__).lower(*shapes))
+
+
+def _convolutions_in_fusions(lowered):
+    """Counts the convolutions outside of a compiled program's main computation."""
+    others, _, _ = lowered.compile().as_text().partition("ENTRY ")
+    return others.count(" convolution(")
+
+
 @pytest.mark.parametrize("micro_batches", [1, 4])
 def test_micro_batches_move_no_image_between_devices(model, micro_batches):
     """Each device splits its own shard of the batch into micro-batches."""

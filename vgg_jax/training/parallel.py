@@ -12,6 +12,13 @@ from vgg_jax.nets.vgg import VGG
 from vgg_jax.runs.state import abstract_state
 from vgg_jax.training import step
 
+# The operations that XLA for CPUs leaves to YNNPACK. By default convolutions are among them, and
+# YNNPACK's gradients of 3x3 kernels run at a quarter to a half of the speed of Eigen's: the step of
+# net D, 8 images of 224 px in float32, took 3.9 s instead of 2.5.
+_COMPILER_OPTIONS = {
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+}
+
 
 def train_step(
     model: VGG,
@@ -38,6 +45,7 @@ def train_step(
         donate_argnums=0,
         in_shardings=(state, sharding.split_batch(mesh), copied),
         out_shardings=(state, copied),
+        compiler_options=_COMPILER_OPTIONS.get(mesh.devices.flat[0].platform),
     )
 
 
