@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,10 @@ def result(workdir, name):
 
 def test_training_ends_with_the_evaluation_that_its_config_names(trained):
     output = (trained / "output").read_text()
+    shapes = r"\d batch(es)? of \d shapes?, with [\d.]+% padding"
+    assert re.search(rf"\ndense, Q = 73: 9 images in {shapes}\n", output)
+    more = r"; [\d.]+ times the pixels of dense evaluation"
+    assert re.search(rf"\nmulticrop, Q = 73: 9 images in {shapes}{more}\n", output)
     for method in ("dense", "multicrop", "both"):
         start = f"{method}, Q = 73: top-1 error "
         (line,) = (line for line in output.splitlines() if line.startswith(start))

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Each part imports only its own modules and parts of earlier lines, not other parts of its line.
 ORDER = {
     "vgg_jax": (
-        ("errors", "base_config", "safe_text"),
+        ("errors", "base_config", "counted", "safe_text"),
         ("web_page",),
         ("storage",),
         ("system", "plots"),

@@ -101,6 +101,7 @@ def test_a_process_that_does_not_write_leaves_nothing(tmp_path, open_log):
 def test_the_bar_and_the_validation_are_shown(open_log, capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     log = open_log()
+    log.compiled(12.34)
     log.advance()
     log.val(10, VAL)
     log.train(12, TRAIN)
@@ -108,6 +109,7 @@ def test_the_bar_and_the_validation_are_shown(open_log, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert "epoch   1: top-1  40.00%  top-5  10.00%  loss 1.500  rate 0.01\n" in out + err
     assert "compiling the first step" in err
+    assert "compiled in 12.3 s, computing the first step" in err
     assert "12/100" in err
     assert "loss 2.000, error 50.0%, 10 images/s" in err
 

@@ -21,6 +21,7 @@ from absl import flags
 from jaxtyping import Float32, Int32
 
 from vgg_jax import safe_text
+from vgg_jax.counted import counted
 from vgg_jax.data import decode_budget, decode_flag
 from vgg_jax.data.specs import OnUndecodable, ScanOptions
 from vgg_jax.errors import require
@@ -217,7 +218,8 @@ def _caltech(source: "Source") -> Lines:
     protocol.check(labels, source.class_names)
     print(
         f"Caltech's protocol: {len(source.class_names):,} classes, {protocol.train_per_class} "
-        f"training and up to {protocol.test_per_class} test images of each, {protocol.draws} draws"
+        f"training and up to {protocol.test_per_class} test images of each, "
+        f"{counted(protocol.draws, 'draws')}"
     )
     return lambda values: caltech.lines(values, labels, protocol)
 

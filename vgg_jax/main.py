@@ -16,6 +16,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config, next_steps, safe_text
+from vgg_jax.counted import counted
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import topk
 from vgg_jax.runs import (
@@ -234,7 +235,8 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
     print(
         f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "
-        f"on {last['num_images']:,} validation images (centre crop) after {last['epoch']} epochs\n"
+        f"on {counted(last['num_images'], 'validation images')} (centre crop) "
+        f"after {counted(int(last['epoch']), 'epochs')}\n"
         f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
         f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
         f"(top-1 error {best['top1_error']:.2f}%)\n"

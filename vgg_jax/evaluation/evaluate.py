@@ -12,14 +12,16 @@ import numpy as np
 from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 
+from vgg_jax.counted import counted
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError, some_of
-from vgg_jax.evaluation import made_with, methods, posteriors, results, trained_net
+from vgg_jax.evaluation import made_with, methods, posteriors, results, time_left, trained_net
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
+from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.runs import params_digest
 from vgg_jax.storage.files import Path
@@ -75,13 +77,12 @@ def evaluate(
     with _one_writer_of_each(by_method, out), processes.stop_request() as stop:
         # Only the first process writes them. An error there ends the others.
         names_and_labels = None if jax.process_index() else _names_and_labels(data.source)
-        evaluation = _Evaluation(c, workdir, out, net, data, names_and_labels, stop)
+        by_scale = {method: of_method.by_scale() for method, of_method in by_method.items()}
+        passes = tuple(of_scale for keys in by_scale.values() for of_scale in keys.values())
+        evaluation = _Evaluation(c, workdir, out, net, data, names_and_labels, stop, passes)
         parts = {
-            method: {
-                scale: evaluation.read_or_compute(of_scale)
-                for scale, of_scale in of_method.by_scale().items()
-            }
-            for method, of_method in by_method.items()
+            method: {scale: evaluation.read_or_compute(key) for scale, key in keys.items()}
+            for method, keys in by_scale.items()
         }
         if jax.process_index():
             return []
@@ -126,6 +127,7 @@ class _Evaluation:
     data: SizedImages
     names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]] | None
     stop: StopRequest
+    passes: tuple[ResultKey, ...]
 
     def read_or_compute(self, key: ResultKey) -> Posteriors | None:
         """Reads or computes the file of one method and Q. Only the first process returns it."""
@@ -212,10 +214,13 @@ class _Evaluation:
         plan = posterior_pass.plan
         if jax.process_index() == 0:
             print(
-                f"{key.method}, Q = {scale}: {num_images:,} images in {len(plan.batches):,} "
-                f"batches of {len(plan.shapes)} shapes, with {plan.waste:.1%} padding"
+                f"{key.method}, Q = {scale}: {counted(num_images, 'images')} in "
+                f"{counted(len(plan.batches), 'batches', 'batch')} of "
+                f"{counted(len(plan.shapes), 'shapes')}, with {plan.waste:.1%} padding"
+                f"{self._compared_with_dense(key)}",
+                flush=True,
             )
-        self._run(posterior_pass, f"{key.method} Q={scale}", unfinished, done)
+        self._run(posterior_pass, key, unfinished, done)
         compile_s = inference.compile_s - compiled_before_s
         return {
             "run": self.workdir.resolve().name,
@@ -232,21 +237,50 @@ class _Evaluation:
             **made_with.facts(),
         }
 
+    def _whole_px(self, key: ResultKey) -> int:
+        (scale,) = key.scales
+        return time_left.whole_px(self.net.inference, key.method, scale, self.data.sizes)
+
+    def _compared_with_dense(self, key: ResultKey) -> str:
+        times = self._whole_px(key) / self._whole_px(dataclasses.replace(key, method="dense"))
+        return f"; {times:.1f} times the pixels of dense evaluation" if times >= 1.5 else ""
+
+    def _later_px(self, key: ResultKey) -> int:
+        """Returns the pixels of the passes after this one that have no file yet."""
+        later = self.passes[self.passes.index(key) + 1 :]
+        return sum(self._whole_px(k) for k in later if not k.path(self.out, ".npz").exists())
+
     def _run(
         self,
         posterior_pass: PosteriorPass,
-        title: str,
+        key: ResultKey,
         unfinished: Unfinished,
         done: Bool[np.ndarray, " n"],
     ) -> None:
         num_images, is_first = len(self.data.source), jax.process_index() == 0
+        title = f"{key.method} Q={key.scales[0]}"
+        left = TimeLeft(
+            self.net.inference,
+            key.method,
+            posterior_pass.plan.without(done).batches,
+            self._later_px(key) if is_first else 0,
+        )
         with (
             contextlib.closing(posterior_pass.run(done)) as computed,
             progress_bar.bar(
                 num_images, "images", title, done=int(unfinished.done.sum()), disable=not is_first
             ) as bar,
         ):
-            for indices, values in computed:
+            bar.say("compiling")
+            for number, (indices, values) in enumerate(computed):
+                if not number:
+                    bar.say(f"compiled in {left.compile_s:.1f} s")
+                pass_s, whole_s = left.after_batch()
+                bar.set_left(pass_s)
+                if len(self.passes) > 1:
+                    bar.set_postfix_str(
+                        f"the whole evaluation: {progress_bar.interval(whole_s)}", refresh=False
+                    )
                 bar.update(int((~unfinished.done[indices]).sum()))
                 unfinished.add(indices, values)
                 if self.stop:

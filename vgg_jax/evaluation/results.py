@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vgg_jax import safe_text
+from vgg_jax.counted import counted
 from vgg_jax.evaluation import topk
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.storage import files, sealed_json
@@ -41,13 +42,13 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
             result |= {f"top{k}_error": error, f"top{k}_interval": interval}
             if k < len(posteriors.class_names):  # Otherwise no image can be wrong.
                 errors.append("top-{} error {:.2f}% ({:.2f} to {:.2f})".format(k, error, *interval))
-        line = f"{title}: {', '.join(errors)} on {len(labels):,} images"
+        line = f"{title}: {', '.join(errors)} on {counted(len(labels), 'images')}"
     else:
         table = file.with_suffix(".csv")
         _write_csv(table, posteriors)
         line = (
-            f"{title}: {len(labels):,} images without labels; their most probable classes are in "
-            f"{table}"
+            f"{title}: {counted(len(labels), 'images')} without labels; their most "
+            f"probable classes are in {table}"
         )
     result["made_by"] = posteriors.made_by
     sealed_json.write(file, result)

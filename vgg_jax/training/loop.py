@@ -118,6 +118,7 @@ class Loop:
         self._window, self._stop = window, stop
         self._schedule, self._validation_due = progress.schedule, progress.validation_due
         self._done = self._saved = int(state.step)
+        self._has_compiled = False
 
     def run(self) -> int:
         """Trains until training ends or is stopped, and saves the last state.
@@ -139,7 +140,7 @@ class Loop:
             batch = next(self._work.batches)
             waited_s = time.perf_counter() - before_s
             rate = self._rate(self._done)
-            self._state, values = self._work.train_step(self._state, batch, np.float32(rate))
+            values = self._train_step(batch, rate)
             self._done += 1
             self._validation_due = self._done % self._timetable.steps_per_epoch == 0
             self._window.add(values, waited_s)
@@ -150,6 +151,14 @@ class Loop:
                 and not self._validation_due
             ):
                 self._save(None)
+
+    def _train_step(self, batch: Batch, rate: float) -> Metrics:
+        begin_s = time.monotonic()
+        self._state, values = self._work.train_step(self._state, batch, np.float32(rate))
+        if not self._has_compiled:  # The call returned before the devices computed the step.
+            self._has_compiled = True
+            self._window.log.compiled(time.monotonic() - begin_s)
+        return values
 
     def _rate(self, step: int) -> float:
         # A user's schedule may return a float32 of NumPy or JAX, which JSON can't hold.

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vgg_jax.counted import counted
 from vgg_jax.errors import UserError
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 from vgg_jax.storage import files, gcs, growing_files
@@ -64,7 +65,7 @@ class MetricsLog:
         Raises:
           UserError: The file lacks records that were written before the checkpoint, or is damaged.
         """
-        self._write, self._with_top5, self._is_compiling = write, with_top5, True
+        self._write, self._with_top5, self._is_first_step = write, with_top5, True
         self.folder: pathlib.Path | None = None
         if write:
             self._written = (
@@ -80,14 +81,20 @@ class MetricsLog:
         self._bar = progress_bar.bar(
             total_steps, "steps", "training", done=start_step, disable=not write
         )
-        self._bar.set_postfix_str("compiling the first step")
+        self._bar.say("compiling the first step")
+
+    def compiled(self, seconds: int | float) -> None:
+        """Shows how long it took to compile the step, whose first result isn't there yet."""
+        self._bar.say(f"compiled in {seconds:.1f} s, computing the first step")
 
     def advance(self) -> None:
         """Moves the bar by a step that is done, whose metrics will be recorded later."""
-        if self._is_compiling:
-            self._bar.set_postfix_str("")
-        self._is_compiling = False
-        self._bar.update()
+        if not self._is_first_step:
+            self._bar.update()
+            return
+        self._is_first_step = False
+        self._bar.set_postfix_str("")
+        self._bar.begin_clock(1)
 
     def train(self, step: int, values: Mapping[str, int | float]) -> None:
         """Records the means over the steps since the last call, and moves the bar."""
@@ -251,8 +258,8 @@ class Window:
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise NotFiniteError(
-                    f"The {name} is {mean} within the {len(values)} steps up to step {step}, at "
-                    f"learning rate {rates['learning_rate']:g}."
+                    f"The {name} is {mean} within the {counted(len(values), 'steps')} up to step "
+                    f"{step}, at learning rate {rates['learning_rate']:g}."
                 )
         self.log.train(step, {**means, **rates})
 

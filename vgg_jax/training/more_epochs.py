@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from vgg_jax.counted import counted
 from vgg_jax.errors import UserError
 from vgg_jax.runs import run_config, run_result
 from vgg_jax.storage.files import Path
@@ -23,7 +24,7 @@ def are_wanted(c: ConfigDict, workdir: Path) -> bool:
     more = saved.copy_and_resolve_references()
     more.num_epochs = c.num_epochs
     if schedules.from_config(more) != schedules.from_config(saved):  # Schedules are values.
-        why = f"its schedule, {saved.schedule}, has planned {saved.num_epochs} epochs"
+        why = f"its schedule, {saved.schedule}, has planned {counted(saved.num_epochs, 'epochs')}"
     else:
         last = (run_result.read(workdir) or {}).get("last")
         if last is None or last["epoch"] == saved.num_epochs:

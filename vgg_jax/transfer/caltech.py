@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Int32
 
+from vgg_jax.counted import counted
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.transfer import svm
 from vgg_jax.transfer.svm import Problem
@@ -141,4 +142,5 @@ def lines(
         recalls.append(100 * outcome.mean_recall)
         yield f"draw {number}: mean recall {recalls[-1]:.2f}% (C = {outcome.c:g})"
     spread = f", standard deviation {statistics.stdev(recalls):.2f}" if len(recalls) > 1 else ""
-    yield f"mean recall of {len(recalls)} draws: {statistics.mean(recalls):.2f}%{spread}"
+    draws = counted(len(recalls), "draws")
+    yield f"mean recall of {draws}: {statistics.mean(recalls):.2f}%{spread}"
