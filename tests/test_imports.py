@@ -26,7 +26,7 @@ ORDER = {
         ("runs",),
         ("training", "evaluation", "foreign"),
         ("analysis", "export", "transfer", "run_report"),
-        ("config", "next_steps", "verify"),
+        ("config", "next_steps", "not_learned", "verify"),
         ("main", "predict", "fuse", "describe", "weights", "features", "report"),
     ),
     "launch": (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from vgg_jax import config, next_steps, safe_text
+from vgg_jax import config, next_steps, not_learned, safe_text
 from vgg_jax.counted import counted
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import topk
@@ -243,6 +243,9 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
         f"  curves      {workdir / 'curves.png'}\n",
         flush=True,
     )
+    advice = not_learned.advice(c, result)
+    if advice:
+        print(f"{advice}\n", flush=True)
     num_images = last["num_images"]
     low, _ = topk.interval(round(last["top1_error"] * num_images / 100), num_images)
     if best["top1_error"] < low:
