@@ -66,8 +66,12 @@ def test_the_command_exports_what_it_can_import(net, tmp_path):
     found = exported_nets.imported(path, tmp_path / "second")
     exported_nets.check_params(found, imported, first_kernel_ulp=0)
 
+    written = path.read_bytes()
+    again = _command("export", workdir, path)
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert path.read_bytes() == written
+
     for arguments, said in (
-        (("export", workdir, path), f"{path} exists, and is not overwritten"),
         (("export", workdir, tmp_path / "x.pth"), "no suffix of an exported file"),
         (("export", workdir), "export WORKDIR FILE"),
         (("export", workdir, tmp_path / "x.onnx", "--net=A"), "--net is for import only"),
@@ -91,7 +95,18 @@ def test_an_unknown_suffix_is_refused_with_the_list(net, tmp_path):
 def test_a_file_that_exists_is_not_overwritten(net, tmp_path):
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"mine")
-    assert "exists, and is not overwritten" in _refusal(net, path)
+    assert "exists with other contents, and is not overwritten" in _refusal(net, path)
+    (tmp_path / "a.onnx").mkdir()
+    with pytest.raises(UserError, match="is a folder"):
+        _export(net, tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize(("name", "package"), [("net.safetensors", None), ("net.onnx", "onnx")])
+def test_the_same_net_may_be_exported_again(net, tmp_path, name, package):
+    if package:
+        pytest.importorskip(package)
+    first = _export(net, tmp_path / name).read_bytes()
+    assert _export(net, tmp_path / name).read_bytes() == first
 
 
 def test_a_missing_folder_is_named(net, tmp_path):

@@ -236,6 +236,21 @@ def test_a_workdir_in_use_is_refused_and_left_alone(tmp_path, run_import):
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["config.json"]
 
 
+def test_the_same_import_may_be_repeated(tmp_path, run_import):
+    path, named = random_file(tmp_path), classes(tmp_path)
+    run_import(path, named)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    run_import(path, named)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+    for more in ("--preprocessing=caffe", "--net=B"):
+        with pytest.raises(UserError):
+            run_import(path, named, more)
+    with path.open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(UserError):
+        run_import(path, named)
+
+
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [

@@ -1,6 +1,7 @@
 """Exports a trained net as a file, whose format follows from its suffix."""
 
 import dataclasses
+import hashlib
 
 import jax.numpy as jnp
 
@@ -16,7 +17,7 @@ from vgg_jax.system import by_name
 
 @dataclasses.dataclass(frozen=True)
 class Writer:
-    """A writer of one file that doesn't exist yet: see `writer`.
+    """A writer of one file: see `writer`.
 
     Attributes:
       path: The file.
@@ -48,11 +49,16 @@ class Writer:
           A sentence about what the file doesn't hold; "" if it holds all.
 
         Raises:
-          UserError: See `refuse`.
+          UserError: The file exists with other contents, or see `refuse`.
         """
         self.refuse(net)
         with files.written_aside(self.path) as aside:
             self.format.write(net, aside, self.options)
+            require(
+                not self.path.exists() or _digest(self.path) == _digest(aside),
+                f"{self.path} exists with other contents, and is not overwritten. Choose another "
+                "file, or remove it.",
+            )
         return self.format.note(net, self.options)
 
 
@@ -64,8 +70,8 @@ def writer(path: Path, options: Options) -> Writer:
       options: The user's choices.
 
     Raises:
-      UserError: The suffix is unknown, the file exists, its folder doesn't or can't be written to,
-        the format lacks a given option, or a package is missing.
+      UserError: The suffix is unknown, the file's folder doesn't exist or can't be written to, the
+        format lacks a given option, or a package is missing.
     """
     formats = [module.FORMAT for module in by_name.modules(f"{__package__}.formats")]
     found = next((one for one in formats if path.name.endswith(one.suffix)), None)
@@ -78,10 +84,7 @@ def writer(path: Path, options: Options) -> Writer:
             value is None or name in found.options,
             f"--{name}={value} is for {suffixes} files only. Leave it out for {path}.",
         )
-    require(
-        not path.exists(),
-        f"{path} exists, and is not overwritten. Choose another file, or remove it.",
-    )
+    require(not path.is_dir(), f"{path} is a folder. Choose another name for the file.")
     require(
         files.in_bucket(path) or path.parent.is_dir(),
         f"There is no folder {path.parent}. Make it, or choose another file.",
@@ -90,3 +93,8 @@ def writer(path: Path, options: Options) -> Writer:
     if found.package is not None:
         require_package(found.package, path, "written")
     return Writer(path, found, options)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

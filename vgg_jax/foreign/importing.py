@@ -40,7 +40,7 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
 
     Args:
       path: The file.
-      workdir: The folder to write; it is absent or empty.
+      workdir: The folder to write; it is absent or empty, or holds this import already.
       c: The config of the run that the workdir is to hold, which `config.validate` has passed; None
         for one that is made from the file.
       choices: The user's choices.
@@ -52,7 +52,8 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
       UserError: The workdir is in use, the file can't be read or holds no such net, or the choices
         don't fit it. Nothing is written.
     """
-    imported.refuse_used(workdir)
+    if not imported.has_import(workdir):
+        imported.refuse_used(workdir)
     foreign = opening.foreign_net(path)
     found = _recognised(foreign, choices.net)
     preprocessing = _preprocessing(foreign, choices.preprocessing)
@@ -71,9 +72,11 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
     }
     commits = tuple(filter(None, [git_commit.commit()]))
     facts = RunFacts(names, "", "", preprocessing.mean_rgb, commits)
-    with naming(path):
-        params = _params(foreign, preprocessing, net_settings.input_scale(c))
-    imported.write(c, workdir, params, facts, origin)
+    if not imported.holds(c, workdir, facts, origin):
+        imported.refuse_used(workdir)
+        with naming(path):
+            params = _params(foreign, preprocessing, net_settings.input_scale(c))
+        imported.write(c, workdir, params, facts, origin)
     classes = f"{len(names):,} classes" if names else "features but no classes: it has no FC layers"
     return (
         f"{workdir} holds net {c.net} of {path.name} ({foreign.layout}), with {classes}."

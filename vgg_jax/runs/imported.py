@@ -1,6 +1,7 @@
 """Writes the workdir of a net that wasn't trained here."""
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError
-from vgg_jax.runs import record, run_config, run_result
+from vgg_jax.runs import record, run_config, run_result, saved_steps
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.record import SavedRun
 from vgg_jax.storage import files, writer
@@ -30,6 +31,22 @@ def refuse_used(workdir: Path) -> None:
     files.refuse_unwritable(workdir)
     if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
         raise UserError(f"{workdir} is in use. Choose another workdir, or remove it.")
+
+
+def has_import(workdir: Path) -> bool:
+    """Returns whether a workdir holds an imported net."""
+    return "imported" in (run_result.read(workdir) or {})
+
+
+def holds(c: ConfigDict, workdir: Path, facts: RunFacts, origin: Mapping[str, Any]) -> bool:
+    """Returns whether a workdir holds what `write` would write, except for the code's commits."""
+    checkpoint = saved_steps.last_checkpoint(workdir)
+    if checkpoint is None or not has_import(workdir):
+        return False
+    if run_result.read(workdir)["imported"] != dict(origin) or run_config.differences(c, workdir):
+        return False
+    theirs = record.read(checkpoint).run.facts
+    return dataclasses.replace(theirs, commits=facts.commits) == facts
 
 
 def write(
