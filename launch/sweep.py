@@ -18,7 +18,7 @@ from absl import flags
 from launch.backends import registry
 from launch.backends.interface import Backend
 from launch.backends.registry import BACKENDS
-from launch.plan import finished, graph, preview, selection, workdirs
+from launch.plan import finished, graph, preview, selection, times, workdirs
 from launch.plan.paper import Result
 from launch.plan.sweep_spec import Sweep
 from launch.plan.task import Task
@@ -129,11 +129,15 @@ def main(argv: list[str]) -> None:
 def _show(sweep: Sweep, tasks: Sequence[Task], backend: Backend) -> None:
     """Prints the commands, the graph, and the files and commands that the backend adds."""
     done: set[str] = set()
+    seconds: dict[str, float] = {}
+    summary = ""
     if not sweep.is_in_bucket:  # A dry run reads nothing from a bucket.
         workdirs.check(tasks)
         done = finished.done(tasks)
+        seconds = times.of_tasks(tasks, done)
+        summary = times.summary(tasks, done, seconds)
     parts = [
-        preview.commands(tasks, done),
+        "\n".join(filter(None, [preview.commands(tasks, done, seconds), summary])),
         preview.picture(tasks),
         backend.preview(sweep, tasks, done),
     ]

@@ -203,11 +203,18 @@ def test_bad_input(tmp_path, args, message):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_miniature_of_the_quickstart_has_its_scale(tmp_path):
+    done = call(sweep(tmp_path / "runs", "--runs=quickstart", "--mini", "--dry_run"))
+    assert done.returncode == 0, done.stderr
+    assert "--config.eval.scales=73" in done.stdout
+
+
 def test_a_dry_run_leaves_nothing(tmp_path):
     done = call(sweep(tmp_path / "runs", "--tables=5", "--dry_run"))
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "runs").exists()
     commands, tree = done.stdout.split("\n\n")
+    assert commands.splitlines()[-1].startswith("How long 11 tasks will take isn't known yet")
     assert commands.splitlines()[:4] == [
         "  1  a_256                   configs/a_256.py  waits for nothing",
         "     python -m vgg_jax.main --config=configs/a_256.py "

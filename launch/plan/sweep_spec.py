@@ -103,7 +103,10 @@ class Sweep:
 
     def scales(self, part: Part) -> tuple[int, ...]:
         """Returns the test scales Q of a part, in px, shrunk if the runs are miniatures."""
-        return tuple(map(config_files.mini().shrunk_px, part.scales)) if self.mini else part.scales
+        if not self.mini:
+            return part.scales
+        crop_px = config_files.of_run(part.run)[1].crop_px  # The quickstart's is small already.
+        return tuple(config_files.mini().shrunk_px(px, crop_px) for px in part.scales)
 
     def config_file(self, run: str) -> str:
         """Returns the value of --config for a run of the paper."""
