@@ -291,3 +291,18 @@ def test_an_evaluation_stops_on_all(images, alone, tmp_path):
     done = small_runs.run_process(*arguments(images, tmp_path / "run", *more, epochs=2))
     assert done.returncode == 0, done.stderr
     assert "on 30 images" in done.stdout
+
+
+def test_a_process_that_sees_no_run_ends_the_others_at_once(alone, tmp_path):
+    def workdir(index):
+        return f"--workdir={tmp_path / 'not mounted' if index else alone}"
+
+    began_s = time.monotonic()
+    (_, _, told), (status, _, error) = small_runs.ends(
+        small_runs.start_processes(2, 1, workdir, "--config.eval.method=none")
+    )
+    assert status == 2
+    assert "error: There is no run in" in error
+    assert "Process 1 on" in told
+    assert "has ended: There is no run in" in told
+    assert time.monotonic() - began_s < 60  # It was 5 minutes.

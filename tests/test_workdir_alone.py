@@ -35,6 +35,18 @@ def test_a_workdir_without_a_run_needs_a_config(run_main, tmp_path, mode):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "meant"),
+    [
+        (["--workdri=runs/mine"], "--workdri. Did you mean --workdir?"),
+        (["--confg=configs/mini.py:a_256", "--workdir=absent"], "--confg. Did you mean --config?"),
+        (["--workdir=absent", "--mod=eval"], "--mod. Did you mean --mode?"),
+    ],
+)
+def test_a_misspelt_flag_is_the_likelier_reason(run_main, flags, meant):
+    assert refusal(run_main, *flags).startswith(f"There is no flag {meant}")
+
+
 @pytest.mark.parametrize("flag", ["--workdir={}", "--workdir {}", "-workdir={}"])
 def test_a_finished_run_is_shown(run_main, workdir, capsys, flag):
     run_main(*flag.format(workdir).split(), "--config.eval.method=none")

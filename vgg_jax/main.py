@@ -85,6 +85,19 @@ def main(argv: list[str]) -> None:
         _verify()
         return
     c = _CONFIG.value
+    with processes.errors_told_to_others():
+        workdir = _checked_workdir(c)
+    with processes.joined():
+        processes.refuse_different("mode and config", [_MODE.value, run_config.shared(c)])
+        if _MODE.value == "eval":
+            processes.from_first(lambda: chain.check_evaluated(c, workdir))
+            _evaluate(c, workdir)
+        else:
+            _train(c, workdir)
+
+
+def _checked_workdir(c: ConfigDict) -> Path:
+    """Checks the config and the flags, and returns the workdir."""
     workdir = files.path(_WORKDIR.value or f"runs/{c.name}")
     if c.deterministic:  # Before anything may import JAX, such as a user's own module.
         flag = "--xla_gpu_deterministic_ops=true"
@@ -106,13 +119,7 @@ def main(argv: list[str]) -> None:
             f"--profile writes to a disk, and --workdir={workdir} is in a bucket. Name a folder on "
             "a disk."
         )
-    with processes.joined():
-        processes.refuse_different("mode and config", [_MODE.value, run_config.shared(c)])
-        if _MODE.value == "eval":
-            processes.from_first(lambda: chain.check_evaluated(c, workdir))
-            _evaluate(c, workdir)
-        else:
-            _train(c, workdir)
+    return workdir
 
 
 def _verify() -> None:
@@ -269,24 +276,27 @@ def parse_flags(argv: list[str]) -> list[str]:
     """
     if _given(argv, "mode") == "verify":  # The config itself may be damaged.
         return flag_parsing.parse(argv)
-    argv = _with_config(argv)
-    if _given(argv, "config") is None:
-        raise UserError(_WHAT_TO_GIVE)
-    with config_flag.clear_errors(argv):
-        rest = flag_parsing.parse(argv)
-        _CONFIG.value.lock()  # If its file can't be loaded, only this access raises.
+    with processes.errors_told_to_others():
+        if _given(argv, "config") is None:
+            argv = _with_config_of_run(argv)
+        with config_flag.clear_errors(argv):
+            rest = flag_parsing.parse(argv)
+            _CONFIG.value.lock()  # If its file can't be loaded, only this access raises.
     return rest
 
 
-def _with_config(argv: list[str]) -> list[str]:
-    """Adds the --config of the run in --workdir if no --config is given.
+def _with_config_of_run(argv: list[str]) -> list[str]:
+    """Adds the --config of the run in --workdir.
 
     Raises:
-      UserError: The workdir has no run, or the run's config is damaged.
+      UserError: There is no --workdir, it has no run, or the run's config is damaged.
     """
     workdir = _given(argv, "workdir")
-    if not workdir or _given(argv, "config") is not None:
-        return argv
+    if not workdir or run_config.load(files.path(workdir)) is None:
+        # A flag that is misspelt is the likelier reason.
+        flag_parsing.refuse_unknown(argv)
+    if not workdir:
+        raise UserError(_WHAT_TO_GIVE)
     if run_config.load(files.path(workdir)) is None:
         raise UserError(
             f"There is no run in {workdir}. Give --config=configs/NAME.py to train one there, or "

@@ -1,6 +1,7 @@
 """Parses the flags of a command. Errors and help are for people who don't know absl."""
 
 import difflib
+import itertools
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from absl import flags
 from vgg_jax.errors import UserError
 from vgg_jax.system import config_keys
 
+_OF_ABSL = ("flagfile", "undefok")  # absl handles them before other flags, and doesn't list them.
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
@@ -22,8 +24,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> l
     try:
         return flag_values(argv)
     except flags.UnrecognizedFlagError as error:
-        meant = did_you_mean(error.flagname, flag_values, "--")
-        raise UserError(f"There is no flag --{error.flagname}.{meant} See --help.") from error
+        raise _unknown(error.flagname, flag_values) from error
     except flags.IllegalFlagValueError as error:
         if isinstance(error.__context__, UserError):  # absl has put the flag before it.
             raise error.__context__ from error
@@ -35,6 +36,28 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> l
         raise UserError(_sentence(error)) from error
     except flags.Error as error:
         raise UserError(_sentence(error)) from error
+
+
+def refuse_unknown(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Checks that a command has all flags that are given, without parsing them.
+
+    Flags of a config, --config.KEY, aren't checked: only the config knows its keys.
+
+    Raises:
+      UserError: There is no such flag; the message names one that is spelt alike.
+    """
+    for argument in itertools.takewhile(lambda argument: argument != "--", argv[1:]):
+        name = re.match(r"--?(\w[^=]*)", argument)
+        if not name or name[1].startswith("config."):
+            continue
+        known = {*flag_values, *_OF_ABSL}
+        if name[1] not in known and name[1].removeprefix("no") not in known:
+            raise _unknown(name[1], flag_values)
+
+
+def _unknown(name: str, flag_values: flags.FlagValues) -> UserError:
+    meant = did_you_mean(name, flag_values, "--")
+    return UserError(f"There is no flag --{name}.{meant} See --help.")
 
 
 def _sentence(error: flags.Error) -> str:

@@ -136,8 +136,7 @@ class Job:
 
     def end(self, error: BaseException) -> NoReturn:
         """Prints an error and ends all processes, without exit handlers, which would wait."""
-        if not self._ending.acquire(blocking=False):
-            threading.Event().wait()  # The other thread ends this process.
+        self._take_end()
         if is_lost(error):
             # The others notice too. No more messages may be sent: if the service is what was lost,
             # JAX would end this process.
@@ -150,6 +149,18 @@ class Job:
         if status is None:
             traceback.print_exception(error)
             status = 1
+        self._end_all(error, status)
+
+    def end_reported(self, error: BaseException, status: int) -> NoReturn:
+        """Ends all processes after an error that is printed already, this one with that status."""
+        self._take_end()
+        self._end_all(error, status)
+
+    def _take_end(self) -> None:
+        if not self._ending.acquire(blocking=False):
+            threading.Event().wait()  # The other thread ends this process.
+
+    def _end_all(self, error: BaseException, status: int) -> NoReturn:
         what = str(error).partition("\n")[0]
         reason = f"Process {self.index} on {socket.gethostname()} has ended: {what}"
         with contextlib.suppress(jax.errors.JaxRuntimeError):

@@ -63,6 +63,25 @@ def joined() -> Iterator[None]:
     _job.leave()
 
 
+@contextlib.contextmanager
+def errors_told_to_others() -> Iterator[None]:
+    """Lets an error before `joined` end the other processes of this job, which would wait for it.
+
+    For example, one host may not have mounted the disk with the workdir.
+    """
+    try:
+        yield
+    except UserError as error:
+        arguments = launched_by.arguments(os.environ)
+        if not arguments:  # On a TPU's host, where they are empty, joining would occupy the TPU.
+            raise
+
+        from vgg_jax.system import command_line, peers
+
+        status = command_line.report(error)
+        peers.Job(arguments).end_reported(error, status)
+
+
 def from_first(function: Callable[[], Any], read: Callable[[Any], T] = lambda value: value) -> T:
     """Calls a function on the first process alone, and returns its result on all processes.
 
