@@ -11,6 +11,7 @@ from absl import flags
 from launch.plan.sweep_spec import Sweep
 from launch.report import publish
 from vgg_jax.errors import UserError
+from vgg_jax.runs import config_files, run_config
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
@@ -29,8 +30,22 @@ def main(argv: list[str]) -> None:
             f"There is no folder {root}. Name the --root of a sweep; "
             "`python -m launch.sweep` makes one."
         )
-    for path in publish.write(Sweep.load(root)):
+    sweep = Sweep.load(root)
+    if not _is_of_a_sweep(sweep):
+        raise UserError(
+            f"{root} holds no sweep: neither a sweep.json nor a run of the paper, such as "
+            f"{sweep.workdir('a_256', 0)}. Name the --root of a sweep."
+        )
+    for path in publish.write(sweep):
         print(path)
+
+
+def _is_of_a_sweep(sweep: Sweep) -> bool:
+    """Returns whether a sweep has begun in its root, or runs of the paper were made there."""
+    runs = (sweep.workdir(name, 0) for name in config_files.names())
+    return (sweep.root / "sweep.json").exists() or any(
+        run_config.path(run).exists() for run in runs
+    )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,23 @@ def test_output_that_nobody_reads_ends_a_command_quietly(command):
 
 
 @pytest.mark.runs
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_output_to_a_full_disk_is_one_error_that_says_so(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=small_runs.ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: The output can't be written: its disk is full.")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.runs
 def test_the_head_of_predictions(trained, folder):
     """The progress bar is on stderr, which is still read."""
     command = ("-m", "vgg_jax.predict", folder / "val", f"--workdir={trained}")

@@ -16,7 +16,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
-from vgg_jax.runs import params_digest, run_config, saved_steps
+from vgg_jax.runs import params_digest, run_config, run_result, saved_steps
 from vgg_jax.storage import sealed_json
 
 CLASSES = ("ant", "größe", "zebra, plains")
@@ -317,3 +317,12 @@ def test_no_jax_is_needed():
         [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
     )
     assert done.stdout.split() == ["False"], done.stderr
+
+
+def test_a_net_without_fc_layers_has_nothing_to_fuse(runs, tmp_path):
+    _evaluate_all(runs[:1])
+    imported = {"file": "e.pth", "fc_layers": False}
+    run_result.write(runs[1], {"imported": imported, "commits": []})
+    with pytest.raises(UserError, match="imported without FC layers") as error:
+        _fused(runs, "dense", (73,), "", tmp_path)
+    assert "--mode=eval" not in str(error.value)

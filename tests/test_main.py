@@ -111,7 +111,7 @@ def more_classes(folder, tmp_path):
 
 def test_other_classes_need_a_new_fc8(more_classes, trained_d, tmp_path, run_main):
     more = (f"--config.init_from={trained_d}", "--config.init_layers=all")
-    with pytest.raises(UserError, match=r"--config\.init_layers=all_but_fc8"):
+    with pytest.raises(UserError, match=r"=all_but_fc8 to start with a new FC8, or start from"):
         run_main(*arguments(more_classes, tmp_path / "run", "d_256", *more))
     assert not saved_steps.has_checkpoint(tmp_path / "run")
 

@@ -129,13 +129,18 @@ def test_the_command_writes_both_files_and_says_where(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--root={}/none"], "There is no folder"), (["--root={}", "3"], "Unknown arguments: 3")],
+    [
+        (["--root={}/none"], "There is no folder"),
+        (["--root={}", "3"], "Unknown arguments: 3"),
+        (["--root={}"], "{} holds no sweep: neither a sweep.json nor a run of the paper, such as "),
+    ],
 )
 def test_what_it_cannot_do_is_one_line(tmp_path, arguments, says):
     done = _tables(*(argument.format(tmp_path) for argument in arguments))
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {says}")
+    assert done.stderr.startswith(f"error: {says.format(tmp_path)}")
     assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_jax_is_needed():

@@ -10,7 +10,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
-from vgg_jax.runs import params_digest, run_config, saved_steps
+from vgg_jax.runs import params_digest, run_config, run_result, saved_steps
 from vgg_jax.storage.files import Path
 
 
@@ -52,6 +52,12 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     """
     parts, commands = {}, []
     for workdir, key in keys.items():
+        if run_result.lacks_fc_layers(workdir):
+            raise UserError(
+                f"The net in {workdir} was imported without FC layers, so it has no class scores "
+                "to fuse. Leave it out, or train it with new FC layers in another workdir: "
+                f"--config.init_from={workdir} --config.init_layers=all_but_fc8."
+            )
         part = read_run(workdir, key)
         if part is None:
             commands.append(f"    {evaluation_command(workdir, key)}\n")

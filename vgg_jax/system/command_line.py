@@ -18,6 +18,8 @@ from vgg_jax.system import flag_parsing, shared_memory, signals
 # The status of a command whose output nobody reads any more, as in `predict FOLDER | head -1`.
 _UNREAD = 128 + signal.SIGPIPE
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def run(
     main: Callable[[list[str]], None],
@@ -79,6 +81,13 @@ def report(error: BaseException) -> int | None:
     """
     if isinstance(error, BrokenPipeError) and _close_unread():
         return _UNREAD
+    if _may_be_of_output(error) and _close_full():
+        print(
+            "error: The output can't be written: its disk is full. Free some space, or send the "
+            "output elsewhere.",
+            file=sys.stderr,
+        )
+        return 2
     if isinstance(error, signals.StoppedError):
         print(f"\n{error}", file=sys.stderr, flush=True)
         return signals.EXIT_STATUS[error.signal]
@@ -98,7 +107,7 @@ def _message(error: BaseException) -> str | None:
             return str(error)
         case OSError(errno=errno.ENOSPC, filename=None):  # For example of a new semaphore.
             return f"No space is left on a disk or in shared memory: {shared_memory.about()}"
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+        case OSError(errno=number) if number in _FULL:
             return (
                 f"{error.filename} can't be written ({error.strerror}). Free some space; the same "
                 "command then goes on."
@@ -122,6 +131,22 @@ def _close_unread() -> bool:
     for stream in outputs:  # Python flushes them once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return bool(outputs)
+
+
+def _may_be_of_output(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL and error.filename is None
+
+
+def _close_full() -> bool:
+    """Closes the standard output if its disk is full; returns whether it is."""
+    try:  # Nothing may be left to flush: Python drops a long text that it couldn't write.
+        print(flush=True)
+    except OSError as error:
+        if error.errno not in _FULL:
+            return False
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _is_unread(stream: TextIO) -> bool:
