@@ -1,0 +1,50 @@
+"""launch/gpu.sh: its arguments, and how it goes on. What its steps start has tests of its own."""
+
+import os
+import subprocess
+
+import pytest
+from small_runs import ROOT
+
+
+def _gpu_script(*arguments, python="false"):
+    return subprocess.run(
+        ["launch/gpu.sh", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHON": python},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Give --minutes=N, a whole number."),
+        (["--minutes=soon"], "Give --minutes=N, a whole number."),
+        (["--minutes=1", "--fast"], "Unknown argument --fast."),
+        (["--minutes=1", "--data=nowhere"], "There is no folder nowhere/train."),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    ended = _gpu_script(*arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+
+
+def test_a_step_that_fails_is_named_and_only_those_are_tried_again(tmp_path):
+    first = _gpu_script("--minutes=1", f"--out={tmp_path}")
+    assert first.returncode == 1
+    names = first.stderr.splitlines()[-1].removeprefix("Failed: ").split(". ")[0].split()
+    assert {"train", "eval", "deterministic", "tables"} <= {*names}
+
+    for name in names[1:]:
+        (tmp_path / "done" / name).touch()
+    second = _gpu_script("--minutes=1", f"--out={tmp_path}")
+    assert second.returncode == 1
+    assert second.stderr.splitlines()[-1].startswith("Failed: train. The same command")
+
+    third = _gpu_script("--minutes=1", f"--out={tmp_path}", python="true")
+    assert third.returncode == 0
+    assert third.stdout.splitlines()[-1] == f"All steps are done: see {tmp_path}."
