@@ -55,17 +55,25 @@ class TimeLeft:
         self._left_px = collections.deque(
             len(batch.indices) * image_px(batch.height, batch.width, crop_px) for batch in batches
         )
-        self._inference, self._later_px, self._done_px = inference, later_px, 0
-        self._begin_s, self._compiled_before_s = time.monotonic(), inference.compile_s
+        self._inference, self._later_px = inference, later_px
+        self._is_first = True
+        self._begin_clock()
+
+    def _begin_clock(self) -> None:
+        self._done_px, self._begin_s = 0, time.monotonic()
+        self._compiled_before_s = self._inference.compile_s
 
     @property
     def compile_s(self) -> float:
-        """The seconds that this pass has compiled."""
+        """The seconds that were compiled since the clock began: by the pass, or after one batch."""
         return self._inference.compile_s - self._compiled_before_s
 
     def after_batch(self) -> tuple[float, float]:
         """Counts a batch as computed; returns the seconds that are left, of the pass and in all."""
         self._done_px += self._left_px.popleft()
         computed_s = max(0.0, time.monotonic() - self._begin_s - self.compile_s)
-        pass_px = sum(self._left_px)
-        return tuple(px * computed_s / self._done_px for px in (pass_px, pass_px + self._later_px))
+        s_per_px, pass_px = computed_s / self._done_px, sum(self._left_px)
+        if self._is_first:  # It waited for the first images, which no later one does.
+            self._is_first = False
+            self._begin_clock()
+        return pass_px * s_per_px, (pass_px + self._later_px) * s_per_px
