@@ -128,7 +128,9 @@ def test_any_image_gives_crops(size, crop_px, more, seed):
     image, _ = _noise("RGB", size, seed)
     scale = crop_px + more
     crops = [
-        images.random_crop(image, (crop_px, scale), crop_px, np.random.default_rng(seed)),
+        images.random_cut(image.size, (crop_px, scale), crop_px, np.random.default_rng(seed)).of(
+            image
+        ),
         images.centre_crop(image, scale, crop_px),
     ]
     for crop in crops:
@@ -141,7 +143,7 @@ def test_the_papers_crops_of_extreme_images(size):
     image = Image.new("RGB", size, (9, 99, 199))
     rng = np.random.default_rng(0)
     for crop in (
-        images.random_crop(image, (256, 512), 224, rng),
+        images.random_cut(image.size, (256, 512), 224, rng).of(image),
         images.centre_crop(image, 512, 224),
     ):
         np.testing.assert_array_equal(crop, np.full((224, 224, 3), (9, 99, 199)))

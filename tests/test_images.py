@@ -69,7 +69,7 @@ def test_a_crop_is_cut_out_of_the_rescaled_image(size, scale):
     inside = [(int(rng.integers(width - 63)), int(rng.integers(height - 63))) for _ in range(8)]
 
     for left, top in corners + inside:
-        crop = images.crop_rescaled(image, scale, left, top, crop_px)
+        crop = images.cut_at(image.size, scale, left, top, crop_px).of(image)
         assert crop.shape == (64, 64, 3)
         assert crop.dtype == np.uint8
         expected = whole[top : top + crop_px, left : left + crop_px]
@@ -84,13 +84,15 @@ def test_a_crop_with_ties_differs_by_their_rounding_alone():
     image = _noise(640, 64)
     whole = np.asarray(image.resize((960, 96), Image.Resampling.BILINEAR), np.int32)
     for left in range(0, 897, 128):
-        difference = images.crop_rescaled(image, 96, left, 16, 64) - whole[16:80, left : left + 64]
+        crop = images.cut_at(image.size, 96, left, 16, 64).of(image)
+        difference = crop - whole[16:80, left : left + 64]
         assert np.max(np.abs(difference)) <= 2
         assert np.mean(np.abs(difference) > 1) < 0.01
 
 
 def test_a_crop_of_an_extreme_image_is_cut_without_rescaling_it_whole():
-    crop = images.crop_rescaled(_noise(2000, 2), 256, 255_744, 0, 256)
+    image = _noise(2000, 2)
+    crop = images.cut_at(image.size, 256, 255_744, 0, 256).of(image)
     assert crop.shape == (256, 256, 3)
 
 
@@ -108,7 +110,7 @@ def test_random_crops_reach_every_place_and_flip_half():
     image, pixels = _coordinates(68, 64), np.asarray(_coordinates(68, 64))
     rng, places = np.random.default_rng(0), []
     for _ in range(800):
-        crop = images.random_crop(image, (64, 64), 62, rng)
+        crop = images.random_cut(image.size, (64, 64), 62, rng).of(image)
         flipped = bool(crop[0, 0, 0] > crop[0, 1, 0])
         left, top = int(crop[0, -1 if flipped else 0, 0]), int(crop[0, 0, 1])
         expected = pixels[top : top + 62, left : left + 62]
@@ -124,7 +126,7 @@ def test_random_crops_scales_are_uniform_with_both_ends():
     # Red rises by 256 / S per pixel.
     image, rng, scales = _coordinates(256, 256), np.random.default_rng(0), []
     for _ in range(500):
-        crop = images.random_crop(image, (32, 36), 32, rng).astype(int)
+        crop = images.random_cut(image.size, (32, 36), 32, rng).of(image).astype(int)
         scales.append(round(16 * 256 / abs(crop[16, 24, 0] - crop[16, 8, 0])))
 
     values, counts = np.unique(scales, return_counts=True)
@@ -135,7 +137,7 @@ def test_random_crops_scales_are_uniform_with_both_ends():
 def test_a_random_crop_depends_on_its_generator_alone():
     image = _noise(300, 200)
     draw = [
-        [images.random_crop(image, (64, 128), 64, rng) for _ in range(4)]
+        [images.random_cut(image.size, (64, 128), 64, rng).of(image) for _ in range(4)]
         for rng in map(np.random.default_rng, (5, 5, 6))
     ]
     np.testing.assert_array_equal(draw[0], draw[1])

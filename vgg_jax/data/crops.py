@@ -111,8 +111,11 @@ class _RandomCrop(grain.RandomMapTransform):
     def random_map(self, element: int, rng: np.random.Generator) -> Element:
         def crop() -> Element:
             example = self.source[element]
-            image = images.decode(example.image, example.key)
-            pixels = images.random_crop(image, self.train_scale, self.crop_px, rng)
+            pixels = images.decode_crop(
+                example.image,
+                example.key,
+                lambda size: images.random_cut(size, self.train_scale, self.crop_px, rng),
+            )
             return {"image": pixels, "label": np.int32(example.label)}
 
         return decode_budget.with_room_kept(crop)
@@ -131,6 +134,9 @@ class _CentreCrop(grain.MapTransform):
         return decode_budget.with_room_kept(lambda: self._crop(self.source[element]))
 
     def _crop(self, example: Example) -> Element:
-        image = images.decode(example.image, example.key)
-        crop = images.centre_crop(image, self.val_scale, self.crop_px)
+        crop = images.decode_crop(
+            example.image,
+            example.key,
+            lambda size: images.centre_cut(size, self.val_scale, self.crop_px),
+        )
         return {"image": crop, "label": np.int32(example.label), "weight": np.float32(1)}

@@ -6,20 +6,24 @@ resampled. This costs less, and differs only in how ties between two grey levels
 """
 
 import contextlib
+import functools
 import io
 import math
 import re
 import threading
 import warnings
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from vgg_jax.data import decode_budget, decoder_memory, quiet_pillow
+from vgg_jax.data import decode_budget, decoder_memory, jpeg_rows, quiet_pillow
 from vgg_jax.errors import UndecodableError, UserError
 
 Crop = UInt8[np.ndarray, "crop_px crop_px 3"]
+Size = tuple[int, int]  # Width and height, in px.
 
 # Files of these formats are read whatever their suffix. Pillow reads more formats, but EPS, for
 # example, would start Ghostscript.
@@ -42,6 +46,73 @@ _FILTER_LOCK = threading.Lock()
 _PART = 2**18  # Pixels.
 
 quiet_pillow.silence()
+
+
+class Cut(NamedTuple):
+    """A square of an image that is rescaled to S or Q.
+
+    Attributes:
+      box: The square's left, top, right and bottom in the image before it is rescaled, in px.
+      crop_px: The square's side after rescaling, in px.
+      flipped: Whether the crop is flipped from left to right.
+    """
+
+    box: tuple[float, float, float, float]
+    crop_px: int
+    flipped: bool = False
+
+    @property
+    def num_rows(self) -> int:
+        """The rows of the image, from the top, on which the crop depends, or a few more."""
+        _, top, _, bottom = self.box
+        return math.ceil(bottom + max(1.0, (bottom - top) / self.crop_px)) + 1
+
+    def of(self, image: Image.Image) -> Crop:
+        """Cuts the crop out of an RGB image, of which only the first `num_rows` rows count."""
+        crop = image.resize((self.crop_px,) * 2, Image.Resampling.BILINEAR, box=self.box)
+        if self.flipped:  # Here this takes a tenth of the time that NumPy takes.
+            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.asarray(crop)
+
+
+def decode_crop(data: bytes, key: str, choose: Callable[[Size], Cut]) -> Crop:
+    """Decodes an image file as far down as a crop needs it, and cuts the crop out.
+
+    Args:
+      data: The bytes of the file.
+      key: The image's name in the error.
+      choose: Takes the size of the upright image and returns the crop's place. It is called once.
+
+    Raises:
+      UndecodableError: See `decode`.
+    """
+    choose = functools.cache(choose)
+    image = _first_rows(data, key, lambda size: choose(size).num_rows) or decode(data, key)
+    return choose(image.size).of(image)
+
+
+def _first_rows(data: bytes, key: str, num_rows: Callable[[Size], int]) -> Image.Image | None:
+    """Decodes the first rows of a JPEG.
+
+    Returns:
+      The image, black below these rows; None if `decode` must decode it, or find what is wrong.
+    """
+    if not jpeg_rows.is_jpeg(data):
+        return None
+    _ignore_pillows_warnings()
+    try:
+        with contextlib.ExitStack() as room:
+            image = _opened(data, key, room)
+            if image.format != "JPEG" or _orientation(image) in _UPRIGHT:
+                return None
+            file = jpeg_rows.shortened(data, num_rows(image.size))
+            if file is None:
+                return None
+            # The order in which Pillow rescales the sides, and so the rounding, depends on them.
+            rows = Image.open(file, formats=("JPEG",)).crop((0, 0, *image.size))
+            return rows if rows.mode == "RGB" else rows.convert("RGB")
+    except Exception:
+        return None
 
 
 def decode(data: bytes, key: str = "the data") -> Image.Image:
@@ -141,14 +212,14 @@ def _ignore_pillows_warnings() -> None:
             warnings.filterwarnings("ignore", module=_IGNORE_PILLOW[3].pattern)
 
 
-def rescaled_size(size: tuple[int, int], scale: int) -> tuple[int, int]:
+def rescaled_size(size: Size, scale: int) -> Size:
     """Returns the (width, height) that an image has once its shorter side is `scale` px."""
     short = min(size)
     width, height = (max(scale, round(side * scale / short)) for side in size)
     return width, height
 
 
-def refuse_large_rescaled(size: tuple[int, int], scale: int, name: str) -> None:
+def refuse_large_rescaled(size: Size, scale: int, name: str) -> None:
     """Checks that an image of this width and height may be rescaled as a whole.
 
     Raises:
@@ -173,41 +244,44 @@ def rescale(image: Image.Image, scale: int) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
-def crop_rescaled(image: Image.Image, scale: int, left: int, top: int, crop_px: int) -> Crop:
-    """Cuts a square out of the image rescaled to `scale`.
+def cut_at(size: Size, scale: int, left: int, top: int, crop_px: int) -> Cut:
+    """Returns a square of an image rescaled to `scale`.
 
     Args:
-      image: An RGB image of any size.
+      size: The image's width and height, in px.
       scale: The shorter side after rescaling, in px; at least crop_px.
       left, top: The square's top left corner in the rescaled image, in px.
       crop_px: The square's side, in px.
     """
-    width, height = rescaled_size(image.size, scale)
-    x, y = image.width / width, image.height / height
-    box = (left * x, top * y, (left + crop_px) * x, (top + crop_px) * y)
-    return np.asarray(image.resize((crop_px, crop_px), Image.Resampling.BILINEAR, box=box))
+    width, height = rescaled_size(size, scale)
+    x, y = size[0] / width, size[1] / height
+    return Cut((left * x, top * y, (left + crop_px) * x, (top + crop_px) * y), crop_px)
 
 
-def random_crop(
-    image: Image.Image, train_scale: tuple[int, int], crop_px: int, rng: np.random.Generator
-) -> Crop:
+def random_cut(
+    size: Size, train_scale: tuple[int, int], crop_px: int, rng: np.random.Generator
+) -> Cut:
     """Draws a training crop (§3.1): a uniform S in train_scale, a random place and a random flip.
 
     Args:
-      image: An RGB image of any size.
+      size: The image's width and height, in px.
       train_scale: The smallest and the largest S, in px, both included; at least crop_px.
       crop_px: The crop's side, in px.
       rng: The generator of all random choices.
     """
     scale = int(rng.integers(train_scale[0], train_scale[1], endpoint=True))
-    width, height = rescaled_size(image.size, scale)
+    width, height = rescaled_size(size, scale)
     left = int(rng.integers(0, width - crop_px, endpoint=True))
     top = int(rng.integers(0, height - crop_px, endpoint=True))
-    crop = crop_rescaled(image, scale, left, top, crop_px)
-    return crop[:, ::-1] if rng.integers(2) else crop
+    return cut_at(size, scale, left, top, crop_px)._replace(flipped=bool(rng.integers(2)))
+
+
+def centre_cut(size: Size, scale: int, crop_px: int) -> Cut:
+    """Returns the central square of an image rescaled to `scale`: see `cut_at`."""
+    width, height = rescaled_size(size, scale)
+    return cut_at(size, scale, (width - crop_px) // 2, (height - crop_px) // 2, crop_px)
 
 
 def centre_crop(image: Image.Image, scale: int, crop_px: int) -> Crop:
     """Cuts the central square out of the image rescaled to `scale`."""
-    width, height = rescaled_size(image.size, scale)
-    return crop_rescaled(image, scale, (width - crop_px) // 2, (height - crop_px) // 2, crop_px)
+    return centre_cut(image.size, scale, crop_px).of(image)

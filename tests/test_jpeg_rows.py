@@ -1,0 +1,118 @@
+"""A crop of a JPEG is the same to the bit whether or not the rows below it are decoded."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from vgg_jax.data import images, jpeg_rows
+from vgg_jax.errors import UndecodableError
+
+KINDS = {
+    "4:4:4": ("RGB", {"subsampling": 0}),
+    "4:2:2": ("RGB", {"subsampling": 1}),
+    "4:2:0": ("RGB", {"subsampling": 2}),
+    "restarts": ("RGB", {"subsampling": 2, "restart_marker_blocks": 3}),
+    "grey": ("L", {}),
+    "CMYK": ("CMYK", {}),
+    "progressive": ("RGB", {"progressive": True}),
+}
+SHORTENED = [kind for kind in KINDS if kind != "progressive"]
+
+
+def _photo(width, height, mode="RGB", seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 4, width // 4, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+def _jpeg(photo, **options):
+    file = io.BytesIO()
+    photo.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def _crop(data, cut):
+    return images.decode_crop(data, "photo", lambda size: cut)
+
+
+def _cuts(size, number=12):
+    rng = np.random.default_rng(1)
+    return [images.random_cut(size, (48, 96), 32, rng) for _ in range(number)]
+
+
+def _of_whole(data, cut):
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    return cut.of(upright)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [(97, 131), (131, 97), (64, 200)])
+def test_crops_are_those_of_the_whole_image(kind, size):
+    mode, options = KINDS[kind]
+    data = _jpeg(_photo(*size, mode), **options)
+    for cut in _cuts(size):
+        np.testing.assert_array_equal(_crop(data, cut), _of_whole(data, cut))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_crops_of_turned_images_are_upright(orientation):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    data = _jpeg(_photo(97, 131), exif=exif)
+    size = (97, 131) if orientation < 5 else (131, 97)
+    for cut in _cuts(size):
+        np.testing.assert_array_equal(_crop(data, cut), _of_whole(data, cut))
+
+
+def test_the_place_of_a_crop_is_drawn_once():
+    rng, same = (np.random.default_rng(5) for _ in range(2))
+    data = _jpeg(_photo(97, 131))
+    images.decode_crop(data, "photo", lambda size: images.random_cut(size, (48, 96), 32, rng))
+    images.random_cut((97, 131), (48, 96), 32, same)
+    assert rng.integers(2**62) == same.integers(2**62)
+
+
+@pytest.mark.parametrize("kind", SHORTENED)
+@pytest.mark.parametrize("num_rows", [1, 17, 48, 100, 120])
+def test_the_first_rows_are_those_of_the_whole_image(kind, num_rows):
+    mode, options = KINDS[kind]
+    data = _jpeg(_photo(97, 131, mode), **options)
+    rows = np.asarray(Image.open(jpeg_rows.shortened(data, num_rows)))
+    assert len(rows) < 131
+    np.testing.assert_array_equal(
+        rows[:num_rows], np.asarray(Image.open(io.BytesIO(data)))[:num_rows]
+    )
+
+
+def test_files_that_must_be_decoded_whole_are_not_shortened():
+    photo = _photo(97, 131)
+    data = _jpeg(photo)
+    middle = len(data) - 200
+    for whole in (
+        _jpeg(photo, progressive=True),
+        data[:-2],
+        data[:middle],
+        data[:middle] + b"\xff\x23" + data[middle:],
+        data[:20],
+    ):
+        assert jpeg_rows.shortened(whole, 10) is None
+    assert jpeg_rows.shortened(data, 131) is None
+    assert jpeg_rows.shortened(data, 10) is not None
+
+
+@pytest.mark.parametrize("damage", ["cut off", "a marker below the crop", "no header"])
+def test_what_is_damaged_below_a_crop_is_refused_as_ever(damage):
+    data = _jpeg(_photo(97, 131))
+    middle = len(data) - 200
+    data = {
+        "cut off": data[:middle],
+        "a marker below the crop": data[:middle] + b"\xff\x23" + data[middle:],
+        "no header": data[:20],
+    }[damage]
+    cut = images.cut_at((97, 131), 97, 0, 0, 32)
+    with pytest.raises(UndecodableError) as whole:
+        images.decode(data, "photo")
+    with pytest.raises(UndecodableError) as cropped:
+        _crop(data, cut)
+    assert str(cropped.value) == str(whole.value)
