@@ -106,7 +106,7 @@ def test_the_table_of_steps():
     assert rows["PyTorch"][-1] == "-"
     floor_s = flops / 1e12
     assert rows["floor: the arithmetic at the matrix rate"][0] == table.number(8 / floor_s)
-    assert text.endswith("Copies move 10.0 GB/s. A note.\n\nratio 1.50")
+    assert text.endswith("Copies move 10.0 GB/s. A note.\n\nratio 1.50 to PyTorch")
 
 
 def test_the_table_of_layers_says_what_is_beyond_the_convolutions():

@@ -153,9 +153,8 @@ def _train() -> dict[str, Any]:
     with turns.compiled_once():
         measured = train.measure(case, part, rates, peer=peer, **_turns())
     if _LAYERS.value:
-        step_s = {
-            name: table.median_of_rounds(rounds)[0] for name, rounds in measured["results"].items()
-        }
+        of_both = list(measured["results"].items())[:2]
+        step_s = {name: table.median_of_rounds(rounds)[0] for name, rounds in of_both}
         measured["layers"] = layers.measure(case, rates, step_s, peer=peer, **_turns())
     return measured
 

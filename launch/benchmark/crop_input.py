@@ -4,11 +4,9 @@ import os
 from typing import Any
 
 from launch.benchmark import table, turns
-from launch.benchmark.turns import Side
+from launch.benchmark.turns import Results, Side
 from vgg_jax.data.pooled import open_images
 from vgg_jax.errors import UserError
-
-Results = dict[str, list[dict[str, Any]]]
 
 # Pillow resizes in two passes, each of which rounds, and takes the cheaper one first. For a crop's
 # box alone that may be the other one than for the whole image, and so both roundings may differ.

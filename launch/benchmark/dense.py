@@ -1,7 +1,6 @@
 """Compares dense evaluation of images of mixed sizes with that of a peer."""
 
 import dataclasses
-import pathlib
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -51,21 +50,20 @@ def measure(
         "timing": {"warm_up": 1, "at_least": 1 if on_cpu else 3, "at_least_s": 2.0},
     }
     with tempfile.TemporaryDirectory(prefix="benchmark") as folder:
-        outs = {}
-
-        def side(name: str, module: str, **more: object) -> Side:
-            outs[name] = str(pathlib.Path(folder) / f"{len(outs)}.npy")
-            return Side(name, module, settings | {"out": outs[name]} | more)
-
-        sides = [side("vgg_jax", "jax_dense")]
+        sides = [Side("vgg_jax", "jax_dense", settings)]
         if peer == "torch":
-            sides += [
-                side(name, "torch_dense", platform=rates["platform"], batch=batch)
-                for name, batch in (
-                    ("PyTorch, one size a batch", 4 if on_cpu else 32),
-                    ("PyTorch, one image at a time", 1),
-                )
-            ]
+            for name, batch in (
+                ("PyTorch, one size a batch", 4 if on_cpu else 32),
+                ("PyTorch, one image at a time", 1),
+            ):
+                more = {"platform": rates["platform"], "batch": batch}
+                side = Side(name, "torch_dense", settings | more)
+                sides += [side, turns.with_memory_kept(side)] if on_cpu else [side]
+        outs = {side.name: f"{folder}/{number}.npy" for number, side in enumerate(sides)}
+        sides = [
+            dataclasses.replace(side, settings=side.settings | {"out": outs[side.name]})
+            for side in sides
+        ]
         results = turns.in_turns(sides, rounds, limit_s)
         differences = _differences({name: np.load(out) for name, out in outs.items()})
     print(rendered(case, rates, scale, sizes, results, differences))

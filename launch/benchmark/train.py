@@ -7,10 +7,8 @@ from typing import Any
 from launch.benchmark import arithmetic, table, turns
 from launch.benchmark.arithmetic import Part
 from launch.benchmark.case import Case
-from launch.benchmark.turns import Side
+from launch.benchmark.turns import Results, Side
 from vgg_jax.errors import UserError
-
-Results = dict[str, list[dict[str, Any]]]
 
 
 def measure(
@@ -47,9 +45,11 @@ def measure(
             for name, how in (("PyTorch", False), ("PyTorch, torch.compile", True))
         )
         results, note = _first_round(sides[0], eager, compiled, limit_s)
-        sides.append(eager if eager.name in results else compiled)
-    more = turns.in_turns(sides, rounds - 1 if results else rounds, limit_s)
-    results = {side.name: results.get(side.name, []) + more[side.name] for side in sides}
+        best = eager if eager.name in results else compiled
+        sides.append(best)
+        if on_cpu:
+            sides.append(turns.with_memory_kept(best))
+    results = turns.in_turns(sides, rounds, limit_s, results)
     print(rendered(case, part, rates, results, note))
     return {
         "rates": rates,
@@ -118,6 +118,6 @@ def rendered(
         "",
         f"Copies move {table.number(rates['bytes_per_s'] / 1e9)} GB/s. {note}".rstrip(),
     ]
-    if len(images_per_s) > 1:
-        lines.append(f"\nratio {images_per_s[0] / images_per_s[1]:.2f}")
+    for name, of_peer in list(zip(results, images_per_s, strict=True))[1:]:
+        lines.append(f"\nratio {images_per_s[0] / of_peer:.2f} to {name}")
     return "\n".join(lines)
