@@ -181,6 +181,7 @@ def test_the_arithmetic_is_that_of_the_architecture():
         (("train", "--peer=pillow"), "--peer=pillow is not for this command."),
         (("train", "--pass=forward", "--layers"), "--layers needs --pass=step."),
         (("train", "--crop_px=100", "--peer=none"), "crop_px=100 is not a whole number"),
+        (("train", "--width=0", "--peer=none"), "width=0.0 must be a finite number above 0."),
         (("train", "--batch=0"), "--batch"),
         (("train", "--out=here"), "--out=here must end with .json."),
         (

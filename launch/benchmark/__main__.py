@@ -19,7 +19,7 @@ from typing import Any
 
 from absl import flags
 
-from launch.benchmark import crop_input, dense, layers, loop, record, start, table, train, turns
+from launch.benchmark import crop_input, dense, layers, loop, record, start, train, turns
 from launch.benchmark.case import Case
 from launch.benchmark.turns import Side
 from vgg_jax.data.pooled import open_images
@@ -153,9 +153,7 @@ def _train() -> dict[str, Any]:
     with turns.compiled_once():
         measured = train.measure(case, part, rates, peer=peer, **_turns())
     if _LAYERS.value:
-        of_both = list(measured["results"].items())[:2]
-        step_s = {name: table.median_of_rounds(rounds)[0] for name, rounds in of_both}
-        measured["layers"] = layers.measure(case, rates, step_s, peer=peer, **_turns())
+        measured["layers"] = layers.measure(case, rates, measured["step_s"], peer=peer, **_turns())
     return measured
 
 
@@ -216,7 +214,7 @@ def _methods() -> dict[str, Any]:
 
 def _rates_and_case() -> tuple[dict[str, Any], Case]:
     """Measures the device's rates, and returns them and the net with that device's defaults."""
-    net, width = _NET.value or "D", _WIDTH.value or 1.0
+    net, width = _NET.value or "D", 1.0 if _WIDTH.value is None else _WIDTH.value
     crop_px = _CROP_PX.value or _PAPERS_CROP_PX
     try:
         architectures.layers(net, width=width, crop_px=crop_px)

@@ -37,42 +37,47 @@ def measure(
             "at_least_s": 2.0,
         },
     }
-    results: Results = {}
+    first: Results = {}
     sides, note = [Side("vgg_jax", "jax_step", settings)], ""
     if peer == "torch":
         eager, compiled = (
             Side(name, "torch_step", settings | {"platform": rates["platform"], "compiled": how})
             for name, how in (("PyTorch", False), ("PyTorch, torch.compile", True))
         )
-        results, note = _first_round(sides[0], eager, compiled, limit_s)
-        best = eager if eager.name in results else compiled
+        first, best, note = _first_round(sides[0], eager, compiled, limit_s)
         sides.append(best)
         if on_cpu:
             sides.append(turns.with_memory_kept(best))
-    results = turns.in_turns(sides, rounds, limit_s, results)
+    results = turns.in_turns(sides, rounds, limit_s, first)
     print(rendered(case, part, rates, results, note))
     return {
         "rates": rates,
         "case": settings["case"],
         "part": part,
-        "results": results,
+        "results": first | results,  # The slower peer has one round.
         "note": note,
+        "step_s": {side.name: table.median_of_rounds(results[side.name])[0] for side in sides[:2]},
     }
 
 
-def _first_round(ours: Side, eager: Side, compiled: Side, limit_s: float) -> tuple[Results, str]:
-    """Measures all three once; keeps the faster peer, and says how fast the other one was."""
+def _first_round(
+    ours: Side, eager: Side, compiled: Side, limit_s: float
+) -> tuple[Results, Side, str]:
+    """Measures all three once; returns the results, the faster peer, and a note on the other."""
     results = turns.in_turns([ours, eager], 1, limit_s)
     try:
         results[compiled.name] = [turns.once(compiled, limit_s)]
     except UserError as error:
-        return results, f"torch.compile can't be used here: {str(error).splitlines()[-1]}"
-    seconds = {
-        name: statistics.median(results[name][0]["seconds"]) for name in (eager.name, compiled.name)
-    }
-    slower = max(seconds, key=seconds.get)
-    del results[slower]
-    return results, f"{slower} took {table.number(1e3 * seconds[slower])} ms in the first round."
+        return results, eager, f"torch.compile failed here: {str(error).splitlines()[-1]}"
+
+    def seconds(side: Side) -> float:
+        return statistics.median(results[side.name][0]["seconds"])
+
+    best, other = sorted((eager, compiled), key=seconds)
+    return (
+        *(results, best),
+        f"{other.name} took {table.number(1e3 * seconds(other))} ms in the first round.",
+    )
 
 
 def rendered(
