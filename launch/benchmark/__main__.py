@@ -69,7 +69,7 @@ _DATA = flags.DEFINE_string(
     "data",
     None,
     "A folder of class folders with images, for example /data/imagenet/val. Without it, eval makes "
-    "images of random pixels, and loop takes the embedded data set.",
+    "images of random pixels, and loop takes the embedded data set and a miniature of net A.",
 )
 _IMAGES = flags.DEFINE_integer(
     "images",
@@ -182,9 +182,12 @@ def _input() -> dict[str, Any]:
 
 
 def _loop() -> dict[str, Any]:
-    train_scale = _train_scale(_CROP_PX.value or _PAPERS_CROP_PX)
-    if _DATA.value is not None:
+    if _DATA.value is None:  # The embedded data set is for miniatures.
+        for flag, value in ((_NET, "A"), (_WIDTH, 0.25), (_CROP_PX, 64), (_BATCH, 32)):
+            flags.FLAGS[flag.name].value = value if flag.value is None else flag.value
+    else:
         open_images(_DATA.value)
+    train_scale = _train_scale(_CROP_PX.value or _PAPERS_CROP_PX)
     rates, case = _rates_and_case()
     return loop.measure(
         case,
