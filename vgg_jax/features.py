@@ -90,9 +90,10 @@ _UNDECODABLE = flags.DEFINE_enum(
 )
 _NUM_WORKERS = flags.DEFINE_integer(
     "num_workers",
-    0,
-    "The number of processes that decode images, for example 8; 0 for threads.",
-    lower_bound=0,
+    -1,
+    "The number of processes that decode images, for example 8; 0 for threads; -1, the default, "
+    "for as many as the cores and the work are worth.",
+    lower_bound=-1,
 )
 _DECODE_BYTES = decode_flag.define()
 _SVM = flags.DEFINE_bool("svm", False, "Whether to train and test a linear SVM, for example --svm.")
@@ -128,6 +129,7 @@ def main(argv: list[str]) -> None:
         svm.require_scikit_learn()
 
     with heavy_imports():
+        from vgg_jax.data import workers
         from vgg_jax.data.decoded import Decoded
         from vgg_jax.evaluation import descriptor_file, descriptors, trained_net
 
@@ -146,7 +148,7 @@ def main(argv: list[str]) -> None:
         images.sizes,
         settings,
         batch_px=net.config.eval.batch_px,
-        num_workers=_NUM_WORKERS.value,
+        num_workers=workers.resolved(_NUM_WORKERS.value, images.source),
         progress=True,
     )
     print(f"{values.shape[0]:,} descriptors of {values.shape[1]:,} values: {_told(settings)}")

@@ -15,7 +15,7 @@ from typing import Any
 import grain.python as grain
 from absl import flags
 
-from vgg_jax.data import decode_budget
+from vgg_jax.data import decode_budget, workers
 from vgg_jax.errors import UserError
 from vgg_jax.system import shared_memory, signals
 
@@ -39,7 +39,7 @@ def prefetched(batches: grain.MapDataset, num_workers: int) -> Iterator[Any]:
     """
     # The buffers are counted in batches; the default of 500 would hold 10 GB of crops.
     if not num_workers:
-        read = grain.ReadOptions(num_threads=4, prefetch_buffer_size=4)
+        read = grain.ReadOptions(num_threads=workers.NUM_THREADS, prefetch_buffer_size=4)
         return iter(batches.to_iter_dataset(read))
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()  # Grain passes them to its workers; notebooks parse none.

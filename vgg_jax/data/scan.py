@@ -11,7 +11,7 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Int32
 
-from vgg_jax.data import decode_budget, images, prefetch
+from vgg_jax.data import decode_budget, images, prefetch, workers
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import UndecodableError
@@ -71,7 +71,10 @@ def scan(source: Source, name: str, options: ScanOptions) -> Scan:
     if found is None:
         cache_folder.make(path.parent)  # It may fail, so it comes before the pass, which is long.
         found = _pass(
-            source, f"scanning the {name} images", options.num_workers, progress=options.progress
+            source,
+            f"scanning the {name} images",
+            workers.resolved(options.num_workers, source),
+            progress=options.progress,
         )
     if found != known:
         _write_cache(found, path)

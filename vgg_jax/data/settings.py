@@ -4,7 +4,7 @@ from typing import get_args
 
 from ml_collections import ConfigDict
 
-from vgg_jax.data import decode_budget, sources
+from vgg_jax.data import decode_budget, sources, workers
 from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions
 from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
@@ -39,7 +39,11 @@ def check(c: ConfigDict) -> None:
         f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",
     )
     require_choice("data.undecodable", c.data.undecodable, get_args(OnUndecodable))
-    require(c.data.num_workers >= 0, f"data.num_workers={c.data.num_workers} must be 0 or above.")
+    require(
+        c.data.num_workers >= workers.AUTO,
+        f"data.num_workers={c.data.num_workers} must be 0 or above, or -1 for as many as the "
+        "cores and the work are worth.",
+    )
     require(
         c.data.decode_bytes >= decode_budget.LEAST_BYTES,
         f"data.decode_bytes={c.data.decode_bytes} must be at least {decode_budget.LEAST_BYTES}; "

@@ -40,7 +40,8 @@ class ScanOptions:
       cache_dir: Folder on this machine's disk that keeps the results, each under its source's
         contents_key.
       undecodable: Whether undecodable images are an error ("refuse") or are left out ("leave_out").
-      num_workers: Worker processes that decode; 0 means threads of this process.
+      num_workers: Worker processes that decode; 0 means threads of this process, and -1 as many
+        as are worth it: see `workers`.
       progress: Whether to show a progress bar.
       undecodable_flag: The flag that sets `undecodable`, for messages.
     """

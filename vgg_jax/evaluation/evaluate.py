@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 
 from vgg_jax.counted import counted
+from vgg_jax.data import workers
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
@@ -209,7 +210,7 @@ class _Evaluation:
             method=key.method,
             scale=scale,
             batch_px=self.c.eval.batch_px,
-            num_workers=self.c.data.num_workers,
+            num_workers=workers.resolved(self.c.data.num_workers, self.data.source),
         )
         plan = posterior_pass.plan
         if jax.process_index() == 0:

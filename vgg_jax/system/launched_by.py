@@ -60,6 +60,17 @@ def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
     return {} if on_tpu_machine(environment) else None
 
 
+def processes_here(environment: Mapping[str, str]) -> int:
+    """Returns how many processes of this job share this host's cores, as far as that is known.
+
+    Slurm gives each task its own cores.
+    """
+    local = environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "")
+    if environment.get("JAX_COORDINATOR_ADDRESS", "").rpartition(":")[0] in _LOOPBACK:
+        local = environment.get("JAX_NUM_PROCESSES") or local
+    return max(1, int(local)) if local.isdecimal() else 1
+
+
 def _numbers(count: str, index: str, names: tuple[str, str]) -> tuple[int, int]:
     if not (count.isdecimal() and index.isdecimal() and int(index) < int(count)):
         raise UserError(

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from vgg_jax.data import crops
+from vgg_jax.data import crops, workers
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import TrainingSplits
 from vgg_jax.data.prefetch import Shard
+from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
@@ -169,6 +170,7 @@ class _Run:
             f"{self.config.name}: net {self.config.net}, {num_parameters:,} parameters, "
             f"{len(images.train_source):,} training and {len(images.val.source):,} validation "
             f"images of {len(self.facts.class_names)} classes, "
+            f"{workers.told(self._num_workers(images.train_source))}, "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
         )
 
@@ -181,20 +183,24 @@ class _Run:
             crops.Batching,
             crop_px=c.crop_px,
             shard=Shard(jax.process_index(), jax.process_count()),
-            num_workers=c.data.num_workers,
         )
         return (
             crops.train_batches(
                 images.train_source,
-                batching(c.batch_size),
+                batching(c.batch_size, num_workers=self._num_workers(images.train_source)),
                 train_scale=tuple(c.train_scale),
                 seed=c.seed,
                 start_step=start_step,
             ),
             crops.val_batches(
-                images.val.source, batching(c.eval.batch_size), val_scale=c.val_scale
+                images.val.source,
+                batching(c.eval.batch_size, num_workers=self._num_workers(images.val.source)),
+                val_scale=c.val_scale,
             ),
         )
+
+    def _num_workers(self, source: Source) -> int:
+        return workers.resolved(self.config.data.num_workers, source, self.config.num_epochs)
 
     def work(
         self,
