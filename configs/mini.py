@@ -48,7 +48,6 @@ def get_config(name: str = "") -> ConfigDict:
     c.dtype = "float32"
 
     c.data.name = "shapes"
-    c.data.num_workers = 0
 
     c.batch_size = 32
     # A run that starts from another one needs fewer epochs, from a whole net the fewest.
