@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -85,6 +86,9 @@ def in_turns(
             if len(results[side.name]) < number:
                 print(f"Round {number} of {rounds}: {side.name}", file=sys.stderr, flush=True)
                 results[side.name].append(once(side, limit_s))
+                # If a later side is stopped, this much is known.
+                seconds = statistics.median(results[side.name][-1]["seconds"])
+                print(f"  {seconds:.4g} s", file=sys.stderr, flush=True)
     return results
 
 
