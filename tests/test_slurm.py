@@ -154,7 +154,7 @@ def test_a_chain_on_two_nodes_requeued_in_the_middle(images, tmp_path, run_main)
     assert re.findall(r"Job (\d+) on (\S+), start (\d)", log) == [
         (first["a_256"], "127.0.0.[1-2]", number) for number in "12"
     ]
-    assert re.findall(r"3 classes, (.*?)(?:,.*)?\n", log) == [
+    assert re.findall(r"3 classes, decoded by threads, (.*?)(?:,.*)?\n", log) == [
         "2 x cpu; starts from random parameters",
         f"2 x cpu; goes on at step {at[0]}",
     ]

@@ -147,8 +147,9 @@ def main(argv: list[str]) -> None:
 
 
 def _train() -> dict[str, Any]:
-    part, peer = _PASS.value or "step", _peer("torch")
+    part = _PASS.value or "step"
     require(part == "step" or not _LAYERS.value, "--layers needs --pass=step. Leave one out.")
+    peer = _peer("torch")
     rates, case = _rates_and_case()
     with turns.compiled_once():
         measured = train.measure(case, part, rates, peer=peer, **_turns())
