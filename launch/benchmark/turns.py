@@ -86,9 +86,10 @@ def in_turns(
             if len(results[side.name]) < number:
                 print(f"Round {number} of {rounds}: {side.name}", file=sys.stderr, flush=True)
                 results[side.name].append(once(side, limit_s))
-                # If a later side is stopped, this much is known.
-                seconds = statistics.median(results[side.name][-1]["seconds"])
-                print(f"  {seconds:.4g} s", file=sys.stderr, flush=True)
+                # If a later side is stopped, this much is known. Layers have many times instead.
+                seconds = results[side.name][-1].get("seconds")
+                if seconds:
+                    print(f"  {statistics.median(seconds):.4g} s", file=sys.stderr, flush=True)
     return results
 
 
