@@ -117,7 +117,7 @@ step deterministic deterministic
 step profile profile
 benchmark loop loop "${on_data[@]}"
 [ -z "$data" ] || benchmark input input "${on_data[@]}"
-benchmark start start --net="${tiny:+A}${tiny:-D}"
+benchmark start start "${net[@]}"
 step tables tables "${on_data[@]}"
 
 if [ ${#failed[@]} -gt 0 ]; then
