@@ -100,7 +100,7 @@ def test_validation_agrees(model, batch, mesh):
 
 
 def test_ynnpack_computes_no_convolution_of_the_step_on_cpus():
-    """Its gradients of kernels are slow. Without the option it takes those of 32 channels."""
+    """YNNPACK's gradients of kernels are slow. By default it computes those of 32 channels."""
     model, optimiser, mesh = narrow_net().clone(width=0.5), sgd(0.9, 5e-4), sharding.make_mesh()
     shapes = (
         abstract_state(model, optimiser, mesh),

@@ -14,7 +14,6 @@ measurement is written to a JSON file.
 
 import importlib.util
 import itertools
-import os
 from typing import Any
 
 from absl import flags
@@ -22,6 +21,7 @@ from absl import flags
 from launch.benchmark import crop_input, dense, layers, loop, record, start, train, turns
 from launch.benchmark.case import Case
 from launch.benchmark.turns import Side
+from vgg_jax.data import workers
 from vgg_jax.data.pooled import open_images
 from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -196,14 +196,16 @@ def _loop() -> dict[str, Any]:
         data=_DATA.value,
         images=_IMAGES.value,
         train_scale=train_scale,
-        workers=_WORKERS.value or _cores(),
+        workers=_WORKERS.value or workers.available_cores(),
         **_turns(),
     )
 
 
 def _start() -> dict[str, Any]:
     rates, case = _rates_and_case()
-    return start.measure(case, rates, workers=_WORKERS.value or _cores(), **_turns())
+    return start.measure(
+        case, rates, workers=_WORKERS.value or workers.available_cores(), **_turns()
+    )
 
 
 def _methods() -> dict[str, Any]:
@@ -261,10 +263,6 @@ def _turns() -> dict[str, Any]:
 
 def _limit_s() -> float:
     return _LIMIT_S.value or 1200.0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def _command(case: Case, folder: pathlib.Path, workdir: pathlib.Path, workers: i
         "net": case.net,
         "width": case.width,
         "crop_px": case.crop_px,
-        "num_classes": 0,  # As many as the images have.
+        "num_classes": 0,  # The images say how many.
         "dtype": case.dtype,
         "batch_size": case.batch,
         "train_scale": f"{scale},{scale}",

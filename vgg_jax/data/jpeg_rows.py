@@ -12,7 +12,7 @@ import numpy as np
 
 _START = b"\xff\xd8"
 _START_OF_SCAN, _END = 0xDA, 0xD9
-# Of other frames, progressive ones may be smoothed over more rows, and the rest is rare.
+# Progressive frames may be smoothed over more rows, and all others are rare.
 _SEQUENTIAL_FRAMES = (0xC0, 0xC1)
 _OTHER_FRAMES = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _BELOW = 4  # The rows below a row that the upsampling of its chroma needs, rounded up.

@@ -1,5 +1,6 @@
 """The operations between a net's kernels: convolution, max-pooling, masks, LRN, dropout."""
 
+import functools
 from typing import Literal
 
 import jax
@@ -30,18 +31,9 @@ def conv(
         product = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
         return product[:, None, None, :]
     if padding == "SAME" and x.shape[-1] < 8 and x.dtype == jnp.bfloat16:
-        return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=_same)
-    return _plain(x, kernel, padding)
-
-
-def _same(x: Array, kernel: Array) -> Array:
-    return _plain(x, kernel, "SAME")
-
-
-def _plain(x: Array, kernel: Array, padding: str) -> Array:
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+        same = functools.partial(packed_convolution.plain, padding="SAME")
+        return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
+    return packed_convolution.plain(x, kernel, padding)
 
 
 @jax.custom_vjp

@@ -13,7 +13,6 @@ from vgg_jax.data import crops, workers
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import TrainingSplits
 from vgg_jax.data.prefetch import Shard
-from vgg_jax.data.source import Source
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
@@ -134,6 +133,10 @@ class _Run:
         )
         self.config, self._images = c.copy_and_resolve_references(), images
         self._start, self.log_mark = "", None
+        self._train_workers, self._val_workers = (
+            workers.resolved(c.data.num_workers, source, c.num_epochs)
+            for source in (images.train_source, images.val.source)
+        )
         self._model = from_config.model(c, data_settings.resolve_num_classes(c.num_classes, names))
         self._optimiser = sgd(c.momentum, c.l2_penalty, c.trained_layers)
         self._mesh = sharding.make_mesh(model_parallel=c.model_parallel)
@@ -170,7 +173,7 @@ class _Run:
             f"{self.config.name}: net {self.config.net}, {num_parameters:,} parameters, "
             f"{len(images.train_source):,} training and {len(images.val.source):,} validation "
             f"images of {len(self.facts.class_names)} classes, "
-            f"{workers.told(self._num_workers(images.train_source))}, "
+            f"{workers.told(self._train_workers)}, "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
         )
 
@@ -187,20 +190,17 @@ class _Run:
         return (
             crops.train_batches(
                 images.train_source,
-                batching(c.batch_size, num_workers=self._num_workers(images.train_source)),
+                batching(c.batch_size, num_workers=self._train_workers),
                 train_scale=tuple(c.train_scale),
                 seed=c.seed,
                 start_step=start_step,
             ),
             crops.val_batches(
                 images.val.source,
-                batching(c.eval.batch_size, num_workers=self._num_workers(images.val.source)),
+                batching(c.eval.batch_size, num_workers=self._val_workers),
                 val_scale=c.val_scale,
             ),
         )
-
-    def _num_workers(self, source: Source) -> int:
-        return workers.resolved(self.config.data.num_workers, source, self.config.num_epochs)
 
     def work(
         self,

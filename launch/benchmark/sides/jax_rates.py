@@ -43,7 +43,7 @@ def _seconds(function: Callable[..., jax.Array], *arrays: jax.Array) -> float:
     compiled = jax.jit(function)
 
     def call() -> None:
-        # As a loop within one program, products ran at 635 instead of 761 TFLOP/s on an H200.
+        # In a loop within one program they ran at 635 instead of 761 TFLOP/s on an H200.
         for _ in range(_CALLS):
             result = compiled(*arrays)
         result.block_until_ready()

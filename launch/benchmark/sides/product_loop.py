@@ -82,7 +82,7 @@ def _second_epoch(call: Callable[[], Any], steps: int) -> float:
         begin_s, results = time.perf_counter(), []
         for _ in range(steps):
             results.append(call())
-            if len(results) > STEPS_IN_FLIGHT:  # As in the loop.
+            if len(results) > STEPS_IN_FLIGHT:  # The loop waits like this too.
                 jax.block_until_ready(results.pop(0))
         jax.block_until_ready(results)
     return time.perf_counter() - begin_s

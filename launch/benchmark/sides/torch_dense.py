@@ -10,7 +10,7 @@ from launch.benchmark import photos
 from launch.benchmark.case import Case
 from launch.benchmark.sides import process, torch_device, torch_net
 
-THREADS = 4  # As many as this code has for its batches.
+THREADS = 4  # This code makes its batches in as many.
 
 
 def measure(
