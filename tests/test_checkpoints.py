@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saved
 import small_runs
 
 from vgg_jax.errors import UserError
@@ -40,6 +41,29 @@ with Checkpoints(pathlib.Path(sys.argv[1]), read_only=True) as checkpoints:
     before = in_memory()
     params = checkpoints.restore_params(like(3072), 1)
     print((in_memory() - before) / params["a"]["a"].nbytes)
+"""
+
+# Saves three checkpoints, and ends like a killed process once the first one's record is removed.
+KILLED_WHILE_IT_REMOVES = """
+import os, pathlib, sys
+import jax, jax.numpy as jnp
+sys.path.insert(0, "tests")
+from test_checkpoints import PARAMS, save
+from vgg_jax.nets import sharding
+from vgg_jax.runs.state import init_state
+from vgg_jax.training.optimiser import sgd
+
+removed = []
+
+def end_after_the_record(event, arguments):
+    if removed[-1:] == ["metadata"]:
+        os._exit(9)
+    if event == "os.remove":
+        removed.append(os.path.basename(arguments[0]))
+
+sys.addaudithook(end_after_the_record)
+state = sharding.put_replicated(init_state(PARAMS, sgd(0.9, 5e-4)), sharding.make_mesh())
+save(pathlib.Path(sys.argv[1]), state, (1, 60.0), (2, 50.0), (3, 40.0))
 """
 
 FACTS = RunFacts(("a", "b", "c"), "train", "val", (120.0, 110.0, 100.0), ("abc1234",))
@@ -81,6 +105,18 @@ def kept(workdir):
 def test_the_last_two_and_the_best_are_kept(tmp_path, state):
     save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0), (4, None), (5, None))
     assert kept(tmp_path) == [2, 4, 5]
+
+
+def test_a_kill_while_a_checkpoint_is_removed_leaves_no_part_of_it(tmp_path):
+    command = [sys.executable, "-c", KILLED_WHILE_IT_REMOVES, str(tmp_path)]
+    ended = subprocess.run(command, cwd=small_runs.ROOT, env=small_runs.environment(), check=False)
+    assert ended.returncode == 9
+    assert (tmp_path / "checkpoints" / "removed" / "1").is_dir()
+    with contextlib.closing(Checkpoints(tmp_path, read_only=True)) as checkpoints:
+        assert checkpoints.last_step == 3
+    assert saved.steps(tmp_path) == [2, 3]
+    with contextlib.closing(Checkpoints(tmp_path)):
+        assert not (tmp_path / "checkpoints" / "removed").exists()
 
 
 def test_the_best_survives_a_resume(tmp_path, state):

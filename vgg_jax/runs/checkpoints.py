@@ -29,6 +29,10 @@ T = TypeVar("T")
 
 _ATTEMPTS = 5
 
+# On a disk, a checkpoint that is no longer kept is first moved to checkpoints/removed. A process
+# that was killed while it removed one in place left a part of it, which looked damaged.
+_REMOVED = "removed"
+
 
 class PrunedError(UserError):
     """Raised when a checkpoint was removed while it was read, because its run saved others."""
@@ -55,6 +59,7 @@ class Checkpoints:
         self._aside = files.absolute(workdir) / saved_steps.REPLACED
         if not read_only:
             processes.from_first(self._bring_back)
+            self._clear_removed()
         self._refuse_damaged_records()
         with _no_warning_that_it_is_read_only(), self._refuse_unopened():
             self._manager = _Manager(
@@ -83,6 +88,7 @@ class Checkpoints:
         """
         step = int(state.step)
         with self._refuse_unwritten():
+            self._clear_removed()
             replaces = step == self.last_step
             if replaces:  # The run was stopped after saving this step, before its validation.
                 self._manager.wait_until_finished()
@@ -180,6 +186,8 @@ class Checkpoints:
     def close(self) -> None:
         """Releases what the manager holds. Call `wait` first, which raises the errors of saving."""
         self._manager.close()
+        if not self._read_only:
+            self._clear_removed()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -213,6 +221,10 @@ class Checkpoints:
                 files.remove_tree(new)
                 files.move_tree(old, new, saved_steps.COMMIT)
         files.remove_tree(self._aside)
+
+    def _clear_removed(self) -> None:
+        if jax.process_index() == 0:
+            files.remove_tree(self.directory / _REMOVED)
 
     def _read(self, step: int | None, **items: Any) -> Any:
         step = self.step_of("last") if step is None else step
@@ -341,6 +353,7 @@ def _options(read_only: bool) -> ocp.CheckpointManagerOptions:
         create=not read_only,
         save_interval_steps=0 if read_only else 1,
         cleanup_tmp_directories=not read_only,
+        todelete_subdir=None if read_only else _REMOVED,
         # The policy below decides what is kept. But Orbax needs a best_fn to write the
         # errors to disk, and to know after a resume which checkpoint was the best.
         best_fn=lambda metrics: metrics["top1_error"],
