@@ -3,21 +3,21 @@
 import contextlib
 import gc
 import itertools
-import logging
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import (
-    AnyPreservationPolicy,
-    BestN,
-    LatestN,
-)
 
 from vgg_jax.errors import UnwrittenError, UserError
-from vgg_jax.runs import checkpoint_check, record, run_config, run_result, saved_steps
+from vgg_jax.runs import (
+    checkpoint_check,
+    orbax_manager,
+    record,
+    run_config,
+    run_result,
+    saved_steps,
+)
 from vgg_jax.runs.record import SavedRun
 from vgg_jax.runs.state import TrainState
 from vgg_jax.storage import files, gcs
@@ -28,10 +28,6 @@ from vgg_jax.system.peers import is_lost
 T = TypeVar("T")
 
 _ATTEMPTS = 5
-
-# On a disk, a checkpoint that is no longer kept is first moved to checkpoints/removed. A process
-# that was killed while it removed one in place left a part of it, which looked damaged.
-_REMOVED = "removed"
 
 
 class PrunedError(UserError):
@@ -61,12 +57,8 @@ class Checkpoints:
             processes.from_first(self._bring_back)
             self._clear_removed()
         self._refuse_damaged_records()
-        with _no_warning_that_it_is_read_only(), self._refuse_unopened():
-            self._manager = _Manager(
-                self.directory,
-                item_names=("params", "opt_state", "run"),
-                options=_options(read_only),
-            )
+        with self._refuse_unopened():
+            self._manager = orbax_manager.opened(self.directory, read_only=read_only)
         if not read_only:
             self._await_same_steps()
 
@@ -224,7 +216,7 @@ class Checkpoints:
 
     def _clear_removed(self) -> None:
         if jax.process_index() == 0:
-            files.remove_tree(self.directory / _REMOVED)
+            files.remove_tree(self.directory / orbax_manager.REMOVED)
 
     def _read(self, step: int | None, **items: Any) -> Any:
         step = self.step_of("last") if step is None else step
@@ -337,56 +329,6 @@ def _pruned(checkpoint: Path) -> PrunedError:
     )
 
 
-class _Manager(ocp.CheckpointManager):
-    def reached_preemption(self, step: int) -> bool:
-        """Returns False without asking JAX, because `Job.all_stop` asks it.
-
-        Orbax would ask JAX at each save, with the step's number. `all_stop` counts differently. A
-        SIGTERM between Orbax's call and the next one of `all_stop` was then never acted on.
-        """
-        return False
-
-
-def _options(read_only: bool) -> ocp.CheckpointManagerOptions:
-    return ocp.CheckpointManagerOptions(
-        read_only=read_only,
-        create=not read_only,
-        save_interval_steps=0 if read_only else 1,
-        cleanup_tmp_directories=not read_only,
-        todelete_subdir=None if read_only else _REMOVED,
-        # The policy below decides what is kept. But Orbax needs a best_fn to write the
-        # errors to disk, and to know after a resume which checkpoint was the best.
-        best_fn=lambda metrics: metrics["top1_error"],
-        best_mode="min",
-        preservation_policy=AnyPreservationPolicy(
-            [
-                LatestN(2),  # The last may be damaged; the other one is a fallback.
-                # Checkpoints within an epoch have no error to compare.
-                BestN(
-                    get_metric_fn=lambda metrics: -metrics["top1_error"],
-                    n=1,
-                    keep_checkpoints_without_metrics=False,
-                ),
-            ]
-        ),
-    )
-
-
-@contextlib.contextmanager
-def _no_warning_that_it_is_read_only() -> Iterator[None]:
-    # `vgg_jax.load` in a user's program printed Orbax's warning, though nothing is wrong.
-    logger = logging.getLogger("absl")
-
-    def wanted(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Given directory is read only")
-
-    logger.addFilter(wanted)
-    try:
-        yield
-    finally:
-        logger.removeFilter(wanted)
-
-
 def _free_copies(restored: Any) -> None:
     # Orbax leaves the arrays that it read in reference cycles: a second copy of most parameters.
     jax.block_until_ready(restored)  # Before that, JAX holds them too.
@@ -395,22 +337,3 @@ def _free_copies(restored: Any) -> None:
 
 def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
-
-
-def _leave_out_late_answers(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Returns Python's hook for ignored exceptions without those that an error of Orbax causes.
-
-    The first error closes an event loop, which TensorStore's threads then still answer. Python
-    printed a traceback for each array.
-    """
-
-    def wanted(unraisable: Any) -> None:
-        frame = unraisable.exc_traceback and unraisable.exc_traceback.tb_frame
-        late = frame and frame.f_code.co_name == "call_soon_threadsafe"  # No Python code called it.
-        if not late or str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
-    return wanted
-
-
-sys.unraisablehook = _leave_out_late_answers(sys.unraisablehook)
