@@ -3,19 +3,21 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import interrupted_scan
 import numpy as np
 import opened
 import pytest
 from PIL import Image
 from small_runs import fill
 
-from vgg_jax.data import decodable, images, scan
+from vgg_jax.data import decodable, images, scan, scan_files
 from vgg_jax.data.source import Subset
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import ScanOptions
@@ -233,6 +235,126 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert list((tmp_path / "cache/scans").iterdir()) == []
+
+
+# A scan that is interrupted.
+
+
+@pytest.fixture
+def many(tmp_path):
+    """800 small images, two of which are undecodable."""
+    pictures = [_png(_noise(4 + seed, 5, seed=seed)) for seed in range(7)]
+    files = {f"train/{'ab'[i % 2]}/{i:03d}.png": pictures[i % 7] for i in range(800)}
+    return fill(tmp_path, files | {"train/a/002.png": b"", "train/b/777.png": b"text"})
+
+
+def _killed(folder, **options):
+    """Returns the path of what a scan has kept that was killed near its end."""
+    process = interrupted_scan.begin(folder, at=700, **options)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    source = opened.folder(folder, "train")
+    path = scan_files.unfinished_path(source, str(folder / "cache"))
+    assert list((folder / "cache/scans").glob("*.json")) == [path]
+    return path
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_killed_scan_goes_on_and_finds_the_same_to_the_bit(many, capsys, num_workers):
+    count = json.loads(_killed(many, num_workers=num_workers).read_text())["count"]
+    assert 0 < count < 700
+    source = opened.folder(many, "train")
+    found = _scan(source, many / "cache", num_workers=num_workers)
+    assert capsys.readouterr().out == f"The scan goes on at {count} of 800 test images.\n"
+    whole = _scan(source, many / "whole")
+    assert found == whole
+    np.testing.assert_array_equal(found.sizes, whole.sizes)
+    name = f"{source.contents_key}.json"
+    assert os.listdir(many / "cache/scans") == [name]
+    finished, expected = (many / folder / "scans" / name for folder in ("cache", "whole"))
+    assert finished.read_bytes() == expected.read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_scan_that_a_signal_ends_goes_on(many, number):
+    process = interrupted_scan.begin(many, at=700, number=number)
+    process.communicate()
+    assert process.returncode == -number
+    process = interrupted_scan.begin(many)
+    output, _ = process.communicate()
+    mean_rgb = _scan(opened.folder(many, "train"), many / "whole").mean_rgb
+    assert re.sub(r"\d+ of", "N of", output, count=1) == (
+        f"The scan goes on at N of 800 test images.\n{mean_rgb}\n"
+    )
+
+
+def test_a_scan_may_be_interrupted_again_and_again(many):
+    counts = []
+    for at in (400, 600, 790):
+        interrupted_scan.begin(many, at=at).communicate()
+        (path,) = (many / "cache/scans").glob("*.unfinished.json")
+        counts.append(json.loads(path.read_text())["count"])
+    assert counts == sorted({*counts})
+    source = opened.folder(many, "train")
+    assert _scan(source, many / "cache") == _scan(source, many / "whole")
+
+
+def test_what_was_undecodable_before_the_interruption_is_tried_again(many, capsys):
+    source = opened.folder(many, "train")
+    _killed(many)
+    (many / "train/a/002.png").write_bytes(_png(_noise(9, 7)))
+    found = _scan(source, many / "cache")
+    assert capsys.readouterr().out == ""  # It began again.
+    assert found == _scan(source, many / "whole")
+    assert [image.key[-7:] for image in found.undecodable] == ["777.png"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "",
+        lambda text: "{}",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"count": ', '"count": 1'),
+        lambda text: text.replace('"rgb_sum": [\n    ', '"rgb_sum": [\n    1'),
+    ],
+    ids=["empty", "another", "cut", "count", "sum"],
+)
+def test_damaged_results_of_a_killed_scan_are_not_taken(many, change, capsys):
+    path = _killed(many)
+    assert change(path.read_text()) != path.read_text()
+    path.write_text(change(path.read_text()))
+    source = opened.folder(many, "train")
+    assert _scan(source, many / "cache") == _scan(source, many / "whole")
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_killed_scan_found_in_other_images_is_not_taken(many, capsys):
+    path = _killed(many)
+    fewer = Subset(opened.folder(many, "train"), np.arange(790))
+    path.rename(scan_files.unfinished_path(fewer, str(many / "cache")))
+    assert _scan(fewer, many / "cache") == _scan(fewer, many / "whole")
+    assert capsys.readouterr().out == ""
+
+
+def test_two_scans_at_the_same_time_find_the_same(many):
+    both = [interrupted_scan.begin(many), interrupted_scan.begin(many)]
+    means = [process.communicate()[0].splitlines()[-1] for process in both]
+    source = opened.folder(many, "train")
+    whole = _scan(source, many / "whole")
+    assert means == [str(whole.mean_rgb)] * 2
+    assert _scan(source, many / "cache") == whole
+    assert os.listdir(many / "cache/scans") == [f"{source.contents_key}.json"]
+
+
+def test_what_another_process_left_beside_a_finished_scan_is_removed(many):
+    path = _killed(many)
+    kept = path.read_text()
+    source = opened.folder(many, "train")
+    found = _scan(source, many / "cache")
+    path.write_text(kept)
+    assert _scan(source, many / "cache") == found
+    assert not path.exists()
 
 
 # What is refused, and what is left out.

@@ -7,7 +7,9 @@ import numpy as np
 from jaxtyping import Int32
 
 from vgg_jax import safe_text
-from vgg_jax.data.scan import Rgb, Scan, cache_path, packed, scan, unpacked
+from vgg_jax.data.scan import scan
+from vgg_jax.data.scan_files import cache_path
+from vgg_jax.data.scan_results import Rgb, Scan, packed, unpacked
 from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import ScanOptions
 from vgg_jax.errors import NUM_NAMED, UserError, some_of

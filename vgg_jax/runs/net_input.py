@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from vgg_jax.data.scan import Rgb
+from vgg_jax.data.scan_results import Rgb
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import chain, run_config
