@@ -18,7 +18,7 @@ from vgg_jax.storage import cache_folder
 from vgg_jax.system import progress_bar
 
 IMAGES_A_MESSAGE = 32  # A worker process sends results of this many together.
-KEPT_EVERY_S = 30.0  # What was found is kept so often. A scan that is killed loses no more.
+KEPT_EVERY_S = 10.0  # What was found is kept so often. A scan that is killed loses no more.
 
 
 def scan(source: Source, name: str, options: ScanOptions) -> Scan:

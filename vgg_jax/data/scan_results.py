@@ -95,8 +95,9 @@ class Tally:
 
 def packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
     """Returns the sizes of images as text. `unpacked` is its inverse."""
-    # This takes 2 MB for ImageNet's training images. Numbers as text would take 30 MB.
-    return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes())).decode()
+    # This takes some 4 MB for ImageNet's training images. Numbers as text would take 30 MB. Level 1
+    # takes a fifth of the time of the default, which a scan in progress spends again and again.
+    return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes(), level=1)).decode()
 
 
 def unpacked(text: str, num_images: int) -> Int32[np.ndarray, "n 2"]:
