@@ -16,6 +16,7 @@ from launch.benchmark import (
     layers,
     loop,
     record,
+    scanning,
     start,
     table,
     train,
@@ -140,11 +141,38 @@ def test_the_table_of_crops_counts_per_core():
     ours = {"seconds": [0.001], "decode_s": [0.001], "difference": 1, "differing": 0.01}
     pillow = {"seconds": [0.002], "decode_s": [0.001]}
     settings = {"workers": 2, "train_scale": (256, 512), "crop_px": 224}
-    text = crop_input.rendered(settings, 9, {"vgg_jax": [ours], "Pillow": [pillow]})
+    text = crop_input.rendered(settings, [9], {"vgg_jax": [ours], "Pillow": [pillow]})
     assert "| decoding and crops | vgg_jax | 500 |" in text
     assert "| decoding alone | vgg_jax | 1,000 |" in text
     assert "is 1, and 1.00% of the values differ" in text
     assert text.endswith("ratio 2.00")
+
+
+def test_the_table_of_crops_has_the_ratio_of_each_form_to_the_first():
+    results = {
+        name: [{"seconds": [s], "decode_s": [s], "read_s": [r], "difference": 2, "differing": d}]
+        for name, s, r, d in (("A", 0.002, 1e-5, 0.01), ("B", 0.004, 2e-5, 0.02))
+    }
+    settings = {"workers": 1, "train_scale": (256, 512), "crop_px": 224}
+    text = crop_input.rendered(settings, [1000, 9], results)
+    assert "from 1,000 and 9 images" in text
+    assert "| reading alone, at random | B | 50,000 |" in text
+    assert "and 2.00% of the values differ" in text
+    assert text.endswith("\n\nratio 0.50 of B to A")
+
+
+def test_the_table_of_scans():
+    seconds = {"threads": (0.001, 0.1, 0.002), "1 worker process": (0.0005, 1.5, 0.0004)}
+    results = {}
+    for name, (scan_s, start_s, epoch_s) in seconds.items():
+        results[f"scan, {name}"] = [{"seconds": [scan_s], "start_s": [start_s]}]
+        results[f"crops, {name}"] = [{"seconds": [epoch_s]}]
+    rows = _rows(scanning.rendered([0, 1], 2000, results))
+    minutes = 1_281_167 * 0.001 / 60
+    assert rows["threads"] == [
+        *("1,000 (0.0%)", "0.10", "500 (0.0%)", "0.50", table.number(minutes))
+    ]
+    assert rows["1 worker process"][3] == "1.25"
 
 
 @pytest.mark.parametrize(("platform", "ratio"), [("cpu", "1.25"), ("gpu", "1.67")])
@@ -176,7 +204,7 @@ def test_the_arithmetic_is_that_of_the_architecture():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "Give one command: python -m launch.benchmark train|eval|input|loop|start|methods."),
+        ((), "Give one command: python -m launch.benchmark train|eval|input|scan|loop|"),
         (("tune",), "Give one command"),
         (("train", "--scale=256"), "--scale is not for train, which reads --batch,"),
         (("train", "--peer=pillow"), "--peer=pillow is not for this command."),
@@ -194,6 +222,16 @@ def test_the_arithmetic_is_that_of_the_architecture():
         (("input", "--data=absent"), "There is no folder absent."),
         (("input", "--data=launch", "--scales=1,2,3"), "--scales takes the smallest and"),
         (("input", "--data=launch", "--scales=200,300"), "--scales=200,300 must be at least the"),
+        (("input", "--data=a", "--data=a"), "--data names the same images twice."),
+        (("input", "--data=launch", "--data=absent"), "The class folders of launch lie"),
+        (("input", "--data_name=folder", "--data=absent"), "There is no folder absent/train."),
+        (
+            ("input", "--data_name=folder", "--data=launch", "--peer=pillow"),
+            "--peer=pillow is not for this command. It takes none.",
+        ),
+        (("scan",), "--data is missing."),
+        (("scan", "--data=a", "--data=b"), "--data is given 2 times, which is for input alone."),
+        (("scan", "--data=absent"), "There is no folder absent."),
         (("loop", "--data=absent"), "There is no folder absent."),
         (("start", "--peer=none"), "--peer is not for start"),
         (("methods",), "--workdir is missing."),
@@ -264,6 +302,37 @@ def test_input_compares_worker_processes(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"\nratio \d+\.\d\d\n", done.stdout)
     assert {*json.loads(out.read_text())["results"]} == {"vgg_jax", "Pillow"}
+
+
+@pytest.mark.runs
+def test_input_compares_forms_of_the_same_images(folder, tmp_path):
+    root, out = folder / "train", tmp_path / "input.json"
+    lines = [f"{path},{path.parent.name}" for path in sorted(root.rglob("*.*"))]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
+    data = (str(root), str(tmp_path / "list.csv"))
+    done = _benchmark(
+        *("input", *(f"--data={each}" for each in data), "--crop_px=32", "--scales=40,90"),
+        *("--rounds=1", f"--out={out}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"\nratio \d+\.\d\d of {data[1]} to {data[0]}\n", done.stdout)
+    assert "from 17 and 17 images" in done.stdout
+    results = json.loads(out.read_text())["results"]
+    assert (*results,) == data
+    assert {each[0]["difference"] for each in results.values()} <= {0, 1, 2}
+
+
+@pytest.mark.runs
+def test_scan_compares_threads_and_workers_with_an_epochs_reading(folder, tmp_path):
+    out = tmp_path / "scan.json"
+    done = _benchmark(
+        *("scan", "--data_name=folder", f"--data={folder}", "--images=100", "--workers=1"),
+        *("--crop_px=32", "--scales=40,90", "--rounds=1", f"--out={out}"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"threads", "1 worker process"} == {*_rows(done.stdout)}
+    results = json.loads(out.read_text())["results"]
+    assert results["scan, threads"][0]["start_s"][0] > 0
 
 
 @pytest.mark.runs

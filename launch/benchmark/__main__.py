@@ -3,6 +3,8 @@
     python -m launch.benchmark train --net=D       # training steps, beside PyTorch's
     python -m launch.benchmark eval --net=D --scale=384    # dense evaluation, beside PyTorch's
     python -m launch.benchmark input --data=FOLDER # random crops, beside Pillow's
+    python -m launch.benchmark input --data_name=imagenet --data=DIR --data=DIR    # of two forms
+    python -m launch.benchmark scan --data=FOLDER  # the scan, beside an epoch's reading
     python -m launch.benchmark loop --data=FOLDER  # an epoch, beside its steps and its input
     python -m launch.benchmark start --net=D       # from the command to the first step
     python -m launch.benchmark methods --workdir=runs/caltech    # the methods of one trained net
@@ -18,7 +20,17 @@ from typing import Any
 
 from absl import flags
 
-from launch.benchmark import crop_input, dense, layers, loop, record, start, train, turns
+from launch.benchmark import (
+    crop_input,
+    dense,
+    layers,
+    loop,
+    record,
+    scanning,
+    start,
+    train,
+    turns,
+)
 from launch.benchmark.case import Case
 from launch.benchmark.turns import Side
 from vgg_jax.data import workers
@@ -62,26 +74,34 @@ _SCALE = flags.DEFINE_integer(
 _SCALES = flags.DEFINE_list(
     "scales",
     None,
-    "For input and loop the smallest and the largest S, in px; the default is 256,512 for a crop "
-    "of 224 px. For methods the test scales Q; the default is the run's own.",
+    "For input, scan and loop the smallest and the largest S, in px; the default is 256,512 for a "
+    "crop of 224 px. For methods the test scales Q; the default is the run's own.",
 )
-_DATA = flags.DEFINE_string(
+_DATA = flags.DEFINE_multi_string(
     "data",
     None,
     "A folder of class folders with images, for example /data/imagenet/val. Without it, eval makes "
-    "images of random pixels, and loop takes the embedded data set and a miniature of net A.",
+    "images of random pixels, and loop takes the embedded data set and a miniature of net A. input "
+    "compares several if it is given several times.",
+)
+_DATA_NAME = flags.DEFINE_string(
+    "data_name",
+    None,
+    "The data.name of a config, for example imagenet; --data is then its data.dir, and input and "
+    "scan read its training split.",
 )
 _IMAGES = flags.DEFINE_integer(
     "images",
     None,
-    "How many images eval, loop and methods take, for example 100. The default of eval is 16 on a "
-    "CPU and 1024 on a GPU, that of the others all images.",
+    "How many images eval, scan, loop and methods take, for example 100. The default of eval is 16 "
+    "on a CPU and 1024 on a GPU, that of the others all images. scan repeats its images.",
     1,
 )
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
-    "Worker processes that decode. The default is 1 for input, and one per core otherwise.",
+    "Worker processes that decode. The default is 1 for input, and one per core otherwise. scan "
+    "also measures fewer.",
     1,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -92,7 +112,7 @@ _PEER = flags.DEFINE_enum(
     None,
     ["torch", "pillow", "none"],
     "The other side: torch for PyTorch, beside which train and eval are measured; pillow, beside "
-    "which input is; or none to measure this code alone.",
+    "which input is for one folder; or none to measure this code alone.",
 )
 _ROUNDS = flags.DEFINE_integer(
     "rounds", None, "How many times each side is measured. The default is 3.", 1
@@ -113,7 +133,8 @@ _ALWAYS = (_ROUNDS, _LIMIT_S, _OUT)
 _COMMANDS: dict[str, tuple[flags.FlagHolder, ...]] = {
     "train": (*_NET_FLAGS, _BATCH, _PASS, _LAYERS, _PEER, *_ALWAYS),
     "eval": (*_NET_FLAGS, _SCALE, _DATA, _IMAGES, _PEER, *_ALWAYS),
-    "input": (_DATA, _SCALES, _CROP_PX, _WORKERS, _PEER, *_ALWAYS),
+    "input": (_DATA, _DATA_NAME, _SCALES, _CROP_PX, _WORKERS, _PEER, *_ALWAYS),
+    "scan": (_DATA, _DATA_NAME, _IMAGES, _SCALES, _CROP_PX, _WORKERS, *_ALWAYS),
     "loop": (*_NET_FLAGS, _BATCH, _DATA, _IMAGES, _SCALES, _WORKERS, *_ALWAYS),
     "start": (*_NET_FLAGS, _BATCH, _WORKERS, *_ALWAYS),
     "methods": (_WORKDIR, _SCALES, _IMAGES, _ROUNDS, _OUT),
@@ -139,6 +160,7 @@ def main(argv: list[str]) -> None:
         "train": _train,
         "eval": _eval,
         "input": _input,
+        "scan": _scan,
         "loop": _loop,
         "start": _start,
         "methods": _methods,
@@ -161,39 +183,59 @@ def _train() -> dict[str, Any]:
 def _eval() -> dict[str, Any]:
     peer, scale = _peer("torch"), _SCALE.value or 384
     evaluation_settings.check_scales([scale], _CROP_PX.value or _PAPERS_CROP_PX)
-    if _DATA.value is not None:
-        open_images(_DATA.value)
+    data = _one_data()
+    if data is not None:
+        open_images(data)
     rates, case = _rates_and_case()
-    images = {"scale": scale, "data": _DATA.value, "images": _IMAGES.value}
+    images = {"scale": scale, "data": data, "images": _IMAGES.value}
     with turns.compiled_once():
         return dense.measure(case, rates, peer=peer, **images, **_turns())
 
 
 def _input() -> dict[str, Any]:
     require(_DATA.value is not None, "--data is missing. Give a folder of class folders.")
+    require(len({*_DATA.value}) == len(_DATA.value), "--data names the same images twice.")
+    is_one_folder = len(_DATA.value) == 1 and _DATA_NAME.value is None
     crop_px = _CROP_PX.value or _PAPERS_CROP_PX
     return crop_input.measure(
         _DATA.value,
+        _DATA_NAME.value,
         train_scale=_train_scale(crop_px),
         crop_px=crop_px,
         workers=_WORKERS.value or 1,
-        peer=_peer("pillow"),
+        peer=_peer("pillow" if is_one_folder else "none"),
+        **_turns(),
+    )
+
+
+def _scan() -> dict[str, Any]:
+    data = _one_data()
+    require(data is not None, "--data is missing. Give a folder of class folders.")
+    crop_px = _CROP_PX.value or _PAPERS_CROP_PX
+    return scanning.measure(
+        data,
+        _DATA_NAME.value,
+        images=_IMAGES.value,
+        train_scale=_train_scale(crop_px),
+        crop_px=crop_px,
+        most_workers=_WORKERS.value or workers.available_cores(),
         **_turns(),
     )
 
 
 def _loop() -> dict[str, Any]:
-    if _DATA.value is None:  # The embedded data set is for miniatures.
+    data = _one_data()
+    if data is None:  # The embedded data set is for miniatures.
         for flag, value in ((_NET, "A"), (_WIDTH, 0.25), (_CROP_PX, 64), (_BATCH, 32)):
             flags.FLAGS[flag.name].value = value if flag.value is None else flag.value
     else:
-        open_images(_DATA.value)
+        open_images(data)
     train_scale = _train_scale(_CROP_PX.value or _PAPERS_CROP_PX)
     rates, case = _rates_and_case()
     return loop.measure(
         case,
         rates,
-        data=_DATA.value,
+        data=data,
         images=_IMAGES.value,
         train_scale=train_scale,
         workers=_WORKERS.value or workers.available_cores(),
@@ -231,12 +273,18 @@ def _rates_and_case() -> tuple[dict[str, Any], Case]:
     return rates, Case(net, rates["dtype"], batch, width, crop_px)
 
 
+def _one_data() -> str | None:
+    """Returns --data, which is given at most once."""
+    data = _DATA.value or [None]
+    require(len(data) == 1, f"--data is given {len(data)} times, which is for input alone.")
+    return data[0]
+
+
 def _peer(name: str) -> str:
     """Returns --peer, which is this one or none, and is installed."""
     peer = _PEER.value or name
-    require(
-        peer in (name, "none"), f"--peer={peer} is not for this command. It takes {name}, none."
-    )
+    takes = ", ".join(dict.fromkeys((name, "none")))
+    require(peer in (name, "none"), f"--peer={peer} is not for this command. It takes {takes}.")
     require(
         peer != "torch" or importlib.util.find_spec("torch") is not None,
         "PyTorch isn't installed. Install it (pip install torch), or measure this code alone with "

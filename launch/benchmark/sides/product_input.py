@@ -4,39 +4,45 @@ from typing import Any
 
 import numpy as np
 
+from launch.benchmark.opened import open_data
 from launch.benchmark.sides import pillow_input, process
 from vgg_jax.data import crops, images
-from vgg_jax.data.pooled import open_images
 from vgg_jax.data.source import Source
 
 _COMPARED = 100  # Images whose crops are compared with Pillow's.
 
 
 def measure(
-    data: str, train_scale: list[int], crop_px: int, workers: int, timing: dict[str, Any]
+    data: str,
+    data_name: str | None,
+    train_scale: list[int],
+    crop_px: int,
+    workers: int,
+    timing: dict[str, Any],
 ) -> dict[str, Any]:
-    """Times crops, then decoding.
+    """Times crops, then decoding, then reading.
 
     Args:
-      data: A folder of class folders.
+      data, data_name: See `opened.open_data`.
       train_scale: The smallest and the largest S, in px.
       crop_px: Side of the crops, in px.
-      workers: Worker processes.
+      workers: Worker processes; 0 means threads.
       timing: See `process.timed`.
 
     Returns:
       The seconds of one image: "seconds" of crops by all workers together, and "decode_s" of
-      decoding in one process. "difference" is the largest of any value of a crop to Pillow's, in
-      grey levels, and "differing" the share of values that differ.
+      decoding in one process; and "read_s" of reading images at random places in one process.
+      "difference" is the largest of any value of a crop to Pillow's, in grey levels, and
+      "differing" the share of values that differ.
     """
-    source, batch = open_images(data), pillow_input.BATCH
+    source, batch = open_data(data, data_name), pillow_input.BATCH
     batches = crops.train_batches(
         source,
         crops.Batching(batch, crop_px, num_workers=workers),
         train_scale=(train_scale[0], train_scale[1]),
         seed=0,
     )
-    rounds = pillow_input.BATCHES * workers
+    rounds = pillow_input.BATCHES * max(1, workers)
 
     def take() -> None:
         for _ in range(rounds):
@@ -48,10 +54,13 @@ def measure(
     _, decode_s = process.timed(
         lambda: [images.decode(example.image, example.key) for example in few], **timing
     )
+    places = np.random.default_rng(0).permutation(len(source))[:_COMPARED].tolist()
+    _, read_s = process.timed(lambda: [source[index] for index in places], **timing)
     of_values = differences(source, len(few), train_scale, crop_px)
     return {
         "seconds": [each / (rounds * batch) for each in seconds],
         "decode_s": [each / len(few) for each in decode_s],
+        "read_s": [each / len(places) for each in read_s],
         "difference": int(of_values.max()),
         "differing": float((of_values > 0).mean()),
     }
