@@ -21,6 +21,7 @@ from small_runs import start
 from launch.plan import finished, graph, selection, workdirs
 from launch.plan.sweep_spec import Sweep
 from vgg_jax.data import rendered_shapes
+from vgg_jax.data.sources.folder import set_name
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UndecodableError, UserError
@@ -338,6 +339,18 @@ def test_unlabelled_images_in_a_bucket(root, server):
     server.write(f"{root.name}/train/a/notes.txt", b"")
     with pytest.raises(UserError, match=f"The class folder {root}/train/a holds no images"):
         opened.folder(root, "train")
+
+
+def test_a_folder_without_splits_in_a_bucket(root, server):
+    for name in ("b/1.jpg", "a/1.jpg", "a/2.jpg"):
+        server.write(f"{root.name}/{name}", name.encode())
+    spec = DataSpec("folder", str(root), "train", "", "")
+    source = open_val_source(spec)
+    assert [source[index].image for index in range(3)] == [b"a/1.jpg", b"a/2.jpg", b"b/1.jpg"]
+    assert set_name(str(root)) == root.name
+    server.write(f"{root.name}/train/a/1.jpg", b"a")
+    with pytest.raises(UserError, match=f"There is no folder {root}/val"):
+        open_val_source(spec)
 
 
 def test_a_csv_file_is_the_same_as_on_a_disk(folder, root, server, tmp_path):

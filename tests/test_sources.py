@@ -16,8 +16,9 @@ from small_runs import fill
 
 from vgg_jax.data import photos, rendered_shapes, sources
 from vgg_jax.data.source import SourceClass, Subset
+from vgg_jax.data.sources.folder import set_name
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.data.splits import open_sources
+from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.system import by_name
 
@@ -255,6 +256,65 @@ def test_of_many_differing_classes_five_are_named(folder, tmp_path):
     message = _message("folder", folder, tmp_path)
     assert "new0, new1, new2, new3, new4 and 2 more" in message
     assert "new5" not in message
+
+
+# Folders without splits.
+
+
+@pytest.fixture
+def unsplit(tmp_path):
+    names = ("ant/1.jpg", "ant/2.jpg", "bee/1.jpg", ".cache/1.jpg", "LICENSE")
+    return fill(tmp_path / "photos-v2", {name: name.encode() for name in names})
+
+
+def _whole(folder, train_split="train", val_split="", **options):
+    return open_val_source(
+        DataSpec("folder", str(folder), train_split, val_split, cache_dir="", **options)
+    )
+
+
+def test_all_of_a_folder_without_splits_is_evaluated(unsplit):
+    source = _whole(unsplit)
+    assert source.class_names == ("ant", "bee")
+    assert [source.name(i) for i in range(len(source))] == ["ant/1.jpg", "ant/2.jpg", "bee/1.jpg"]
+    assert _images(source) == [b"ant/1.jpg", b"ant/2.jpg", b"bee/1.jpg"]
+
+
+def test_a_folder_of_images_alone_is_evaluated_too(unsplit):
+    source = _whole(unsplit / "ant")
+    assert (source.class_names, len(source), source.label(0)) == ((), 2, -1)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test", "mine"])
+def test_a_folder_of_a_split_is_no_class(unsplit, split):
+    fill(unsplit, {f"{split}/bee/1.jpg": b"b"})
+    with pytest.raises(UserError, match=r"There is no folder .*/val\."):
+        _whole(unsplit, train_split="mine")
+
+
+def test_a_named_split_is_not_taken_for_all_of_a_folder(unsplit):
+    with pytest.raises(UserError, match=r"photos-v2/new\. .*name none: --config.data.val_split=''"):
+        _whole(unsplit, val_split="new")
+    assert len(_whole(unsplit, val_split="ant")) == 2
+
+
+def test_training_on_a_folder_without_splits_holds_images_out(unsplit, tmp_path):
+    message = _message("folder", unsplit, tmp_path)
+    assert message.startswith(f"There is no folder {unsplit}/train. ")
+    assert "--config.data.held_out=100 holds out 100" in message
+    train, val = _open("folder", unsplit, tmp_path, held_out=1)
+    assert sorted(_images(train) + _images(val)) == _images(_whole(unsplit))
+    assert _images(_whole(unsplit, held_out=1)) == _images(val)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("a/photos", "photos"), ("a/photos/", "photos"), ("a/../b/val", "b-val"), (".", "here")],
+)
+def test_a_set_is_named_after_its_folder(tmp_path, monkeypatch, folder, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert set_name(folder) == name
 
 
 # Held out.

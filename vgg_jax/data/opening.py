@@ -44,4 +44,4 @@ def scanned(c: ConfigDict, source: Source) -> SizedImages:
     Raises:
       UserError: See `decodable.one_split`.
     """
-    return decodable.one_split(source, settings.evaluated_split(c), settings.scan_options(c))
+    return decodable.one_split(source, settings.opened_split(c), settings.scan_options(c))

@@ -1,12 +1,13 @@
 """Checks the config's keys of the images and their crops, and derives values from them."""
 
-from typing import get_args
+from typing import Any, get_args
 
 from ml_collections import ConfigDict
 
 from vgg_jax.data import decode_budget, sources, workers
+from vgg_jax.data.sources import folder
 from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions
-from vgg_jax.data.splits import val_split
+from vgg_jax.data.splits import is_unsplit, val_split
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.storage import files
 
@@ -82,6 +83,22 @@ def check(c: ConfigDict) -> None:
 def evaluated_split(c: ConfigDict) -> str:
     """Returns the name of the split that a config validates on and evaluates."""
     return HELD_OUT if c.data.held_out else val_split(data_spec(c))
+
+
+def opened_split(c: ConfigDict) -> str:
+    """Returns the name of the images that an evaluation opens, after a look at the data.
+
+    It is that of `evaluated_split`, or the folder's if the data are a folder without splits.
+    """
+    is_whole = not c.data.held_out and not c.data.val_split and is_unsplit(data_spec(c))
+    return folder.set_name(c.data.dir) if is_whole else evaluated_split(c)
+
+
+def evaluated_data(c: ConfigDict) -> dict[str, Any]:
+    """Returns the values of the keys of data that say which images an evaluation opens."""
+    keys = ("name", "train_split", "val_split", "held_out")
+    directory = str(files.absolute(files.path(c.data.dir))) if c.data.dir else ""
+    return {"dir": directory, **{key: c.data[key] for key in keys}}
 
 
 def data_spec(c: ConfigDict) -> DataSpec:

@@ -13,9 +13,14 @@ from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files, gcs
 
+# The usual names of the folders of splits.
+SPLITS = ("train", "training", "val", "valid", "validation", "test")
+
 
 class FolderSource:
     """The images directory/split/CLASS/image.jpg. Labels follow the sorted class names.
+
+    The split "" is the directory itself.
 
     Images in subfolders of CLASS are the class's too. Hidden folders and files don't count.
 
@@ -37,7 +42,7 @@ class FolderSource:
                 f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
                 f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to names of "
                 "its folders. Without one to validate on, --config.data.held_out=100 holds out 100 "
-                "of the training images."
+                f"of the training images.{_hint(data, split)}"
             )
         self._folders = tuple(sorted(name for name in found if name))
         self.class_names = tuple(map(files.printable, self._folders))
@@ -62,6 +67,15 @@ class FolderSource:
         self.fingerprint = digest.hexdigest()
         self.contents_key = hashed(self.fingerprint, split, newest_ns)
 
+    @classmethod
+    def is_unsplit(cls, data: DataSpec) -> bool:
+        """Returns whether the directory holds class folders or images, and no folders of splits."""
+        root = files.path(data.directory)
+        if not data.directory or not root.is_dir():
+            return False
+        shown = {path.name for path in root.iterdir() if not image_files.is_hidden(path.name)}
+        return bool(shown) and not shown & {*SPLITS, data.train_split}
+
     def __len__(self) -> int:
         return len(self._labels)
 
@@ -79,6 +93,23 @@ class FolderSource:
     def _relative(self, index: int) -> pathlib.Path:
         folder = self._folders[self.label(index)] if self._folders else ""
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
+
+
+def set_name(directory: str) -> str:
+    """Returns the name of a directory, after that of the one above if it is the name of a split."""
+    path = files.path(directory)
+    if not files.in_bucket(path):
+        path = pathlib.Path(os.path.abspath(path))  # Links keep their names, unlike in resolve().
+    return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
+
+
+def _hint(data: DataSpec, split: str) -> str:
+    if split != data.val_split or not FolderSource.is_unsplit(data):
+        return ""
+    return (
+        f" To evaluate all of {data.directory}, which has no splits, name none: "
+        "--config.data.val_split=''."
+    )
 
 
 def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
