@@ -85,6 +85,8 @@ IMPOSSIBLE = [
     ("plateau.min_improvement", -0.1, "plateau.min_improvement"),
     ("plateau.factor", 0.0, "plateau.factor=0.0"),
     ("plateau.factor", 1.0, "plateau.factor=1.0"),
+    ("eval.classes", "some", "eval.classes='some' must be one of all, present"),
+    ("eval.labels", "none.json", "There is no file none.json"),
     *(
         (key, math.nan, key)
         for key in (

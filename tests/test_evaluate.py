@@ -218,7 +218,7 @@ def test_an_undecodable_image_is_left_out_and_counted(folder, workdir, tmp_path,
     with pytest.raises(UserError, match="1 of the 9 val images can't be decoded"):
         run_main(*small_runs.one_epoch(folder, workdir, *here))
     run_main(*small_runs.one_epoch(folder, workdir, *here, "--config.data.undecodable=leave_out"))
-    assert result(workdir, "val-dense-73")["num_images"] == 8
+    assert result(workdir, "data-val-dense-73")["num_images"] == 8
 
 
 def refusal(run_main, *args):
@@ -260,22 +260,20 @@ def test_classes_that_do_not_match(folder, workdir, tmp_path, run_main):
             folder, workdir, "--mode=eval", f"--config.data.dir={tmp_path / 'data'}"
         ),
     )
-    assert "they differ in b, bee" in message
+    assert f"The net in {workdir} lacks 1 of the 3 classes of the images: bee. Rename" in message
+    assert "names of the net's 3 classes (a, b, c)" in message
 
 
 def test_posteriors_of_other_images(folder, workdir, tmp_path, run_main):
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    before = (workdir / "eval/val-dense-73.npz").read_bytes()
     shutil.copytree(folder, tmp_path / "data")
+    here = (f"--config.data.dir={tmp_path / 'data'}", "--mode=eval")
     (tmp_path / "data/val/a/0.jpg").rename(tmp_path / "data/val/a/zero.jpg")
-    message = refusal(
-        run_main,
-        *small_runs.one_epoch(
-            folder, workdir, "--mode=eval", f"--config.data.dir={tmp_path / 'data'}"
-        ),
-    )
+    run_main(*small_runs.one_epoch(folder, workdir, *here))
+    before = (workdir / "eval/data-val-dense-73.npz").read_bytes()
+    (tmp_path / "data/val/a/3.jpg").rename(tmp_path / "data/val/a/three.jpg")
+    message = refusal(run_main, *small_runs.one_epoch(folder, workdir, *here))
     assert "holds the posteriors of other images" in message
-    assert (workdir / "eval/val-dense-73.npz").read_bytes() == before
+    assert (workdir / "eval/data-val-dense-73.npz").read_bytes() == before
 
 
 def test_bad_flags_touch_no_device(folder, workdir):
@@ -328,12 +326,13 @@ def uninterrupted(many, trained, tmp_path_factory):
     process = start_many(many, workdir)
     output, errors = process.communicate(timeout=180)
     assert process.returncode == 0, errors
-    return output, values(workdir, "val-multicrop-73")
+    return output, values(workdir, f"{many.name}-val-multicrop-73")
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
 def test_interrupted_it_goes_on(many, workdir, uninterrupted, how):
-    parts = workdir / "eval/val-multicrop-73.unfinished"
+    name = f"{many.name}-val"  # These are not the images that the run was validated on.
+    parts = workdir / f"eval/{name}-multicrop-73.unfinished"
     process = start_many(many, workdir)
     deadline = time.monotonic() + 180
     while len(list(parts.glob("*.npz"))) < 5:
@@ -348,14 +347,14 @@ def test_interrupted_it_goes_on(many, workdir, uninterrupted, how):
     if how != "SIGKILL":
         assert "the same command goes on from it" in errors
     kept = len(list(parts.glob("*.npz")))
-    assert not (workdir / "eval/val-multicrop-73.npz").exists()
+    assert not (workdir / f"eval/{name}-multicrop-73.npz").exists()
 
     output, expected_values = uninterrupted
     again = start_many(many, workdir)
     results = again.communicate(timeout=180)[0].splitlines()
     assert results[:-1] == output.splitlines()[:-1]
-    assert results[-1] == f"The report is in {workdir}/report.html."
-    ours = posteriors.read(workdir / "eval/val-multicrop-73.npz")
+    assert results[-1] == f"The report is in {workdir}/report-{name}.html."
+    ours = posteriors.read(workdir / f"eval/{name}-multicrop-73.npz")
     np.testing.assert_array_equal(ours.values, expected_values)
     assert ours.made_by["images_computed"] <= 120 - kept < 120
     assert not parts.exists()

@@ -107,7 +107,7 @@ def test_an_evaluation_of_an_earlier_checkpoint_ends_well_without_a_report(workd
     (workdir / "result.json").unlink()
     c = run_config.existing(workdir)
     data = opening.scanned(c, opening.for_evaluation(c))
-    main._write_report(c, workdir, data)
+    main._write_report(c, ResultKey.from_config(c), workdir, data)
     assert "No report was written: " in capsys.readouterr().out
     assert not (workdir / "report.html").exists()
 

@@ -193,6 +193,7 @@ def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early
         (["--tables=3", "--data=photos.zip"], "--data=photos.zip is neither a folder nor"),
         (["--tables=3", "--data=no.csv"], "--data=no.csv is neither a folder nor a file that"),
         (["--tables=3", "--", "--config.seed=1"], "the sweep sets seed itself"),
+        (["--tables=3", "--", "--config.eval.classes=present"], "the paper's errors, over all"),
         (["--tables=3", "--", "--config.crop_px=65"], "crop_px"),
     ],
 )

@@ -112,6 +112,9 @@ def _evaluation(c: ConfigDict) -> None:
     c.eval = ConfigDict()
     c.eval.method = "dense"  # dense, multicrop, both, tencrop, MODULE:NAME; none skips it.
     c.eval.scales = ()  # The scales Q, in px, to average over; () means val_scale alone.
+    # What counts for the errors. The files of posteriors keep all of the net's classes.
+    c.eval.classes = "all"  # all of the net's classes, or those that are present in the images.
+    c.eval.labels = ""  # FILE.json with a list of right labels per image; "": each image's own.
     c.eval.checkpoint = "last"  # last, or best for the one with the lowest validation error.
     c.eval.pooling = "floor"  # floor drops an odd last row or column; ceil pools it, as in Caffe.
     c.eval.dtype = "float32"  # float32, at highest precision, or bfloat16, faster on accelerators.

@@ -7,6 +7,7 @@ It computes with the files that evaluations have written, and needs no device.
 """
 
 import re
+from typing import get_args
 
 from absl import flags
 
@@ -14,6 +15,7 @@ from vgg_jax import safe_text
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.restriction import Classes, Restriction
 from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
@@ -41,6 +43,19 @@ _VARIANT = flags.DEFINE_string(
     "The settings that follow Q in the names of the evaluations' files, for example best-ceil. By "
     "default there are none, and the evaluations had the standard settings.",
 )
+_CLASSES = flags.DEFINE_enum(
+    "classes",
+    "all",
+    get_args(Classes),
+    "The classes that count: all of the nets', or those that are present in the images, to which "
+    "the average is restricted and renormalised.",
+)
+_LABELS = flags.DEFINE_string(
+    "labels",
+    "",
+    "A JSON file with a list of right labels per image, for example real.json. By default each "
+    "image's own label is right.",
+)
 _OUT = flags.DEFINE_string(
     "out",
     None,
@@ -62,7 +77,10 @@ def main(argv: list[str]) -> None:
     out = files.path(_OUT.value) if _OUT.value else next(iter(runs)).parent / "fused"
     files.refuse_unwritable(out, "Name a folder for the result with --out.")
     variant = Variant.parse(_VARIANT.value)
-    line = fusion.fuse(fusion.keys_of(runs, _METHOD.value, _SPLIT.value, variant), out)
+    restriction = Restriction(_CLASSES.value, _LABELS.value)
+    restriction.check_choice()
+    keys = fusion.keys_of(runs, _METHOD.value, _SPLIT.value, variant, restriction)
+    line = fusion.fuse(keys, out)
     print(safe_text.lines(line))
 
 

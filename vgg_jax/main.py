@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config, next_steps, not_learned, safe_text
 from vgg_jax.counted import counted
+from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import topk
 from vgg_jax.runs import (
@@ -35,6 +36,7 @@ from vgg_jax.training import more_epochs
 
 if TYPE_CHECKING:
     from vgg_jax.data.decodable import SizedImages
+    from vgg_jax.evaluation.result_key import ResultKey
 
 _CONFIG = config_flag.define(
     "The config file, which says what to train, for example configs/mini.py:a_256. "
@@ -209,19 +211,20 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
     data = val or opening.scanned(c, source)
     for line in evaluate.evaluate(c, workdir, net, data, _out(workdir)):
         print(safe_text.lines(line), flush=True)
-    if not _OUT.value:
-        processes.from_first(lambda: _write_report(c, workdir, data))
+    if not _OUT.value and not c.eval.labels:
+        key = evaluate.key_of(c, workdir, net, data.source)
+        processes.from_first(lambda: _write_report(c, key, workdir, data))
 
 
-def _write_report(c: ConfigDict, workdir: Path, data: "SizedImages") -> None:
+def _write_report(c: ConfigDict, key: "ResultKey", workdir: Path, data: "SizedImages") -> None:
     # Imported here, because Matplotlib takes half a second.
     from vgg_jax.data.decoded import Decoded
-    from vgg_jax.evaluation.result_key import ResultKey
     from vgg_jax.run_report import report
 
-    path = workdir / report.NAME
+    is_run = key.split == data_settings.evaluated_split(c) and not key.restriction.name
+    path = workdir / (report.NAME if is_run else f"report-{key.images_name}.html")
     try:
-        report.write(workdir, ResultKey.from_config(c), path, Decoded(data.source))
+        report.write(workdir, key, path, Decoded(data.source))
     except UserError as error:  # The run has saved another checkpoint meanwhile, for example.
         print(f"No report was written: {error}", flush=True)
     else:

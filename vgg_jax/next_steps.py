@@ -31,7 +31,8 @@ def lines(c: ConfigDict, workdir: Path) -> Iterator[str]:
     python, run = "python -m vgg_jax", shlex.quote(str(workdir))
     yield "# What the net sees in a photo, and where:"
     yield f"{python}.predict {shlex.quote(_photo(c))} --workdir={run} --map=where.png"
-    if _has(workdir, "dense") and not _has(workdir, "multicrop"):
+    split = data_settings.evaluated_split(c)
+    if _has(workdir, f"{split}-dense") and not _has(workdir, f"{split}-multicrop"):
         yield "# The paper's best test of the same images, which takes about ten times as long:"
         yield f"{python}.main --mode=eval --workdir={run} --config.eval.method=both"
     other = _evaluated_alike(c, workdir)
@@ -52,9 +53,9 @@ def lines(c: ConfigDict, workdir: Path) -> Iterator[str]:
     yield f"pip install tensorboard && tensorboard --logdir={shlex.quote(str(workdir.parent))}"
 
 
-def _has(workdir: Path, method: str) -> bool:
-    """Returns whether posteriors of a method were computed."""
-    return any(True for _ in (workdir / "eval").glob(f"*-{method}-*.npz"))
+def _has(workdir: Path, stem: str) -> bool:
+    """Returns whether posteriors of a split and method were computed."""
+    return any(True for _ in (workdir / "eval").glob(f"{stem}-*.npz"))
 
 
 def _photo(c: ConfigDict) -> str:

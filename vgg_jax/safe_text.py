@@ -35,3 +35,8 @@ def _escaped(character: str) -> str:
     if character in _JOINERS or unicodedata.category(character) not in _ESCAPED:
         return character
     return character.encode("unicode_escape").decode()
+
+
+def file_part(text: str, also: str = "._") -> str:
+    """Returns a text as part of a file's name: letters, digits, the characters of `also`, and _."""
+    return "".join(c if c.isalnum() or c in also else "_" for c in text)

@@ -21,6 +21,8 @@ OWN_KEYS = (
     *("name", "seed", "net", "train_scale", "val_scale", "init_from", "init_layers"),
     *("eval.method", "eval.scales"),
 )
+# The keys that change what an error is. The tables have the paper's: all classes, one label each.
+_ERROR_KEYS = ("eval.classes", "eval.labels")
 
 
 def tasks(sweep: Sweep, wanted: Iterable[Result]) -> list[Task]:
@@ -39,6 +41,11 @@ def tasks(sweep: Sweep, wanted: Iterable[Result]) -> list[Task]:
         key = override.removeprefix("--config.").partition("=")[0]
         if key in OWN_KEYS:
             raise UserError(f"{override}: the sweep sets {key} itself, for each run. Leave it out.")
+        if key in _ERROR_KEYS:
+            raise UserError(
+                f"{override}: the tables have the paper's errors, over all classes and with one "
+                "label per image. Leave it out."
+            )
     if sweep.test_split == data_settings.evaluated_split(commands.data_config(sweep)):
         raise UserError(
             f"--test_split={sweep.test_split} is the split that the runs are validated on. "

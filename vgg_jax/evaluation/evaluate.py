@@ -12,13 +12,25 @@ import numpy as np
 from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 
+from vgg_jax import safe_text
 from vgg_jax.counted import counted
+from vgg_jax.data import settings as data_settings
 from vgg_jax.data import workers
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
-from vgg_jax.errors import UserError, some_of
-from vgg_jax.evaluation import made_with, methods, posteriors, results, time_left, trained_net
+from vgg_jax.errors import UserError
+from vgg_jax.evaluation import (
+    class_match,
+    made_with,
+    methods,
+    posteriors,
+    results,
+    set_name,
+    time_left,
+    trained_net,
+)
+from vgg_jax.evaluation.class_match import MatchedClasses
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
@@ -34,21 +46,24 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     """Loads the checkpoint that a config's evaluation names, and checks that it fits the images.
 
     Raises:
-      UserError: There is no checkpoint, it is damaged, or the images have other classes.
+      UserError: There is no checkpoint, it is damaged, or the net lacks classes of the images.
     """
     net = trained_net.load(
         workdir, checkpoint=c.eval.checkpoint, dtype=c.eval.dtype, pooling=c.eval.pooling
     )
     net.inference.require_fc_layers()
-    names = source.class_names
-    if names and names != net.class_names:
-        differing = sorted({*names} ^ {*net.class_names}) or ["their order"]
-        raise UserError(
-            f"The {len(names)} classes of the images are not the {len(net.class_names)} classes of "
-            f"the net in {workdir}: they differ in {some_of(differing)}. Choose the data set with "
-            "--config.data.name, .dir and .val_split, or choose another --workdir."
-        )
+    _matched(net, source, workdir)
     return net
+
+
+def key_of(c: ConfigDict, workdir: Path, net: TrainedNet, source: Source) -> ResultKey:
+    """Returns the key of the result of `evaluate`.
+
+    Raises:
+      UserError: See `set_name.of`.
+    """
+    split = set_name.of(c, workdir, source, net.class_names)
+    return dataclasses.replace(ResultKey.from_config(c), split=split)
 
 
 def evaluate(
@@ -69,15 +84,21 @@ def evaluate(
 
     Raises:
       UserError: The folder has posteriors of other images under the same name, another evaluation
-        is writing there, only some images are labelled, or posteriors are not finite.
+        is writing there, only some images are labelled, posteriors are not finite, or see
+        `Restriction.check` and `set_name.of`.
       StoppedError: A signal asked it to stop, and the computed posteriors are saved.
     """
-    key, out = ResultKey.from_config(c), out or workdir
+    key, out = key_of(c, workdir, net, data.source), out or workdir
+    matched = _matched(net, data.source, workdir)
     by_method = key.by_method()
     # The writer is decided before signals are only noted: it may wait for one that may be dead.
     with _one_writer_of_each(by_method, out), processes.stop_request() as stop:
         # Only the first process writes them. An error there ends the others.
-        names_and_labels = None if jax.process_index() else _names_and_labels(data.source)
+        names_and_labels = None if jax.process_index() else _names_and_labels(data.source, matched)
+        if names_and_labels is not None:
+            key.restriction.check(*names_and_labels, len(net.class_names))
+            if key.split != data_settings.evaluated_split(c):
+                _tell(key, net, data.source, matched)
         by_scale = {method: of_method.by_scale() for method, of_method in by_method.items()}
         passes = tuple(of_scale for keys in by_scale.values() for of_scale in keys.values())
         evaluation = _Evaluation(c, workdir, out, net, data, names_and_labels, stop, passes)
@@ -105,7 +126,29 @@ def _one_writer_of_each(by_method: Mapping[str, ResultKey], out: Path) -> Iterat
         yield
 
 
-def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
+def _matched(net: TrainedNet, source: Source, workdir: Path) -> MatchedClasses | None:
+    """Returns the net's class for each label; None if labels are the same or there are none."""
+    if source.class_names in ((), net.class_names):
+        return None
+    return class_match.match(source.class_names, net.class_names, f"the net in {workdir}")
+
+
+def _tell(key: ResultKey, net: TrainedNet, source: Source, matched: MatchedClasses | None) -> None:
+    """Says which classes of the net the images of another set have."""
+    of = counted(len(net.class_names), "classes", "class")
+    if matched is not None:
+        count = len(source.class_names)
+        told = f"{key.split}: {count:,} of the net's {of}, {matched.how}"
+    elif source.class_names:
+        told = f"{key.split}: the net's {of}"
+    else:
+        told = f"{key.split}: images without labels"
+    print(safe_text.printable(told), flush=True)
+
+
+def _names_and_labels(
+    source: Source, matched: MatchedClasses | None
+) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
     indices = range(len(source))
     labels = np.array([source.label(i) for i in indices], np.int32)
     unlabelled = int((labels < 0).sum())
@@ -114,6 +157,8 @@ def _names_and_labels(source: Source) -> tuple[tuple[str, ...], Int32[np.ndarray
             f"{unlabelled:,} of {len(labels):,} images have no label. Evaluate labelled and "
             "unlabelled images as two splits."
         )
+    if matched is not None:
+        labels = matched.indices[labels]
     return tuple(source.name(i) for i in indices), labels
 
 
@@ -173,15 +218,20 @@ class _Evaluation:
 
     def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
         """Writes a method's result, returns its line. The parts are by single method, then by Q."""
+        found = posteriors.combine(
+            {single: parts[single] for single in methods.singles(key.method)}
+        )
+        found, restricted, facts = key.restriction.applied(found)
         return results.write_result(
             key.path(self.out),
-            posteriors.combine({single: parts[single] for single in methods.singles(key.method)}),
-            f"{key.method}, Q = {', '.join(map(str, key.scales))}",
+            found,
+            f"{key.method}, Q = {', '.join(map(str, key.scales))}{restricted}",
             {
                 "run": self.workdir.resolve().name,
                 "split": key.split,
                 "method": key.method,
                 "scales": list(key.scales),
+                **facts,
                 "checkpoint": key.variant.checkpoint,
                 "checkpoint_step": self.net.step,
             },
@@ -229,6 +279,7 @@ class _Evaluation:
             "params_digest": params_digest.of_checkpoint(
                 self.workdir / "checkpoints" / str(self.net.step)
             ),
+            "data": {"split": key.split, **data_settings.evaluated_data(self.c)},
             "num_images": num_images,
             "images_computed": int(num_images - done.sum()),  # The others are from an earlier call.
             "seconds": round(time.monotonic() - begin_s - compile_s, 3),
@@ -308,8 +359,8 @@ def _reusable(path: Path, identity: Mapping[str, Any]) -> Posteriors | None:
     theirs = found.made_by["identity"]
     if theirs.get("images") != identity["images"]:
         raise UserError(
-            f"{path} holds the posteriors of other images. Move it away, or give these images "
-            "another split's name with --config.data.val_split."
+            f"{path} holds the posteriors of other images. Move it away, give these images another "
+            "split's name with --config.data.val_split, or write to another folder with --out."
         )
     if theirs == identity:
         return found

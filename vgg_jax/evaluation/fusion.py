@@ -9,13 +9,18 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors
-from vgg_jax.evaluation.result_key import ResultKey, Variant
+from vgg_jax.evaluation.restriction import Restriction
+from vgg_jax.evaluation.result_key import FOLDER, ResultKey, Variant
 from vgg_jax.runs import params_digest, run_config, run_result, saved_steps
 from vgg_jax.storage.files import Path
 
 
 def keys_of(
-    runs: Mapping[Path, Sequence[int]], method: str, split: str | None, variant: Variant
+    runs: Mapping[Path, Sequence[int]],
+    method: str,
+    split: str | None,
+    variant: Variant,
+    restriction: Restriction = Restriction(),
 ) -> dict[Path, ResultKey]:
     """Returns the keys of the results that `fuse` averages, by workdir.
 
@@ -24,6 +29,7 @@ def keys_of(
       method: See `methods.check`.
       split: The split of the images; None for the split that the first run was validated on.
       variant: The settings of the evaluations.
+      restriction: The classes and labels that count for the result.
 
     Raises:
       UserError: There is no run in a workdir.
@@ -31,7 +37,9 @@ def keys_of(
     configured = {workdir: ResultKey.from_config(run_config.existing(workdir)) for workdir in runs}
     split = split or next(iter(configured.values())).split
     return {
-        workdir: ResultKey(split, method, tuple(scales) or configured[workdir].scales, variant)
+        workdir: ResultKey(
+            split, method, tuple(scales) or configured[workdir].scales, variant, restriction
+        )
         for workdir, scales in runs.items()
     }
 
@@ -48,7 +56,8 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
 
     Raises:
       UserError: A file is missing or of an earlier checkpoint, and the message has the command
-        that makes it; or the files are of different images, labels or classes.
+        that makes it; the files are of different images, labels or classes; or see
+        `Restriction.check`.
     """
     parts, commands = {}, []
     for workdir, key in keys.items():
@@ -60,12 +69,13 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             )
         part = read_run(workdir, key)
         if part is None:
-            commands.append(f"    {evaluation_command(workdir, key)}\n")
+            commands.append(f"    {evaluation_command(workdir, key, [*keys])}\n")
         else:
             parts[str(workdir)] = part
     first = next(iter(keys.values()))
     if commands:
-        _refuse_other_images([*keys], first.split)
+        if _other_set(first.split, [*keys]) is None:
+            _refuse_other_images([*keys], first.split)
         raise UserError(
             f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
             f"commands make them:\n{''.join(commands)}"
@@ -76,16 +86,18 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             "The runs were evaluated on image files that differ, though they have the same names. "
             "Evaluate them on the same files."
         )
+    fused, restricted, facts = first.restriction.applied(fused)
     names = " + ".join(workdir.resolve().name for workdir in keys)
     scales = " + ".join(", ".join(map(str, of_run)) for of_run in _distinct_scales(keys))
     return results.write_result(
         result_path(keys, out),
         fused,
-        f"{names}, {first.method}, Q = {scales}",
+        f"{names}, {first.method}, Q = {scales}{restricted}",
         {
             "runs": {str(workdir): list(key.scales) for workdir, key in keys.items()},
             "split": first.split,
             "method": first.method,
+            **facts,
         },
     )
 
@@ -119,7 +131,7 @@ def result_path(keys: Mapping[Path, ResultKey], out: Path) -> Path:
     """Returns the path of the JSON file that `fuse` writes for the same arguments."""
     names = "+".join(workdir.resolve().name for workdir in keys)
     scales = "+".join("_".join(map(str, of_run)) for of_run in _distinct_scales(keys))
-    return out / f"{names}-{next(iter(keys.values())).stem_with(scales)}.json"
+    return out / f"{names}-{next(iter(keys.values())).result_name(scales)}.json"
 
 
 def _distinct_scales(keys: Mapping[Path, ResultKey]) -> list[tuple[int, ...]]:
@@ -200,20 +212,44 @@ def _refuse_renamed(path: Path, key: ResultKey, identity: Mapping[str, Any]) -> 
         )
 
 
-def evaluation_command(workdir: Path, key: ResultKey) -> str:
+def _other_set(split: str, workdirs: Sequence[Path]) -> dict[str, Any] | None:
+    """Returns the keys of data with which a run was evaluated on a set that isn't its own, if any.
+
+    Args:
+      split: The set's name in the files of evaluations.
+      workdirs: The runs.
+    """
+    for workdir in workdirs:
+        own = data_settings.evaluated_data(run_config.existing(workdir))
+        for path in sorted((workdir / FOLDER).glob("*.npz")):
+            data = posteriors.read_made_by(path).get("data", {})
+            if data.get("split") == split and data["dir"] != own["dir"]:
+                return {key: data[key] for key in own}
+    return None
+
+
+def evaluation_command(workdir: Path, key: ResultKey, beside: Sequence[Path] = ()) -> str:
     """Returns the command that makes the files that `read_run` reads.
 
+    Args:
+      workdir: The run's folder.
+      key: The result.
+      beside: Runs that may have been evaluated on the same images. They say where these lie if
+        they are no split of this run.
+
     Raises:
-      UserError: There is no run in the workdir.
+      UserError: There is no run in a workdir, or a file of posteriors is damaged.
     """
     c, wanted = run_config.existing(workdir), run_config.existing(workdir)
     configured = ResultKey.from_config(c)
     if key.split != configured.split:
-        wanted.data.val_split, wanted.data.held_out = key.split, 0
+        data = _other_set(key.split, beside) or {"val_split": key.split, "held_out": 0}
+        wanted.data.update(data)
     wanted.eval.update(dataclasses.asdict(key.variant), method=key.method)
     if key.scales != configured.scales:
         wanted.eval.scales = key.scales
-    changed = ("data.val_split", "data.held_out", "eval.checkpoint", "eval.pooling", "eval.dtype")
-    overrides = run_config.overrides(wanted, c, (*changed, "eval.method", "eval.scales"))
+    changed = [f"data.{name}" for name in ("name", "dir", "train_split", "val_split", "held_out")]
+    changed += [f"eval.{name}" for name in ("checkpoint", "pooling", "dtype", "method", "scales")]
+    overrides = run_config.overrides(wanted, c, changed)
     command = ["python", "-m", "vgg_jax.main", "--mode=eval", f"--workdir={workdir}"]
     return shlex.join([*command, *overrides])

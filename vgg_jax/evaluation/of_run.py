@@ -34,8 +34,9 @@ def posteriors(
     found = fusion.read_run(workdir, key)
     if found is None:
         images = _opened(c, workdir)
-        evaluate.evaluate(c, workdir, evaluate.load_net(c, workdir, images.source), images)
-        found = fusion.read_run(workdir, key)
+        net = evaluate.load_net(c, workdir, images.source)
+        evaluate.evaluate(c, workdir, net, images)
+        found = fusion.read_run(workdir, evaluate.key_of(c, workdir, net, images.source))
     return found
 
 

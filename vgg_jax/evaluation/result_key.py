@@ -1,4 +1,4 @@
-"""The key that names a result's files: its split, method, scales and settings."""
+"""The key that names a result's files: its images, method, scales and settings."""
 
 import dataclasses
 import itertools
@@ -6,10 +6,12 @@ from typing import get_args
 
 from ml_collections import ConfigDict
 
+from vgg_jax import safe_text
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation import settings as evaluation_settings
+from vgg_jax.evaluation.restriction import Restriction
 from vgg_jax.nets.architectures import DType
 from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import saved_steps
@@ -68,41 +70,58 @@ class ResultKey:
     """The key that names the files of a result in a workdir.
 
     Attributes:
-      split: The split of the images.
+      split: The split of the images, or the name of another set: see `set_name.of`.
       method: See `methods.check`.
       scales: The test scales Q in px, whose posteriors are averaged.
       variant: The settings of the evaluation.
+      restriction: The classes and labels that count. Posteriors don't depend on it.
     """
 
     split: str
     method: str
     scales: tuple[int, ...]
     variant: Variant = Variant()
+    restriction: Restriction = Restriction()
 
     @classmethod
     def from_config(cls, c: ConfigDict) -> "ResultKey":
-        """Returns the key of the result of a config's evaluation."""
+        """Returns the key of the result of a config's evaluation of a split of the run."""
         return cls(
             data_settings.evaluated_split(c),
             c.eval.method,
             evaluation_settings.test_scales(c),
             Variant.from_config(c),
+            Restriction.from_config(c),
         )
 
     @property
+    def images_name(self) -> str:
+        """The images and the restriction, for example "imagenet-a-present"."""
+        return "-".join(filter(None, (self._safe_split, self.restriction.name)))
+
+    @property
+    def _safe_split(self) -> str:
+        return safe_text.file_part(self.split, "._-")
+
+    @property
     def stem(self) -> str:
-        """The files' name without its suffix, for example "val-dense-256_384_512-ceil"."""
+        """The posteriors' name without suffix, for example "val-dense-256_384_512-ceil"."""
         return self.stem_with("_".join(map(str, self.scales)))
 
     def stem_with(self, middle: str) -> str:
         """Returns the stem with another text in place of the scales, or with nothing for ""."""
-        split = "".join(c if c.isalnum() or c in "._" else "_" for c in self.split)
         method = self.method.replace(":", "@")  # A user's own is MODULE:NAME.
-        return "-".join(filter(None, (split, method, middle, self.variant.name)))
+        return "-".join(filter(None, (self._safe_split, method, middle, self.variant.name)))
+
+    def result_name(self, middle: str) -> str:
+        """Returns `stem_with`, and the restriction: a result's file name without its suffix."""
+        return "-".join(filter(None, (self.stem_with(middle), self.restriction.name)))
 
     def path(self, workdir: Path, suffix: str = ".json") -> Path:
         """Returns the path of a result, or with ".npz" of the posteriors of one method and Q."""
-        return workdir / FOLDER / f"{self.stem}{suffix}"
+        middle = "_".join(map(str, self.scales))
+        stem = self.stem_with(middle) if suffix == ".npz" else self.result_name(middle)
+        return workdir / FOLDER / f"{stem}{suffix}"
 
     def by_method(self) -> dict[str, "ResultKey"]:
         """Returns the key of each single method that the method averages, at the same scales."""

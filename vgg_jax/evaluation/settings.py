@@ -7,7 +7,7 @@ from typing import get_args
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
-from vgg_jax.evaluation import methods
+from vgg_jax.evaluation import methods, restriction
 from vgg_jax.nets.architectures import DType
 from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import saved_steps
@@ -21,6 +21,8 @@ def check(c: ConfigDict) -> None:
     """
     if c.eval.method != "none":
         methods.check("eval.method", c.eval.method, "none")
+    require_choice("eval.classes", c.eval.classes, get_args(restriction.Classes))
+    restriction.Restriction.from_config(c).check_choice()
     require_choice("eval.checkpoint", c.eval.checkpoint, get_args(saved_steps.Which))
     require_choice("eval.pooling", c.eval.pooling, get_args(OddEdges))
     require_choice("eval.dtype", c.eval.dtype, get_args(DType))

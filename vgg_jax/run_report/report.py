@@ -30,7 +30,8 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
 
     Args:
       workdir: The run's folder.
-      key: The result whose posteriors are shown by class and image. The other results are listed.
+      key: The result whose posteriors are shown by class and image. It counts the images' own
+        labels. The other results are listed.
       path: The file of the report.
       images: The images of these posteriors; None to open them.
 
@@ -44,8 +45,9 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
         raise UserError(
             f"{workdir} has no posteriors of its last checkpoint for {key.split!r}, {key.method}, "
             f"Q = {', '.join(map(str, key.scales))}. This command makes them:\n"
-            f"    {fusion.evaluation_command(workdir, key)}"
+            f"    {fusion.evaluation_command(workdir, key, [workdir])}"
         )
+    found, restricted, _ = key.restriction.applied(found)
     train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
     results = [read_result(file) for file in sorted((workdir / FOLDER).glob("*.json"))]
     with_top5 = len(found.class_names) > 5
@@ -64,7 +66,7 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
     page = web_page.page(
         f"{c.name}: net {c.net}",
         f"Evaluated on {len(found.names):,} images of {key.split!r} by {key.method}, "
-        f"Q = {', '.join(map(str, key.scales))} px.",
+        f"Q = {', '.join(map(str, key.scales))} px{restricted}.",
         _facts(c, workdir, found),
         parts,
         style=_STYLE,

@@ -25,7 +25,7 @@ def results(found: Sequence[Mapping[str, Any]], with_top5: bool) -> Section:
     tops = (1, 5) if with_top5 else (1,)
     rows = [
         (
-            result["split"],
+            result["split"] + _counted(result),
             result["method"],
             ", ".join(map(str, result["scales"])),
             result["checkpoint"],
@@ -42,6 +42,13 @@ def results(found: Sequence[Mapping[str, Any]], with_top5: bool) -> Section:
         "lies, given how few images there are."
     )
     return Section("results", "Results", caption, elements.table(head, rows, texts=4))
+
+
+def _counted(result: Mapping[str, Any]) -> str:
+    """Returns what counts for a result's errors, unless it is all classes and the own labels."""
+    if "labels" in result:
+        return f", labels of {result['labels']}"
+    return f", {result['num_classes']:,} classes" if "classes" in result else ""
 
 
 def _error(result: Mapping[str, Any], k: int) -> str:
