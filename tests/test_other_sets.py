@@ -92,6 +92,17 @@ def test_a_folder_without_splits_is_evaluated_under_its_name(workdir, make, eval
     assert len(of_run.posteriors(workdir).names) == 9
 
 
+def test_notebooks_find_the_classes_too(workdir, make):
+    c = run_config.existing(workdir)
+    c.data.dir = str(make("few", c=2, a=1))
+    run_config.save(c, workdir)
+    shutil.rmtree(workdir / "eval")
+    found = of_run.posteriors(workdir)
+    assert found.labels.tolist() == [0, 2, 2]
+    assert of_run.images(workdir, found)(0).size == (80, 70)
+    assert of_run.posteriors(workdir).names == found.names
+
+
 def test_numbered_folders_are_indices(workdir, make, evaluate):
     output = evaluate(f"data.dir={make('numbered', _2=3, _0=2)}")
     assert "numbered: 2 of the net's 3 classes, by the indices that their names are" in output

@@ -221,8 +221,7 @@ def _write_report(c: ConfigDict, key: "ResultKey", workdir: Path, data: "SizedIm
     from vgg_jax.data.decoded import Decoded
     from vgg_jax.run_report import report
 
-    is_run = key.split == data_settings.evaluated_split(c) and not key.restriction.name
-    path = workdir / (report.NAME if is_run else f"report-{key.images_name}.html")
+    path = workdir / report.file_name(key, data_settings.evaluated_split(c))
     try:
         report.write(workdir, key, path, Decoded(data.source))
     except UserError as error:  # The run has saved another checkpoint meanwhile, for example.

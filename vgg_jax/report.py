@@ -39,7 +39,10 @@ _VARIANT = flags.DEFINE_string(
     "default there are none, and the evaluation had the standard settings.",
 )
 _OUT = flags.DEFINE_string(
-    "out", None, "The file of the report. The default is report.html in the run's folder."
+    "out",
+    None,
+    "The file of the report. The default is report.html in the run's folder, or with another "
+    "--split report-SPLIT.html.",
 )
 
 
@@ -48,17 +51,17 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2:
         raise UserError("Give the workdir of one run, for example runs/mine.")
     workdir = files.path(argv[1])
-    key = ResultKey.from_config(run_config.existing(workdir))
+    own = ResultKey.from_config(run_config.existing(workdir))
     if _METHOD.value:
         methods.check("--method", _METHOD.value)
     scales = evaluation_settings.parse_scales(_SCALES.value)
     key = ResultKey(
-        _SPLIT.value or key.split,
-        _METHOD.value or key.method,
-        scales or key.scales,
+        _SPLIT.value or own.split,
+        _METHOD.value or own.method,
+        scales or own.scales,
         Variant.parse(_VARIANT.value),
     )
-    path = files.path(_OUT.value) if _OUT.value else workdir / report.NAME
+    path = files.path(_OUT.value) if _OUT.value else workdir / report.file_name(key, own.split)
     files.refuse_unwritable(path.parent, "Name a file with --out.")
     report.write(workdir, key, path)
     print(path)

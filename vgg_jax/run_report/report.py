@@ -25,6 +25,18 @@ NAME = "report.html"
 _STYLE = pathlib.Path(__file__).with_name("page.css")
 
 
+def file_name(key: ResultKey, own_split: str) -> str:
+    """Returns the name of the report that shows a result's posteriors.
+
+    Args:
+      key: The result.
+      own_split: The split whose report is called `NAME`, unless only some classes count.
+    """
+    if key.split == own_split and not key.restriction.name:
+        return NAME
+    return f"report-{key.images_name}.html"
+
+
 def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = None) -> None:
     """Writes the report of a run as one HTML file.
 
