@@ -154,10 +154,13 @@ def test_what_is_unfinished_is_run_again(tmp_path):
     ]
 
 
-def test_an_unfinished_source_will_do_but_is_named(tmp_path, capsys):
+def test_an_unfinished_source_will_do_but_is_named(tmp_path):
     _put_run(tmp_path / "e_384", finished=False, c=e_384.get_config())
-    chain.check(e_multiscale.get_config(), tmp_path / "e_multiscale")
-    assert f"{tmp_path / 'e_384'} hasn't finished" in capsys.readouterr().out
+    c, workdir = e_multiscale.get_config(), tmp_path / "e_multiscale"
+    chain.check(c, workdir)
+    assert f"{tmp_path / 'e_384'} hasn't finished" in chain.unfinished_source(c, workdir)
+    (tmp_path / "e_384" / "result.json").touch()
+    assert chain.unfinished_source(c, workdir) is None
 
 
 def test_a_source_without_a_checkpoint_is_missing(tmp_path):
@@ -174,6 +177,7 @@ def test_a_source_that_does_not_fit_is_refused(tmp_path, key, value):
     _put_run(tmp_path / "e_384", finished=True, c=source)
     message = _message(e_multiscale.get_config(), tmp_path / "e_multiscale")
     assert f"{key} is {value} there" in message
+    assert f"Set --config.{key}={value}, or choose" in message
     assert ("--config.init_layers=preinit" in message) == (key == "net")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -238,8 +239,12 @@ def test_the_deterministic_flags_reach_xla(folder, tmp_path, run_main, monkeypat
     assert os.environ["XLA_FLAGS"] == expected
 
 
-def test_validation_images_can_be_held_out(folder, tmp_path, run_main):
+def test_validation_images_can_be_held_out(folder, tmp_path, run_main, capsys):
     run_main(*arguments(folder, tmp_path, "a_256", "--config.data.held_out=5"))
+    (classes,) = re.findall("training images of each class: (.+)", capsys.readouterr().out)
+    names, counts = zip(*(part.rsplit(" ", 1) for part in classes.split(", ")), strict=True)
+    assert names == tuple(sorted(path.name for path in (folder / "train").iterdir()))
+    assert sum(map(int, counts)) == len([*(folder / "train").rglob("*.*")]) - 5
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["last"]["num_images"] == 5
 

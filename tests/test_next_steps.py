@@ -79,6 +79,8 @@ def test_two_runs_on_the_same_images_can_be_fused(tmp_path):
 
 def test_a_run_that_starts_from_this_one_has_the_same_net(tmp_path):
     c, workdir = run(tmp_path, width=0.125)
+    assert "init_from" not in flat(c, workdir)  # These are the user's images already.
+    c.data.name, c.data.dir = "shapes", ""
     assert "--config=configs/quickstart.py --config.width=0.125" in flat(c, workdir)
     c.name = "a_config_of_ones_own"
     assert "init_from" not in flat(c, workdir)

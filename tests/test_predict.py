@@ -75,7 +75,7 @@ def bad(tmp_path_factory):
     ("args", "message"),
     [
         ([], "Name the images"),
-        (["nowhere.jpg"], "There is no file nowhere.jpg."),
+        (["nowhere.jpg"], "There is no file or folder nowhere.jpg."),
         (["tests"], "tests holds no images."),
         (["{bad}"], "{bad}/empty.jpg is not a readable image (an empty file)"),
         (["{bad}"], "{bad}/text.png is not a readable image (of no known format)"),

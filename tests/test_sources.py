@@ -247,8 +247,13 @@ def test_an_empty_class_is_named(folder, tmp_path):
 def test_differing_classes_are_named(folder, tmp_path):
     fill(folder, {"val/bee/1.jpg": b"b", "train/cow/1.jpg": b"c"})
     message = _message("folder", folder, tmp_path)
-    assert "train and val differ: bee, cow." in message
+    assert "train and val differ. train lacks bee. val lacks cow. " in message
     assert "Both must have the same classes." in message
+
+
+def test_a_run_does_not_validate_on_the_images_that_it_trains_on(folder, tmp_path):
+    message = _message("folder", folder, tmp_path, val_split="train")
+    assert "data.val_split=train would validate on the images that the net is trained on" in message
 
 
 def test_of_many_differing_classes_five_are_named(folder, tmp_path):
@@ -540,3 +545,14 @@ def test_a_set_without_images_is_refused(tmp_path):
     message = _message("vgg_jax_words", tmp_path, tmp_path)
     assert "vgg_jax_words/1.0.0 has no 'image' with a class 'label'" in message
     assert "image classification" in message
+
+
+def test_photos_of_formats_that_are_not_read_are_named(tmp_path):
+    names = ("train/a/1.png", "train/a/IMG_1.HEIC", "train/b/2.png", "train/b/3.dng")
+    fill(tmp_path, dict.fromkeys(names, b"image"))
+    source = opened.folder(tmp_path, "train")
+    assert [source.name(index) for index in range(4)] == [name[6:] for name in names]
+    with pytest.raises(UndecodableError, match=r"IMG_1.HEIC is .* \(HEIC isn't read; convert it"):
+        source[1]
+    with pytest.raises(UndecodableError, match=r"3.dng is .* \(DNG isn't read"):
+        source[3]

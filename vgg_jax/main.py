@@ -156,9 +156,16 @@ def _begin_or_go_on(c: ConfigDict, workdir: Path) -> tuple[dict[str, Any], "Size
         from vgg_jax.system import compilation_cache
         from vgg_jax.training.train import train
 
+    processes.from_first(lambda: _tell_of_unfinished_source(c, workdir))
     images = opening.for_training(c)
     compilation_cache.keep(c.data.cache_dir)
     return train(c, workdir, images, profile=_PROFILE.value), images.val
+
+
+def _tell_of_unfinished_source(c: ConfigDict, workdir: Path) -> None:
+    told = None if saved_steps.has_checkpoint(workdir) else chain.unfinished_source(c, workdir)
+    if told:
+        print(told, flush=True)
 
 
 def _can_be_evaluated(workdir: Path) -> bool:

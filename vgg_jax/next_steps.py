@@ -40,14 +40,14 @@ def lines(c: ConfigDict, workdir: Path) -> Iterator[str]:
         yield "# The average of two nets:"
         yield f"{python}.fuse {run} {shlex.quote(str(other))}"
     found = config_files.of_run(c.name)
-    if found:
+    if found and c.data.name != "folder":
         config, plain = found
         keys = run_config.overrides(c, plain, net_settings.ARCHITECTURE_KEYS)
         tuned = shlex.quote(str(workdir.parent / f"{workdir.name}_tuned"))
         yield "# Your images, FOLDER/train/CLASS and FOLDER/val/CLASS, with a start from this net:"
         yield f"{python}.main {' '.join([f'--config={config}', *keys])} --workdir={tuned} \\"
         yield f"    --config.init_from={run} --config.init_layers=all_but_fc8 \\"
-        yield "    --config.learning_rate=1e-3 --config.num_classes=0 \\"
+        yield "    --config.learning_rate=5e-3 --config.batch_size=8 --config.num_classes=0 \\"
         yield "    --config.data.name=folder --config.data.dir=FOLDER"
     yield "# The learning curves of all runs:"
     yield f"pip install tensorboard && tensorboard --logdir={shlex.quote(str(workdir.parent))}"
@@ -63,7 +63,9 @@ def _photo(c: ConfigDict) -> str:
     if c.data.name == "shapes" and _SHAPES.exists():
         return str(_SHAPES)
     if c.data.name == "folder" and not files.in_bucket(files.path(c.data.dir)):
-        folder = pathlib.Path(c.data.dir, data_settings.evaluated_split(c)).expanduser()
+        root = pathlib.Path(c.data.dir).expanduser()
+        folder = root / data_settings.evaluated_split(c)
+        folder = folder if folder.is_dir() else root
         for path in itertools.islice(folder.rglob("*"), _MOST_FILES):
             if image_files.is_image(path.name) and path.is_file():
                 return str(path)

@@ -18,6 +18,9 @@ SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".jp2", ".avif"),
 )
 
+# Photos that Pillow can't decode. They count as images, so that none is left out unseen.
+_CONVERTED = (".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+
 Inode = tuple[int, int]  # The device and the number of a folder on it.
 
 # Folders of other programs: macOS's archives and Synology's previews.
@@ -31,7 +34,7 @@ def is_hidden(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     """Returns whether the name of a file is that of an image, by its suffix, and isn't hidden."""
-    return name.lower().endswith(SUFFIXES) and not is_hidden(name)
+    return name.lower().endswith(SUFFIXES + _CONVERTED) and not is_hidden(name)
 
 
 def is_folder(entry: os.DirEntry | pathlib.Path) -> bool:
@@ -96,11 +99,14 @@ def read(path: Path, label: int) -> Example:
     It waits until there is room for the file: see `decode_budget`.
 
     Raises:
-      UndecodableError: The file is gone, is no regular file, may not be read, changes while it is
-        read, or is larger than the budget has for one file.
+      UndecodableError: The file has a format that isn't read, is gone, is no regular file, may not
+        be read, changes while it is read, or is larger than the budget has for one file.
       UserError: The file can't be read for another reason, which may pass.
     """
     key = files.printable(path)
+    suffix = path.suffix.lower()
+    if suffix in _CONVERTED:
+        raise UndecodableError(key, f"{suffix[1:].upper()} isn't read; convert it to JPEG")
     try:
         data = _in_bucket(path, key) if files.in_bucket(path) else _on_disk(path, key)
         return Example(data, label, key)

@@ -84,7 +84,7 @@ def find(arguments: Sequence[str]) -> Photos:
             paths += below
         else:
             # Not exists: a link that leads nowhere, or to itself, is named with the reason.
-            require(os.path.lexists(path), f"There is no file {files.printable(path)}.")
+            require(os.path.lexists(path), f"There is no file or folder {files.printable(path)}.")
             paths.append(str(path))
     if paths.count("-") > 1:
         raise UserError("stdin can be read only once. Give - once.")

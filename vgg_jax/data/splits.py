@@ -20,15 +20,28 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
     if data.held_out:
         train = _open_labelled(data, WHOLE if is_unsplit(data) else data.train_split)
         return _hold_out(train, data.held_out, data.seed)
+    if data.train_split == val_split(data):
+        raise UserError(
+            f"data.val_split={data.train_split} would validate on the images that the net is "
+            "trained on. Name another split, or hold N of the training images out: "
+            "--config.data.held_out=N."
+        )
     train = _open_labelled(data, data.train_split)
     val = _open_labelled(data, val_split(data))
     if train.class_names != val.class_names:
-        differing = sorted({*train.class_names} ^ {*val.class_names})
         raise UserError(
-            f"The classes of {data.train_split} and {val_split(data)} differ: "
-            f"{some_of(differing)}. Both must have the same classes."
+            f"The classes of {data.train_split} and {val_split(data)} differ. "
+            + _lacking(data.train_split, train, val)
+            + _lacking(val_split(data), val, train)
+            + "Both must have the same classes: put images of each class into both, or remove the "
+            "class from both. Or validate on training images: --config.data.held_out=N."
         )
     return train, val
+
+
+def _lacking(split: str, source: Source, other: Source) -> str:
+    lacking = sorted({*other.class_names} - {*source.class_names})
+    return f"{split} lacks {some_of(lacking)}. " if lacking else ""
 
 
 def open_val_source(data: DataSpec) -> Source:

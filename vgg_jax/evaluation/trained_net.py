@@ -376,9 +376,14 @@ def to_pillow(image: np.ndarray, index: int) -> Image.Image:
     Raises:
       UserError: The array is not an `RgbImage`. The message names the image by its index.
     """
+    if isinstance(image, str | os.PathLike):
+        raise UserError(
+            f"Image {index} is the path {image}. Open it: PIL.Image.open(path).convert('RGB')."
+        )
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
         raise UserError(
-            f"Image {index} is {image.dtype} of shape {image.shape}, not uint8 RGB of (h, w, 3)."
+            f"Image {index} is {image.dtype} of shape {image.shape}, not uint8 RGB of (h, w, 3). "
+            "Images are given as a list, also a single one."
         )
     return Image.fromarray(image)

@@ -52,8 +52,6 @@ def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLD
         return
     if saved_steps.has_checkpoint(source):
         _refuse_misfit(c, run_config.existing(source), source)
-        if not (source / "result.json").exists():
-            print(f"{source} hasn't finished; this run starts from its last checkpoint.")
         return
     commands = _commands(c, c.init_from, workdir.parent, folder)
     made_by = (
@@ -65,6 +63,19 @@ def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLD
         f"This run starts from {source}, where there is no run. {made_by}"
         "Or train from the chosen initialisation with --config.init_from=none."
     )
+
+
+def unfinished_source(c: ConfigDict, workdir: Path) -> str | None:
+    """Returns what to say if a run starts from one that hasn't finished; otherwise None.
+
+    Args:
+      c: A config that `check` has passed.
+      workdir: This run's workdir.
+    """
+    source = resolve(c.init_from, workdir)
+    if source is None or (source / "result.json").exists():
+        return None
+    return f"{source} hasn't finished; this run starts from its last checkpoint."
 
 
 def check_evaluated(c: ConfigDict, workdir: Path) -> None:
@@ -119,8 +130,10 @@ def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
     differing = _differing(c, other, keys)
     if differing:
         only_net = differing.startswith("net ") and "," not in differing
+        theirs = [f"--config.{key}={other[key]}" for key in keys if f"{key} is " in differing]
         raise UserError(
-            f"This run cannot start from {source}: {differing}. Make them agree"
+            f"This run cannot start from {source}: {differing}. Set {' '.join(theirs)}, or choose "
+            "a config that has these values"
             + (", or set --config.init_layers=preinit." if only_net else ".")
         )
 

@@ -100,7 +100,11 @@ def _unreadable(path: str) -> UserError:
     known = {file.stem: os.path.relpath(file) for file in sorted(folder.glob("*.py"))}
     close = difflib.get_close_matches(pathlib.Path(path).stem, known, n=2)
     meant = f" Did you mean {' or '.join(known[name] for name in close)}?" if close else ""
-    listed = f" There are {', '.join(known)} in {os.path.relpath(folder)}." if known else ""
+    listed = (
+        f" There are {', '.join(known)} in {os.path.relpath(folder)}."
+        if known
+        else " The project's configs are files of its checkout, and not installed with the package."
+    )
     return UserError(f"There is no config {path}.{meant}{listed}")
 
 

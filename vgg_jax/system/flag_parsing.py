@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from absl import flags
 
+from vgg_jax import base_config
 from vgg_jax.errors import UserError
 from vgg_jax.system import config_keys
 
@@ -57,6 +58,8 @@ def refuse_unknown(argv: Sequence[str], flag_values: flags.FlagValues = flags.FL
 
 def _unknown(name: str, flag_values: flags.FlagValues) -> UserError:
     meant = did_you_mean(name, flag_values, "--")
+    if "config" in flag_values and name in base_config.get_config():
+        meant = f" Did you mean --config.{name}?"
     return UserError(f"There is no flag --{name}.{meant} See --help.")
 
 

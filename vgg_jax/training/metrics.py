@@ -109,9 +109,9 @@ class MetricsLog:
         """Records a validation, and prints it above the bar."""
         self._record("val", step, values)
         if self._write:
-            top5 = f"top-5 {values['top5_error']:6.2f}%  " if self._with_top5 else ""
+            top5 = f"top-5 error {values['top5_error']:6.2f}%  " if self._with_top5 else ""
             self._bar.write(
-                f"epoch {values['epoch']:3.0f}: top-1 {values['top1_error']:6.2f}%  {top5}"
+                f"epoch {values['epoch']:3.0f}: top-1 error {values['top1_error']:6.2f}%  {top5}"
                 f"loss {values['loss']:.3f}  rate {values['learning_rate']:.3g}"
             )
 

@@ -24,6 +24,11 @@ def check(c: ConfigDict) -> None:
     require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
     require(bool(c.init_from), "init_from is empty. Set it to a run, or to none.")
     require(
+        c.trained_layers == "all" or c.init_from != "none",
+        f"trained_layers={c.trained_layers} would leave the other layers at random weights. Start "
+        "from a trained net with --config.init_from=WORKDIR, or set --config.trained_layers=all.",
+    )
+    require(
         0 < c.learning_rate < math.inf,
         f"learning_rate={c.learning_rate} must be a finite number above 0.",
     )

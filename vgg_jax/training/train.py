@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from vgg_jax import safe_text
 from vgg_jax.data import crops, workers
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import TrainingSplits
@@ -32,6 +34,8 @@ from vgg_jax.training.optimiser import sgd
 from vgg_jax.training.step import Recipe
 from vgg_jax.training.step_trace import StepTrace
 from vgg_jax.training.validation import ValResult
+
+_MOST_LISTED = 10  # Data sets of more classes aren't listed when a run begins.
 
 
 def train(
@@ -116,7 +120,8 @@ class _Run:
         if c.batch_size > num_images:
             raise UserError(
                 f"batch_size={c.batch_size} is more than the {num_images:,} training images. "
-                f"Set --config.batch_size={num_images} or less."
+                f"Set --config.batch_size={num_images} or less. With a batch so much smaller, a "
+                "smaller --config.learning_rate is needed too."
             )
         self.facts = RunFacts(
             class_names=names,
@@ -166,7 +171,10 @@ class _Run:
             ) from error
 
     def headline(self, state: TrainState) -> str:
-        """Returns the line that names the net, the images, the devices and the start."""
+        """Returns lines that name the net, the images, the devices and the start.
+
+        The classes are listed if they are few: a wrong folder shows in them.
+        """
         images = self._images
         num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         return (
@@ -175,7 +183,16 @@ class _Run:
             f"images of {len(self.facts.class_names)} classes, "
             f"{workers.told(self._train_workers)}, "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
+            + self._classes()
         )
+
+    def _classes(self) -> str:
+        names, source = self.facts.class_names, self._images.train_source
+        if len(names) > _MOST_LISTED:
+            return ""
+        counts = Counter(source.label(index) for index in range(len(source)))
+        listed = ", ".join(f"{name} {counts[label]:,}" for label, name in enumerate(names))
+        return safe_text.lines(f"\ntraining images of each class: {listed}")
 
     def batches(
         self, start_step: int
