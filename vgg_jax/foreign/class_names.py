@@ -1,31 +1,21 @@
 """The names of the classes of an imported net."""
 
 import collections
-import functools
-import importlib.resources
 import pathlib
 
+from vgg_jax.data.imagenet import classes
 from vgg_jax.errors import UserError, require, some_of
-
-
-@functools.cache
-def imagenet_words() -> dict[str, str]:
-    """Returns the words of ILSVRC's 1,000 classes by their synsets, in the order of the labels."""
-    text = (
-        importlib.resources.files(__package__).joinpath("imagenet_classes.tsv").read_text("utf-8")
-    )
-    return dict(line.split("\t", 1) for line in text.splitlines())
 
 
 def shown(name: str) -> str:
     """Returns the name of a class with ImageNet's words for it, if it is one of its synsets."""
-    words = imagenet_words().get(name)
+    words = classes.words().get(name)
     return f"{name} {words}" if words else name
 
 
 def short(name: str) -> str:
     """Returns the words for one of ImageNet's synsets, and any other class's name as it is."""
-    return imagenet_words().get(name, name)
+    return classes.words().get(name, name)
 
 
 def of_net(num_classes: int, file: str | None) -> tuple[str, ...]:
@@ -40,7 +30,7 @@ def of_net(num_classes: int, file: str | None) -> tuple[str, ...]:
         there is no file and the net has not 1,000 classes.
     """
     if file is None:
-        synsets = tuple(imagenet_words())
+        synsets = classes.synsets()
         if num_classes == len(synsets):
             return synsets
         raise UserError(
