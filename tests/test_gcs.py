@@ -20,7 +20,7 @@ from small_runs import start
 
 from launch.plan import finished, graph, selection, workdirs
 from launch.plan.sweep_spec import Sweep
-from vgg_jax.data import rendered_shapes
+from vgg_jax.data import rendered_shapes, sources
 from vgg_jax.data.sources.folder import set_name
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources, open_val_source
@@ -351,6 +351,29 @@ def test_a_folder_without_splits_in_a_bucket(root, server):
     server.write(f"{root.name}/train/a/1.jpg", b"a")
     with pytest.raises(UserError, match=f"There is no folder {root}/val"):
         open_val_source(spec)
+
+
+def test_imagenets_class_folders_are_the_same_as_on_a_disk(root, server, tmp_path):
+    synsets = ("n01440764", "n01443537")
+    names = [f"train/{synset}/{synset}_{i}.JPEG" for synset in synsets for i in range(3)]
+    names += [f"val/ILSVRC2012_val_{number:08}.JPEG" for number in (293, 236)]
+    small_runs.fill(tmp_path, {name: name.encode() for name in names})
+    upload(server, tmp_path, root.name)
+    for split in ("train", "validation"):
+        here, there = (
+            sources.open_split(DataSpec("imagenet", str(where), "train", "", cache_dir=""), split)
+            for where in (tmp_path, root)
+        )
+        assert here.fingerprint == there.fingerprint
+        assert [here[i].image for i in range(len(here))] == [
+            there[i].image for i in range(len(there))
+        ]
+
+
+def test_imagenets_archives_are_refused(root, server):
+    server.write(f"{root.name}/ILSVRC2012_img_val.tar", b"")
+    with pytest.raises(UserError, match=r"ILSVRC2012_img_val\.tar\. Archives can't be read in a b"):
+        sources.open_split(DataSpec("imagenet", str(root), "train", "", cache_dir=""), "validation")
 
 
 def test_a_csv_file_is_the_same_as_on_a_disk(folder, root, server, tmp_path):

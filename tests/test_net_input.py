@@ -58,6 +58,7 @@ def test_another_mean_that_is_given_is_taken_with_a_warning(
     ("data", "mean", "expected", "whose"),
     [
         ("folder", ("auto",), DATA, "of the training images"),
+        ("imagenet", ("auto",), ILSVRC, "of ILSVRC"),
         ("imagenet2012", ("auto",), ILSVRC, "of ILSVRC"),
         ("imagenet2012", (), DATA, "of the training images"),
     ],
@@ -92,3 +93,15 @@ def test_a_run_keeps_the_input_scale_that_it_took_over(tmp_path):
     assert not run_config.differences(mini.get_config("d_256"), tmp_path)
     c.input_scale = 0.5
     assert "input_scale: 1.0 there, 0.5 now" in run_config.differences(c, tmp_path)
+
+
+def test_both_names_of_imagenet_are_the_same_run(tmp_path):
+    c = a_256.get_config()
+    assert c.data.name == "imagenet"
+    c.data.name = "imagenet2012"
+    run_config.save(c, tmp_path)
+    assert run_config.differences(a_256.get_config(), tmp_path) == ""
+    run_config.refuse_other_than({"data.name": "imagenet2012"}, tmp_path)
+    assert run_config.shared(c) == run_config.shared(a_256.get_config())
+    c.data.name = "imagenet_v2"
+    assert "data.name: imagenet there, imagenet_v2 now" in run_config.differences(c, tmp_path)

@@ -52,15 +52,16 @@ def _net(c: ConfigDict) -> None:
 def _data(c: ConfigDict) -> None:
     """Sets the images, and how training crops them (§3.1)."""
     c.data = ConfigDict()
-    # The name of a TFDS data set, "folder", "csv", "shapes" (the embedded set), or MODULE:NAME (a
-    # class of your own: see vgg_jax/README.md).
-    c.data.name = "imagenet2012"  # The name that TFDS has for it.
-    c.data.dir = ""  # TFDS's data_dir; the folder with train/CLASS/ and val/CLASS/; or FILE.csv.
+    # imagenet (in any of its forms: see configs/README.md; imagenet2012 means the same), the name
+    # of a TFDS data set, folder, csv, shapes (the embedded set), or MODULE:NAME (a class of your
+    # own: see vgg_jax/README.md).
+    c.data.name = "imagenet"  # It stands also for other images in class folders.
+    c.data.dir = ""  # The folder with the images, TFDS's data_dir, or FILE.csv.
     c.data.train_split = "train"  # A split of TFDS or of a CSV file, or a folder's name.
-    c.data.val_split = ""  # "": "validation" of TFDS, or "val" of a folder or a CSV file.
+    c.data.val_split = ""  # "": "validation" of ImageNet or TFDS, or "val" of others.
     c.data.held_out = 0  # Training images to validate on instead of val_split; 0: val_split (§3.1).
     # The mean that is subtracted: auto for that of the run in init_from, or else ILSVRC's for
-    # imagenet2012, or else that of the training set; () for that of the training set in any case.
+    # imagenet, or else that of the training set; () for that of the training set in any case.
     c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
     # -1: as many processes as the cores and the work are worth; on up to five cores, threads.

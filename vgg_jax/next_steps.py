@@ -88,4 +88,5 @@ def _images(workdir: Path) -> list[object]:
         c = run_config.existing(workdir)
     except UserError:
         return []
-    return [c.data.name, c.data.dir, c.data.train_split, c.data.val_split, c.data.held_out]
+    ours = run_config.flat(c)
+    return [ours[key] for key in (*run_config.IMAGES, "data.dir")]

@@ -120,6 +120,32 @@ def read(path: Path, label: int) -> Example:
         raise UserError(f"{key} can't be read at present: {error.strerror or error}.") from error
 
 
+def read_within(descriptor: int, begin: int, num_bytes: int, key: str) -> bytes:
+    """Reads an image file that lies within another file, such as an archive.
+
+    It waits until there is room for it, like `read`. Threads and processes may share the file.
+
+    Args:
+      descriptor: The other file, open for reading.
+      begin: Position of the image's first byte in it.
+      num_bytes: The image's size.
+      key: The image's name in messages.
+
+    Raises:
+      UndecodableError: The image has more bytes than the budget has for one file.
+      UserError: It can't be read at present.
+    """
+    _refuse_large(num_bytes, key)
+    with decode_budget.room("file", num_bytes):
+        try:
+            data = os.pread(descriptor, num_bytes, begin)
+        except OSError as error:
+            raise UserError(f"{key} can't be read at present: {error.strerror}.") from error
+    if len(data) != num_bytes:
+        raise UserError(f"{key} ends before its last byte. Has its archive been overwritten?")
+    return data
+
+
 def read_stream(stream: io.BufferedIOBase, key: str) -> bytes:
     """Reads a stream of unknown length, such as stdin, to its end.
 

@@ -5,19 +5,28 @@ from typing import Literal
 
 OnUndecodable = Literal["refuse", "leave_out"]
 
+IMAGENET = "imagenet"
+
+
+def same_name(name: str) -> str:
+    """Returns a data.name, with "imagenet" for ImageNet's name in earlier versions and in TFDS."""
+    return IMAGENET if name == "imagenet2012" else name
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSpec:
     """The images that a run is trained and validated on: a config's data, as plain values.
 
     Attributes:
-      name: The kind of source: a file in `data/sources`, which is "folder", "csv" or "shapes" (the
-        embedded set), or a user's own class, MODULE:NAME. Any other name is a TFDS data set.
-      directory: The path of the folder with train/CLASS/ and val/CLASS/, of the CSV file, or of the
-        data that a user's own class reads; or TFDS's data_dir, for which "" means TFDS's default.
+      name: The kind of source: a file in `data/sources`, which is "imagenet", "folder", "csv" or
+        "shapes" (the embedded set), or a user's own class, MODULE:NAME. Any other name is a TFDS
+        data set.
+      directory: The path of the folder with ImageNet, of that with train/CLASS/ and val/CLASS/, of
+        the CSV file, or of the data that a user's own class reads; or TFDS's data_dir, for which ""
+        means TFDS's default.
       train_split: Name of the split to train on.
       val_split: Name of the split to validate on; "" means the default of this kind of source.
-      cache_dir: The folder that holds the embedded set.
+      cache_dir: The folder that holds the embedded set, and where archives have their images.
       held_out: Number of training images to validate on instead of the validation split (§3.1
         leaves this open; the paper validates on the validation split); 0 means none.
       seed: The seed of the choice of these images.

@@ -28,19 +28,30 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
         )
     train = _open_labelled(data, data.train_split)
     val = _open_labelled(data, val_split(data))
-    if train.class_names != val.class_names:
-        raise UserError(
-            f"The classes of {data.train_split} and {val_split(data)} differ. "
-            + _lacking(data.train_split, train, val)
-            + _lacking(val_split(data), val, train)
-            + "Both must have the same classes: put images of each class into both, or remove the "
-            "class from both. Or validate on training images: --config.data.held_out=N."
-        )
+    refuse_other_classes(data.train_split, train.class_names, val_split(data), val.class_names)
     return train, val
 
 
-def _lacking(split: str, source: Source, other: Source) -> str:
-    lacking = sorted({*other.class_names} - {*source.class_names})
+def refuse_other_classes(
+    train_split: str, train_names: tuple[str, ...], val_split: str, val_names: tuple[str, ...]
+) -> None:
+    """Checks that the classes of the training and the validation split are the same.
+
+    Raises:
+      UserError: They differ; the message names what each split lacks.
+    """
+    if train_names != val_names:
+        raise UserError(
+            f"The classes of {train_split} and {val_split} differ. "
+            + _lacking(train_split, train_names, val_names)
+            + _lacking(val_split, val_names, train_names)
+            + "Both must have the same classes: put images of each class into both, or remove the "
+            "class from both. Or validate on training images: --config.data.held_out=N."
+        )
+
+
+def _lacking(split: str, names: tuple[str, ...], of_other: tuple[str, ...]) -> str:
+    lacking = sorted({*of_other} - {*names})
     return f"{split} lacks {some_of(lacking)}. " if lacking else ""
 
 

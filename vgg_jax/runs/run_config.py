@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax import base_config
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
+from vgg_jax.data.specs import same_name
 from vgg_jax.errors import UserError, some_of
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage import files, sealed_json
@@ -185,7 +186,7 @@ def refuse_other_than(saved: Mapping[str, Any], workdir: Path) -> None:
     """
     if not saved:
         return
-    ours = flat(existing(workdir))
+    ours, saved = flat(existing(workdir)), _canonical(saved)
     differing = [
         f"{key} is {value!r} there and {ours[key]!r} in the config"
         for key, value in saved.items()
@@ -210,9 +211,16 @@ def overrides(c: ConfigDict, plain: ConfigDict, keys: Sequence[str]) -> list[str
 
 
 def flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:
-    """Returns the values as JSON has them, by their full keys, such as "data.dir"."""
+    """Returns the values as JSON has them, by their full keys, such as "data.dir".
+
+    ImageNet has one name, whichever the config gives it.
+    """
     result = {}
     for key, value in json.loads(json.dumps(c.to_dict())).items():
         nested = isinstance(value, dict)
         result |= flat(ConfigDict(value), f"{prefix}{key}.") if nested else {prefix + key: value}
-    return result
+    return _canonical(result)
+
+
+def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: same_name(value) if key == "data.name" else value for key, value in values.items()}

@@ -94,6 +94,16 @@ def names(folder: epath.Path, prefix: str) -> list[str]:
     return [name[len(_key(folder)) + 1 :] for name in found]
 
 
+def folders(folder: epath.Path) -> list[str]:
+    """Returns the names of the folders in a folder; none if it doesn't exist."""
+    try:
+        found = _client().ls(str(folder), detail=True)
+    except FileNotFoundError:
+        return []
+    names = [about["name"].rstrip("/") for about in found if about["type"] == "directory"]
+    return [name.rpartition("/")[2] for name in names]
+
+
 def below(folder: epath.Path) -> list[Entry]:
     """Lists all objects below a folder, sorted by name, with a single listing."""
     found = _client().find(str(folder), detail=True)

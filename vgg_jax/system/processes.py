@@ -106,6 +106,11 @@ def first_then_others(function: Callable[[], T]) -> T:
     return made[0] if made else function()
 
 
+def is_first() -> bool:
+    """Returns whether this is the first process of a job, or the only one."""
+    return _job is None or _job.index == 0
+
+
 def refuse_different(what: str, value: object) -> None:
     """Checks that a value is the same on all processes.
 

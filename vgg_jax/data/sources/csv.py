@@ -21,10 +21,15 @@ class CsvSource(ListedImages):
     """One split of a CSV file in UTF-8, or all of it if it has no column split."""
 
     def __init__(self, data: DataSpec, split: str) -> None:
-        super().__init__(_read(data.directory), data, split)
+        super().__init__(read(data.directory), data, split)
 
 
-def _read(name: str) -> Listing:
+def read(name: str) -> Listing:
+    """Reads a CSV file.
+
+    Raises:
+      UserError: There is no such file, or it has an error; the message names the line.
+    """
     if not name:
         raise UserError(
             f"data.name is 'csv' but data.dir is empty. Set --config.data.dir to {_WHAT_IT_HOLDS}."

@@ -36,7 +36,7 @@ class FolderSource:
                 f"that holds {split}/CLASS/image.jpg."
             )
         self._root = files.path(data.directory) / split
-        found = _in_bucket(self._root) if files.in_bucket(self._root) else _on_disk(self._root)
+        found = listed(self._root)
         if not found:
             raise UserError(
                 f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
@@ -112,8 +112,19 @@ def _hint(data: DataSpec, split: str) -> str:
     )
 
 
+def listed(root: files.Path) -> dict[str, list[gcs.Entry]]:
+    """Lists the images below a folder by their class folders.
+
+    Without class folders the key "" has the folder's own images. The result is empty if there is no
+    such folder.
+
+    Raises:
+      UserError: Images lie beside class folders, or a folder can't be read.
+    """
+    return _in_bucket(root) if files.in_bucket(root) else _on_disk(root)
+
+
 def _on_disk(root: pathlib.Path) -> dict[str, list[gcs.Entry]]:
-    """Lists the images per class folder. If there is none, the key "" has the root's own images."""
     if not root.is_dir():
         return {}
     with os.scandir(root) as entries:

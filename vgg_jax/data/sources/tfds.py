@@ -96,17 +96,11 @@ def _found(name: str, data_dir: str) -> Any:
 
 
 def _how_to_prepare(name: str, where: files.Path) -> str:
-    text = (
+    return (
         "Prepare it once, in an environment of its own (this needs TensorFlow; training doesn't):\n"
         "    pip install -e '.[prepare]'\n"
         f"    tfds build {name} --file_format=array_record --data_dir={where}\n"
     )
-    if name == "imagenet2012":
-        text += (
-            "Before that, put ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which you get "
-            f"from image-net.org with an account, into\n    {where}/downloads/manual/\n"
-        )
-    return text
 
 
 SOURCE = TfdsSource

@@ -1,0 +1,614 @@
+"""ImageNet as people have it: every form gives the same images, and bad input is named."""
+
+import csv
+import io
+import os
+import pathlib
+import pickle
+import shutil
+import tarfile
+
+import jax
+import made_imagenet
+import numpy as np
+import pytest
+import saved
+import small_runs
+
+from vgg_jax.data import sources
+from vgg_jax.data.imagenet import classes, forms
+from vgg_jax.data.sources import imagenet
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.errors import UserError
+
+TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
+
+
+@pytest.fixture(scope="session")
+def images():
+    return made_imagenet.images()
+
+
+@pytest.fixture(scope="session")
+def made(images, tmp_path_factory):
+    """A folder with each form."""
+    root = tmp_path_factory.mktemp("imagenet")
+    made_imagenet.tars(root / "tars", images)
+    made_imagenet.kaggle(root / "kaggle", images)
+    made_imagenet.folders(root / "sorted", images)
+    made_imagenet.folders(root / "flat", images, flat_val=True)
+    return root
+
+
+FORMS = ("tars", "kaggle", "sorted", "flat")
+
+
+def _spec(directory, cache="", **more):
+    cache = cache or f"{directory}-cache"
+    return DataSpec("imagenet", str(directory), "train", "", cache_dir=str(cache), **more)
+
+
+def _open(directory, split, cache=""):
+    return sources.open_split(_spec(directory, cache), split)
+
+
+def _message(directory, split):
+    with pytest.raises(UserError) as caught:
+        _open(directory, split)
+    return str(caught.value)
+
+
+def _contents(source):
+    return [(source.name(i), source.label(i), source[i].image) for i in range(len(source))]
+
+
+# What the forms have in common.
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_has_the_same_images(made, images, form, split):
+    source = _open(made / form, split)
+    of_split = images["train" if split == "train" else "val"]
+    expected = [
+        (name, classes.synsets().index(synset), data)
+        for (synset, name), data in sorted(of_split.items())
+    ]
+    assert _contents(source) == expected
+    assert source.class_names == classes.synsets()
+    assert source.fingerprint == _open(made / "sorted", split).fingerprint
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_survives_pickling(made, form):
+    source = _open(made / form, "train")
+    source[0]  # The archive is open then.
+    copy = pickle.loads(pickle.dumps(source))
+    assert copy[7] == source[7]
+    assert (copy.fingerprint, copy.contents_key) == (source.fingerprint, source.contents_key)
+
+
+def test_the_fingerprint_depends_on_names_labels_and_sizes(images, tmp_path):
+    def fingerprint(name, of_split):
+        made_imagenet.folders(tmp_path / name, {"train": of_split})
+        return _open(tmp_path / name, "train").fingerprint
+
+    (first, data), (second, other) = list(images["train"].items())[:2]
+    few = {first: data, second: other}
+    changed = [
+        few,
+        {first: data + b" ", second: other},
+        {(first[0], f"{first[0]}_77777.JPEG"): data, second: other},
+        {first: data, ("n15075141", second[1]): other},
+    ]
+    assert len({fingerprint(str(i), of_split) for i, of_split in enumerate(changed)}) == 4
+
+
+def test_images_are_sorted_by_label_and_name(tmp_path):
+    names = ["n01440764_9.JPEG", "n01440764_10.JPEG", "n01440764_100.JPEG"]
+    of_train = {("n01440764", name): name.encode() for name in names}
+    of_train |= {("n01443537", "n01443537_1.JPEG"): b"x"}
+    source = _open(made_imagenet.folders(tmp_path, {"train": of_train}), "train")
+    assert [source.name(i) for i in range(4)] == [*sorted(names), "n01443537_1.JPEG"]
+    assert [source[i].image.decode() for i in range(3)] == sorted(names)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_hidden_files_do_not_count(made, images, form, tmp_path):
+    before = _open(made / form, "train").fingerprint
+    if form == "tars":
+        of_classes = made_imagenet.class_archives(images["train"])
+        of_classes = {"._n01440764": b"Apple's", **of_classes}
+        made_imagenet.train_archive(tmp_path, of_classes)
+        assert _open(tmp_path, "train").fingerprint == before
+        return
+    root = made_imagenet.copied(made / form, tmp_path / "form")
+    train = next(root.rglob("train"))
+    small_runs.fill(train, {".DS_Store": b"", "n01440764/._n01440764_10026.JPEG": b"Apple's"})
+    assert _open(root, "train").fingerprint == before
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+def test_archives_may_be_of_any_tar_format(made, images, tar_format, tmp_path):
+    made_imagenet.tars(tmp_path, images, format=tar_format)
+    for split in ("train", "validation"):
+        assert _open(tmp_path, split).fingerprint == _open(made / "tars", split).fingerprint
+
+
+def test_headers_of_pax_long_names_and_folders_are_read(made, images, tmp_path):
+    with tarfile.open(tmp_path / VAL_TAR, "w", format=tarfile.PAX_FORMAT) as tar:
+        folder = tarfile.TarInfo("val")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for index, ((_, name), data) in enumerate(images["val"].items()):
+            info = tarfile.TarInfo(f"{'long/' * (30 * (index % 2))}ünï/{name}")
+            info.size, info.mtime = len(data), 1.5  # Only a header of pax can say half a second.
+            tar.addfile(info, io.BytesIO(data))
+    source = _open(tmp_path, "validation")
+    assert source.fingerprint == _open(made / "tars", "validation").fingerprint
+
+
+def test_archives_may_lie_where_tfds_expects_them(made, tmp_path):
+    made_imagenet.copied(made / "tars", tmp_path / "downloads/manual")
+    assert len(_open(tmp_path, "train")) == 1000
+
+
+def test_one_split_may_be_an_archive_and_the_other_a_folder(made, tmp_path, capsys):
+    shutil.copy(made / "tars" / VAL_TAR, tmp_path)
+    made_imagenet.copied(made / "sorted/train", tmp_path / "train")
+    for split in ("train", "validation"):
+        assert _open(tmp_path, split).fingerprint == _open(made / "tars", split).fingerprint
+    imagenet._told.clear()
+    capsys.readouterr()
+    _open(tmp_path, "train")
+    assert capsys.readouterr().out == (
+        f"{tmp_path} holds ImageNet. train: class folders in train; validation: the archive "
+        f"{VAL_TAR}.\n"
+    )
+
+
+def test_what_was_found_is_said_once(made, capsys):
+    imagenet._told.clear()
+    for split in ("train", "validation", "train"):
+        _open(made / "kaggle", split)
+    assert capsys.readouterr().out == (
+        f"{made / 'kaggle'} holds ImageNet. train: class folders in train; validation: images in "
+        "val, labelled by LOC_val_solution.csv; test: unlabelled images in test.\n"
+    )
+
+
+# Kaggle and folders.
+
+
+@pytest.mark.parametrize("below", ["", "ILSVRC"])
+def test_kaggles_folder_may_be_given_itself(made, below):
+    assert _open(made / "kaggle" / below, "train").fingerprint == (
+        _open(made / "tars", "train").fingerprint
+    )
+
+
+def test_kaggles_test_images_have_no_labels(made):
+    source = _open(made / "kaggle", "test")
+    assert [(source.name(i), source.label(i)) for i in range(len(source))] == [
+        ("ILSVRC2012_test_00000001.JPEG", -1),
+        ("ILSVRC2012_test_00000002.JPEG", -1),
+    ]
+    assert source.class_names == ()
+
+
+def test_the_split_val_is_the_validation_split(made):
+    assert _open(made / "sorted", "val").fingerprint == _open(made / "tars", "val").fingerprint
+
+
+def test_some_of_the_classes_may_be_in_folders(made, tmp_path):
+    for synset in ("n01440764", "n15075141"):
+        for split in ("train", "val"):
+            made_imagenet.copied(made / "sorted" / split / synset, tmp_path / split / synset)
+    train = _open(tmp_path, "train")
+    assert (train.class_names, len(train)) == (("n01440764", "n15075141"), 2)
+    assert _open(tmp_path, "validation").class_names == train.class_names
+
+
+def test_images_may_lie_in_subfolders_of_their_class(made, tmp_path):
+    deep = made_imagenet.copied(made / "sorted/train", tmp_path / "train")
+    (deep / "n01440764/images").mkdir()
+    for path in [*(deep / "n01440764").glob("*.JPEG")]:
+        path.rename(deep / "n01440764/images" / path.name)
+    source = _open(tmp_path, "train")
+    assert _contents(source) == _contents(_open(made / "sorted", "train"))
+    assert source[0].key.startswith(f"{deep}/n01440764/images/")
+
+
+def test_other_class_folders_are_read_as_such(folder, capsys):
+    imagenet._told.clear()
+    spec = DataSpec("folder", str(folder), "train", "", cache_dir="")
+    for split, name in (("train", "train"), ("validation", "val")):
+        source, plain = _open(folder, split, "-"), sources.open_split(spec, name)
+        assert (source.fingerprint, len(source)) == (plain.fingerprint, len(plain))
+    assert "Its class folders are read as with data.name=folder" in capsys.readouterr().out
+
+
+# The index of an archive.
+
+
+def _index_files(cache):
+    return list((cache / "archives").glob("*.npz"))
+
+
+def test_an_index_is_made_once(made, tmp_path):
+    _open(made / "tars", "train", tmp_path)
+    (path,) = _index_files(tmp_path)
+    written = path.stat().st_mtime_ns
+    _open(made / "tars", "train", tmp_path)
+    assert path.stat().st_mtime_ns == written
+
+
+def test_a_damaged_index_is_made_again(made, tmp_path):
+    expected = _contents(_open(made / "tars", "train", tmp_path))
+    (path,) = _index_files(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert _contents(_open(made / "tars", "train", tmp_path)) == expected
+    assert path.read_bytes() != bytes(data)
+
+
+def test_another_archive_of_the_same_name_has_another_index(made, images, tmp_path):
+    _open(made_imagenet.tars(tmp_path / "tars", images), "train", tmp_path)
+    changed = {key: data + b"more" for key, data in images["train"].items()}
+    made_imagenet.tars(tmp_path / "tars", images | {"train": changed})
+    source = _open(tmp_path / "tars", "train", tmp_path)
+    assert [image for _, _, image in _contents(source)] == [
+        data for _, data in sorted(changed.items())
+    ]
+    assert len(_index_files(tmp_path)) == 1
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_the_pass(made, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(UserError, match="can't be written to"):
+        _open(made / "tars", "train", tmp_path / "cache")
+
+
+# Bad input.
+
+
+def test_a_folder_with_nothing_names_the_forms(tmp_path):
+    message = _message(tmp_path, "train")
+    assert message.startswith(f"{tmp_path} holds no images. Set --config.data.dir to a folder that")
+    assert forms.FORMS in message
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    assert _message(tmp_path / "no", "train").startswith(f"{tmp_path / 'no'} isn't there. Set")
+    (tmp_path / "file").touch()
+    assert _message(tmp_path / "file", "train").startswith(f"{tmp_path / 'file'} is no folder. Set")
+
+
+@pytest.mark.parametrize("split", ["train", "validation", ""])
+def test_class_folders_without_splits_are_one(folder, split):
+    where, whole = folder / "train", DataSpec("folder", str(folder), "train", "", cache_dir="")
+    expected = sources.open_split(whole, "train")
+    assert _contents(sources.open_split(_spec(where, held_out=1), split)) == _contents(expected)
+
+
+def test_all_of_a_folder_without_splits_is_not_trained_and_validated_on(folder):
+    assert "Hold N of them out: --config.data.held_out=N" in _message(folder / "train", "train")
+
+
+@pytest.mark.parametrize("form", ["sorted", "flat"])
+def test_the_folder_of_the_validation_images_may_be_given_itself(made, form):
+    source = _open(made / form / "val", "validation")
+    assert source.fingerprint == _open(made / "tars", "validation").fingerprint
+
+
+def test_no_folder_names_the_forms(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _message("", "train").startswith("data.dir is empty. Set --config.data.dir")
+
+
+@pytest.mark.parametrize(
+    ("split", "absent", "remedy"),
+    [("train", TRAIN_TAR, "--mode=eval"), ("validation", VAL_TAR, "--config.data.held_out")],
+)
+def test_a_missing_archive_is_named(made, tmp_path, split, absent, remedy):
+    made_imagenet.copied(made / "tars", tmp_path / "tars")
+    (tmp_path / "tars" / absent).unlink()
+    message = _message(tmp_path / "tars", split)
+    assert f"but no {split} images. Put {absent} there" in message
+    assert remedy in message
+    other = {"train": "validation", "validation": "train"}[split]
+    assert len(_open(tmp_path / "tars", other)) == 1000
+
+
+def _truncated(source, target, num_bytes):
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(source.read_bytes()[:num_bytes])
+    return target.parent
+
+
+def _begin_of(path, name):
+    with tarfile.open(path) as tar:
+        return tar.getmember(name).offset, tar.getmember(name).offset_data
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_truncated_archive_is_named_with_the_member(made, tmp_path, split):
+    whole = made / "tars" / {"train": TRAIN_TAR, "validation": VAL_TAR}[split]
+    with tarfile.open(whole) as tar:
+        before, name = tar.getnames()[499:501]
+    header, data = _begin_of(whole, name)
+    folder = _truncated(whole, tmp_path / "cut" / whole.name, data + 100)
+    assert f"{whole.name} is truncated: it ends within {name}" in _message(folder, split)
+    for end in (header, header + 100):
+        folder = _truncated(whole, tmp_path / "cut" / whole.name, end)
+        message = _message(folder, split)
+        assert f"after {before} there is neither a file nor the end of the archive" in message
+
+
+def test_a_damaged_header_is_named(made, tmp_path):
+    data = bytearray((made / "tars" / VAL_TAR).read_bytes())
+    with tarfile.open(made / "tars" / VAL_TAR) as tar:
+        before, name = tar.getnames()[499:501]
+    data[_begin_of(made / "tars" / VAL_TAR, name)[0] + 5] ^= 1
+    (tmp_path / VAL_TAR).write_bytes(data)
+    assert f"after {before} there is neither" in _message(tmp_path, "validation")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b compressed" * 100, b"no archive"])
+def test_what_is_no_archive_is_refused(tmp_path, data):
+    (tmp_path / VAL_TAR).write_bytes(data)
+    assert "is truncated or damaged: after its beginning" in _message(tmp_path, "validation")
+
+
+def test_a_truncated_archive_of_a_class_is_named(images, tmp_path):
+    of_classes = made_imagenet.class_archives(images["train"])
+    of_classes["n01443537"] = of_classes["n01443537"][:600]
+    made_imagenet.train_archive(tmp_path, of_classes)
+    message = _message(tmp_path, "train")
+    assert message.startswith(f"n01443537.tar in {tmp_path / TRAIN_TAR} is truncated")
+
+
+@pytest.mark.parametrize("name", ["n00000001", "n01440764.zip", "README"])
+def test_what_is_no_class_of_imagenet_is_named(images, tmp_path, name):
+    of_classes = made_imagenet.class_archives(images["train"])
+    made_imagenet.train_archive(tmp_path, {**of_classes, name: of_classes["n01440764"]})
+    message = _message(tmp_path, "train")
+    assert message.startswith(f"{name}.tar in ")
+    assert "is not the archive of one of ImageNet's 1,000 classes" in message
+
+
+def test_missing_classes_are_named(images, tmp_path):
+    of_classes = made_imagenet.class_archives(images["train"])
+    del of_classes["n01440764"], of_classes["n15075141"]
+    made_imagenet.train_archive(tmp_path, of_classes)
+    message = _message(tmp_path, "train")
+    assert "lacks the archives of 2 of ImageNet's 1,000 classes: n01440764, n15075141" in message
+
+
+def test_a_link_in_an_archive_is_named(made, tmp_path):
+    shutil.copy(made / "tars" / VAL_TAR, tmp_path)
+    link = tarfile.TarInfo("ILSVRC2012_val_00049999.JPEG")
+    link.type, link.linkname = tarfile.SYMTYPE, "ILSVRC2012_val_00000001.JPEG"
+    with tarfile.open(tmp_path / VAL_TAR, "a") as tar:
+        tar.addfile(link)
+    assert "is neither a file nor a folder" in _message(tmp_path, "validation")
+
+
+def test_an_archive_that_changes_while_it_is_used_is_named(made, tmp_path):
+    shutil.copy(made / "tars" / VAL_TAR, tmp_path)
+    source = _open(tmp_path, "validation")
+    with open(tmp_path / VAL_TAR, "ab") as file:
+        file.write(bytes(512))
+    with pytest.raises(UserError, match="has changed since this command began to read it"):
+        source[0]
+
+
+def test_an_archive_that_is_gone_is_named(made, tmp_path):
+    shutil.copy(made / "tars" / VAL_TAR, tmp_path)
+    source = _open(tmp_path, "validation")
+    (tmp_path / VAL_TAR).unlink()
+    with pytest.raises(UserError, match="No such file"):
+        source[0]
+
+
+def _with_solution(made, tmp_path, change):
+    root = made_imagenet.copied(made / "kaggle", tmp_path / "kaggle")
+    path = root / "LOC_val_solution.csv"
+    rows = list(csv.reader(path.read_text().splitlines()))
+    path.unlink()  # It is a link.
+    path.write_text("".join(f"{','.join(row)}\n" for row in change(rows)))
+    return root
+
+
+def test_images_that_the_solution_lacks_are_named(made, tmp_path):
+    lost = []
+
+    def change(rows):
+        lost.append(rows.pop(5)[0])
+        return rows
+
+    message = _message(_with_solution(made, tmp_path, change), "validation")
+    assert f"has no rows of these images in {tmp_path}" in message
+    assert lost[0] in message
+
+
+def test_images_that_the_solution_alone_has_are_named(made, tmp_path):
+    root = made_imagenet.copied(made / "kaggle", tmp_path / "kaggle")
+    lost = min((root / "ILSVRC/Data/CLS-LOC/val").iterdir())
+    lost.unlink()
+    message = _message(root, "validation")
+    assert f"lacks images that {root / 'LOC_val_solution.csv'} lists: {lost.stem}." in message
+    (root / "LOC_val_solution.csv").unlink()
+    assert len(_open(root, "validation")) == 999
+
+
+@pytest.mark.parametrize("row", [["ILSVRC2012_val_00000001", "n00000001 1 2 3 4"], ["x"]])
+def test_a_row_of_no_synset_is_named(made, tmp_path, row):
+    root = _with_solution(made, tmp_path, lambda rows: [*rows[:7], row, *rows[8:]])
+    message = _message(root, "validation")
+    assert message.startswith(f"{root / 'LOC_val_solution.csv'}:8: ")
+    assert "none of ImageNet's 1,000 synsets" in message
+
+
+def test_another_file_as_solution_is_refused(made, tmp_path):
+    root = _with_solution(made, tmp_path, lambda rows: rows[1:])
+    assert "must begin with the line ImageId,PredictionString" in _message(root, "validation")
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "ILSVRC2012_val_00050001.JPEG"])
+def test_a_flat_image_without_a_label_is_named(made, tmp_path, name):
+    root = made_imagenet.copied(made / "flat", tmp_path / "flat")
+    small_runs.fill(root, {f"val/{name}": b"x"})
+    assert f"These images in {root / 'val'} have no label: {name}." in _message(root, "validation")
+
+
+def test_validation_images_of_other_classes_than_the_training_images_are_named(made, tmp_path):
+    root = made_imagenet.copied(made / "flat", tmp_path / "flat")
+    shutil.rmtree(root / "train/n01443537")
+    assert f"no folder in {root / 'train'}: n01443537." in _message(root, "validation")
+
+
+def test_an_empty_class_folder_is_named(made, tmp_path):
+    root = made_imagenet.copied(made / "sorted", tmp_path / "sorted")
+    for path in (root / "train/n01443537").iterdir():
+        path.unlink()
+    assert f"class folders in {root / 'train'} hold no images: n01443537" in _message(root, "train")
+
+
+def test_two_images_of_one_name_are_named(made, tmp_path):
+    root = made_imagenet.copied(made / "sorted", tmp_path / "sorted")
+    path = min((root / "train/n01440764").iterdir())
+    os.link(path, root / "train/n01443537" / path.name)
+    message = _message(root, "train")
+    assert str(path) in message
+    assert "have the same name" in message
+
+
+# Runs.
+
+
+def _arguments(directory, workdir, *more):
+    return (
+        "--config=configs/mini.py:a_256",
+        f"--workdir={workdir}",
+        f"--config.data.dir={directory}",
+        f"--config.data.cache_dir={workdir}-cache",
+        "--config.width=0.03125",
+        "--config.data.held_out=40",
+        "--config.batch_size=192",
+        "--config.eval.batch_size=40",
+        "--config.eval.method=none",
+        *more,
+    )
+
+
+def test_a_run_goes_on_with_another_form_and_ends_with_the_same_parameters(
+    made, run_main, tmp_path, capsys
+):
+    """Ten steps on the archives, and five on folders and then five on Kaggle's tree."""
+    name = "--config.data.name=imagenet"
+    run_main(*_arguments(made / "tars", tmp_path / "tars", name, "--config.num_epochs=2"))
+    other = tmp_path / "other"
+    before = "--config.data.name=imagenet2012"  # The same run in earlier versions and now.
+    run_main(*_arguments(made / "flat", other, before, "--config.num_epochs=1"))
+    run_main(*_arguments(made / "kaggle", other, name, "--config.num_epochs=2"))
+    assert "goes on at step 5" in capsys.readouterr().out
+    assert saved.steps(tmp_path / "tars")[-1] == saved.steps(other)[-1] == 10
+    jax.tree.map(
+        np.testing.assert_array_equal, saved.arrays(tmp_path / "tars"), saved.arrays(other)
+    )
+
+
+# The command.
+
+
+def _said(*arguments):
+    done = small_runs.run_module("vgg_jax.data", *arguments)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_says_what_a_folder_holds_and_how_to_train_on_it(made, tmp_path):
+    where = made / "kaggle"
+    status, output, _ = _said(where, f"--cache_dir={tmp_path}")
+    assert status == 0
+    assert output.splitlines()[1:] == [
+        "split             images     classes",
+        "train              1,000       1,000",
+        "validation         1,000       1,000",
+        "test                   2   no labels",
+        "Train on them:",
+        f"    python -m vgg_jax.main --config=configs/a_256.py --config.data.dir={where}",
+    ]
+
+
+def test_the_command_says_what_is_missing(made, tmp_path):
+    made_imagenet.copied(made / "tars", tmp_path / "tars")
+    (tmp_path / "tars" / TRAIN_TAR).unlink()
+    status, output, _ = _said(tmp_path / "tars", f"--cache_dir={tmp_path}")
+    assert status == 0
+    assert f"There is no split train. Put {TRAIN_TAR} there" in output
+    assert output.endswith(f"--mode=eval --workdir=RUN --config.data.dir={tmp_path / 'tars'}\n")
+
+
+def test_the_command_ends_with_the_error_of_a_split_and_shows_the_others(made, tmp_path):
+    made_imagenet.copied(made / "tars", tmp_path / "tars")
+    (tmp_path / "tars" / TRAIN_TAR).unlink()
+    (tmp_path / "tars" / TRAIN_TAR).write_bytes(b"no archive")
+    status, output, errors = _said(tmp_path / "tars", f"--cache_dir={tmp_path}")
+    assert status == 2
+    assert "validation         1,000       1,000" in output
+    assert f"error: {tmp_path / 'tars' / TRAIN_TAR} is truncated or damaged" in errors
+
+
+def test_the_command_knows_class_folders(folder):
+    status, output, _ = _said(folder)
+    assert status == 0
+    assert output.splitlines() == [
+        f"{folder} holds class folders.",
+        "split             images     classes",
+        "train                 17           3",
+        "val                    9           3",
+        "Train on them:",
+        "    python -m vgg_jax.main --config=configs/a_256.py --config.data.name=folder "
+        f"--config.data.dir={folder} --config.num_classes=0",
+    ]
+
+
+def test_the_command_names_splits_and_images_to_hold_out(folder, tmp_path):
+    shutil.copytree(folder / "train", tmp_path / "photos/all")
+    _, output, _ = _said(tmp_path / "photos")
+    assert "--config.data.train_split=all --config.data.held_out=1 " in output
+    shutil.copytree(folder / "val", tmp_path / "photos/zest")
+    _, output, _ = _said(tmp_path / "photos")
+    assert "--config.data.train_split=all --config.data.val_split=zest " in output
+
+
+def test_the_command_names_differing_classes(folder, tmp_path):
+    root = pathlib.Path(shutil.copytree(folder, tmp_path / "folder"))
+    (root / "val/a").rename(root / "val/d")
+    status, _, errors = _said(root)
+    assert status == 2
+    assert "The classes of train and val differ: a, d." in errors
+
+
+def test_the_command_knows_csv_files(folder, tmp_path):
+    rows = [f"{p},{p.parent.name},{p.parent.parent.name}" for p in sorted(folder.glob("*/*/*"))]
+    path = tmp_path / "photos.csv"
+    path.write_text("path,label,split\n" + "\n".join(rows))
+    status, output, _ = _said(path)
+    assert status == 0
+    assert "train                 17           3\nval                    9           3\n" in output
+    assert f"--config.data.name=csv --config.data.dir={path} --config.num_classes=0" in output
+    path.write_text("path,label\n" + "\n".join(row.rpartition(",")[0] for row in rows))
+    _, output, _ = _said(path)
+    assert "all                   26           3\n" in output
+    assert "--config.data.held_out=2 " in output
+
+
+@pytest.mark.parametrize("arguments", [(), ("one", "two")])
+def test_the_command_takes_one_folder(arguments):
+    assert _said(*arguments)[::2] == (
+        2,
+        "error: Name one folder or FILE.csv, for example /data/imagenet.\n",
+    )

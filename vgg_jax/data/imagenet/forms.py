@@ -1,0 +1,216 @@
+"""The forms of ImageNet: finds out which one a folder holds, and opens its splits."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from vgg_jax.data import image_files
+from vgg_jax.data.imagenet import folder_split, tar_split
+from vgg_jax.data.imagenet.folder_split import FolderSplit
+from vgg_jax.data.imagenet.tar_split import TarSplit
+from vgg_jax.data.source import Source
+from vgg_jax.data.sources.folder import FolderSource
+from vgg_jax.data.sources.tfds import TfdsSource
+from vgg_jax.data.specs import DataSpec
+from vgg_jax.errors import UserError, require
+from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
+
+TFDS_NAME = "imagenet2012"
+SPLITS = ("train", "validation", "test")
+
+FORMS = f"""\
+    ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, as image-net.org gives them out
+    Kaggle's folder ILSVRC, with LOC_val_solution.csv beside it
+    class folders train/n01440764/ and so on; val/ has such folders too, or all its images itself
+    the parquet files of the Hugging Face Hub, train-00000-of-00294.parquet and so on
+    what TFDS makes, once, in an environment of its own:
+        pip install -e '.[prepare]'
+        tfds build {TFDS_NAME} --file_format=array_record --data_dir=DIR"""
+
+_SHARD = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.parquet")
+
+# The usual names of the folders of splits.
+_SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test")
+
+# What to do if a split isn't there.
+REMEDIES = {
+    "train": "Put ILSVRC2012_img_train.tar there, or the folder train with a folder per synset. "
+    "Without training images it can be evaluated: --mode=eval.",
+    "validation": "Put ILSVRC2012_img_val.tar there, or the folder val. Or hold some of the "
+    "training images out: --config.data.held_out=50000.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What a folder holds.
+
+    Attributes:
+      about: A sentence that says what it is and where it lies.
+      splits: The names of its splits; None if it isn't ImageNet, but other class folders.
+      open: Opens a split, given its name.
+    """
+
+    about: str
+    splits: tuple[str, ...] | None
+    open: Callable[[str], Source]
+
+
+class _Place(NamedTuple):
+    """Where the image files of one split lie, in a few words, and a function that opens it."""
+
+    about: str
+    open: Callable[[], Source]
+
+
+def recognise(data: DataSpec) -> Form:
+    """Finds out what form of ImageNet a data.dir holds.
+
+    If it holds several, those of TFDS and the archives come first: earlier versions read TFDS's
+    alone.
+
+    Raises:
+      UserError: It holds none; the message names the forms.
+    """
+    root = files.absolute(files.path(data.directory or "~/tensorflow_datasets"))
+    for look in (_tfds, _image_files, _parquet, _other_folders):
+        form = look(data, root)
+        if form is not None:
+            return form
+    about = f"{files.printable(root)} {_lacks(root)}." if data.directory else "data.dir is empty."
+    raise UserError(
+        f"{about} Set --config.data.dir to a folder that holds ImageNet in one of these forms, or "
+        f"to one of other images in class folders:\n{FORMS}"
+    )
+
+
+def _lacks(root: Path) -> str:
+    if not root.exists():
+        return "isn't there"
+    return "holds no images" if root.is_dir() else "is no folder"
+
+
+def _tfds(data: DataSpec, root: Path) -> Form | None:
+    if not any(root.glob(f"{TFDS_NAME}/*/dataset_info.json")):
+        return None
+    spec = dataclasses.replace(data, name=TFDS_NAME)
+    return Form(
+        f"{files.printable(root)} holds ImageNet as TFDS has prepared it.",
+        ("train", "validation"),
+        functools.partial(TfdsSource, spec),
+    )
+
+
+def _image_files(data: DataSpec, root: Path) -> Form | None:
+    places = dict(_kaggle(root)) or dict(_folders(root))
+    places |= _archives(root, data.cache_dir)
+    if not places:
+        return None
+    where = "; ".join(f"{split}: {places[split].about}" for split in SPLITS if split in places)
+
+    def open_split(split: str) -> Source:
+        require(
+            split in places,
+            f"{files.printable(root)} holds ImageNet ({where}), but no {split} images. "
+            f"{REMEDIES.get(split, '')}",
+        )
+        return places[split].open()
+
+    about = f"{files.printable(root)} holds ImageNet. {where}."
+    return Form(about, tuple(split for split in SPLITS if split in places), open_split)
+
+
+def _archives(root: Path, cache_dir: str) -> dict[str, _Place]:
+    if files.in_bucket(root):
+        found = [name for name in tar_split.NAMES.values() if (root / name).exists()]
+        require(
+            not found,
+            f"{root} holds {' and '.join(found)}. Archives can't be read in a bucket. Copy them to "
+            "a disk, or unpack them into class folders.",
+        )
+        return {}
+    return {
+        split: _Place(
+            f"the archive {path.relative_to(root)}",
+            functools.partial(TarSplit, path, split, cache_dir),
+        )
+        for split, path in tar_split.find(root).items()
+    }
+
+
+def _kaggle(root: Path) -> Iterator[tuple[str, _Place]]:
+    for ilsvrc in (root / "ILSVRC", root):
+        base = ilsvrc / "Data/CLS-LOC"
+        if base.is_dir():
+            solution = ilsvrc.parent / "LOC_val_solution.csv"
+            yield from _folders(base, solution if solution.exists() else None)
+            if folder_split.is_flat(base / "test", "ILSVRC2012_test_"):
+                about = "unlabelled images in test"
+                yield "test", _Place(about, functools.partial(FolderSplit, base / "test", "test"))
+            return
+
+
+def _folders(base: Path, solution: Path | None = None) -> Iterator[tuple[str, _Place]]:
+    train = base / "train" if folder_split.is_of_synsets(base / "train") else None
+    if train is not None:
+        opened = functools.partial(FolderSplit, train, "train")
+        yield "train", _Place("class folders in train", opened)
+    # The images may also lie in the given folder itself.
+    for val in (base / "val", base / "validation", base):
+        opened = functools.partial(FolderSplit, val, "validation", train=train, solution=solution)
+        if folder_split.is_of_synsets(val, val_alone=val is base):
+            yield "validation", _Place(f"class folders in {val.name}", opened)
+            return
+        if folder_split.is_flat(val):
+            labels = solution.name if solution else "their numbers"
+            yield "validation", _Place(f"images in {val.name}, labelled by {labels}", opened)
+            return
+
+
+def _parquet(data: DataSpec, root: Path) -> Form | None:
+    for folder in (root, root / "data"):
+        names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+        splits = sorted({match[1] for name in names if (match := _SHARD.fullmatch(name))})
+        if splits:
+            from vgg_jax.data.imagenet.parquet import ParquetSource
+
+            return Form(
+                f"{files.printable(folder)} holds ImageNet as the Hub's parquet files: "
+                f"{', '.join(splits)}.",
+                tuple(splits),
+                functools.partial(ParquetSource, folder),
+            )
+    return None
+
+
+def _other_folders(data: DataSpec, root: Path) -> Form | None:
+    # In a bucket, the search for an image would list all that is there.
+    if not data.directory or not (files.in_bucket(root) or _has_images(root)):
+        return None
+    spec, found = dataclasses.replace(data, name="folder"), folder_split.subfolders(root)
+    is_unsplit = not {*found} & {*_SPLIT_FOLDERS, data.train_split, data.val_split}
+
+    def open_split(split: str) -> Source:
+        if split == "validation" and split not in found:
+            split = "val"
+        if not is_unsplit:
+            return FolderSource(spec, split)
+        require(
+            split != data.train_split or data.held_out > 0,
+            f"{files.printable(root)} has no folders train and val, so no images are left to "
+            "validate on. Hold N of them out: --config.data.held_out=N.",
+        )
+        return FolderSource(spec, "")
+
+    about = (
+        f"{files.printable(root)} holds no ImageNet under its owners' names. Its "
+        f"{'class folders are' if found else 'images are'} read as with data.name=folder."
+    )
+    return Form(about, None, open_split)
+
+
+def _has_images(root: Path) -> bool:
+    return root.is_dir() and any(True for _ in image_files.below(root))
