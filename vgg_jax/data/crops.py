@@ -11,7 +11,7 @@ import grain.python as grain
 import numpy as np
 from jaxtyping import Float32, Int32, UInt8
 
-from vgg_jax.data import decode_budget, images, prefetch
+from vgg_jax.data import decode_budget, images, prefetch, shuffle
 from vgg_jax.data.prefetch import Shard
 from vgg_jax.data.source import Example, Source
 
@@ -20,9 +20,6 @@ CropBatch = dict[
     UInt8[np.ndarray, "b h w 3"] | Int32[np.ndarray, " b"] | Float32[np.ndarray, " b"],
 ]
 Element = dict[str, UInt8[np.ndarray, "crop_px crop_px 3"] | np.int32 | np.float32]
-
-# Grain's repeat(None) has the greatest length that an index allows, and overflows when sliced.
-ENDLESS_EPOCHS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +64,8 @@ def train_batches(
     Yields:
       {"image": uint8 RGB crops, "label": int32}, with batch_size / shard.count of each.
     """
-    crops = (
-        grain.MapDataset.range(len(source))
-        .seed(seed)
-        .shuffle()
-        .repeat(ENDLESS_EPOCHS)
-        .random_map(_RandomCrop(source, train_scale, batching.crop_px))
+    crops = shuffle.endless(source, seed).random_map(
+        _RandomCrop(source, train_scale, batching.crop_px)
     )
     return prefetch.prefetched(batching.batches(crops)[start_step:], batching.num_workers)
 
@@ -98,7 +91,7 @@ def val_batches(source: Source, batching: Batching, *, val_scale: int) -> Iterat
     """
     length = num_val_batches(len(source), batching.batch_size) * batching.batch_size
     crops = grain.MapDataset.range(length).map(_CentreCrop(source, val_scale, batching.crop_px))
-    batches = batching.batches(crops).repeat(ENDLESS_EPOCHS)
+    batches = batching.batches(crops).repeat(shuffle.ENDLESS_EPOCHS)
     return prefetch.prefetched(batches, batching.num_workers)
 
 

@@ -30,6 +30,11 @@ class Source(Protocol):
 
     It can be pickled, for the worker processes. Its class is a `SourceClass`.
 
+    A source that reads its images in blocks of several, such as parquet's row groups, also has
+    `block_starts`: the index of the first image of each block, in ascending order. Training then
+    has an order that reads few blocks for each batch: see `shuffle`. The fingerprint must depend
+    on the blocks, because the order does.
+
     Attributes:
       class_names: Names of the classes, in the order of the labels; empty if the images are
         unlabelled.
@@ -136,6 +141,21 @@ class Subset:
     def name(self, index: int) -> str:
         """See `Source`."""
         return self.source.name(int(self.indices[index]))
+
+
+def block_starts(source: Source) -> Int[np.ndarray, " blocks"] | None:
+    """Returns the index of the first image of each block; None if a source isn't in blocks.
+
+    Args:
+      source: The source, or a subset of one, whose blocks are what is left of the whole blocks.
+    """
+    if not isinstance(source, Subset):
+        return getattr(source, "block_starts", None)
+    starts = block_starts(source.source)
+    if starts is None:
+        return None
+    blocks = np.searchsorted(starts, source.indices, side="right")
+    return np.flatnonzero(np.diff(blocks, prepend=-1))
 
 
 def hashed(*parts: object) -> str:

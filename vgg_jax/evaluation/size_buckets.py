@@ -177,7 +177,8 @@ class _Line:
     def _fill(self, begin: int, end: int, scale: int) -> Sequence[PlannedBatch]:
         length = int(self._lengths[end - 1])
         height, width = (scale, length) if self._horizontal else (length, scale)
-        indices = self._indices[self._ends[begin] : self._ends[end]]
+        # In this order, a batch reads few blocks of a source that is stored in blocks.
+        indices = np.sort(self._indices[self._ends[begin] : self._ends[end]])
         number, places = self._division(np.array([len(indices)]), length)
         padded = np.full(int(number[0] * places[0]), -1)
         padded[: len(indices)] = indices
