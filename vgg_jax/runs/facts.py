@@ -56,7 +56,8 @@ class RunFacts:
             if then != today:
                 raise UserError(
                     f"The {what} are not those that this run began with. Restore the data set, "
-                    "or choose another --workdir."
+                    "in the form that it had (parquet, TFDS and image files have orders of their "
+                    "own), or choose another --workdir."
                 )
         commits = tuple(dict.fromkeys((*self.commits, *now.commits)))
         return dataclasses.replace(self, commits=commits)
