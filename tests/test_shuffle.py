@@ -1,11 +1,16 @@
 """The order of images that are stored in blocks: each once per epoch, few blocks at a time."""
 
+import made_parquet
 import numpy as np
+import opened
 import pytest
+import small_runs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vgg_jax.data import shuffle
+from vgg_jax.data.imagenet.parquet import ParquetSource
+from vgg_jax.data.specs import DataSpec
 
 
 def _order(starts, num_images, seed=0):
@@ -56,3 +61,58 @@ def test_another_generator_gives_another_order():
     starts = np.arange(0, 1000, 100)
     assert _order(starts, 1000).tolist() == _order(starts, 1000).tolist()
     assert _order(starts, 1000).tolist() != _order(starts, 1000, seed=1).tolist()
+
+
+def test_image_files_keep_the_order_that_they_had(tmp_path):
+    """Runs resume by this order, which is Grain's."""
+    source = opened.folder(small_runs.small_images(tmp_path, train=12), "train")
+    order = shuffle.endless(source, 7)
+    assert [int(order[place]) for place in range(24)] == [
+        7,
+        9,
+        0,
+        8,
+        4,
+        2,
+        11,
+        6,
+        10,
+        1,
+        3,
+        5,
+        6,
+        11,
+        4,
+        2,
+        7,
+        9,
+        1,
+        10,
+        8,
+        3,
+        5,
+        0,
+    ]
+
+
+@pytest.mark.parametrize("is_sorted", [True, False])
+def test_blocks_of_few_classes_are_told(tmp_path, is_sorted):
+    labels = np.repeat(np.arange(40), 50)
+    if not is_sorted:
+        labels = np.random.default_rng(0).permutation(labels)
+    made_parquet.write(
+        tmp_path / "train-00000-of-00001.parquet",
+        [(b"", f"{k}.png") for k in range(len(labels))],
+        labels,
+        names=[f"{k:02}" for k in range(40)],
+        rows_per_group=100,
+    )
+    source = ParquetSource(DataSpec("", str(tmp_path), "train", "", ""), "train")
+    text = shuffle.warning(source, seed=0)
+    assert is_sorted == text.startswith("Batches are little mixed: 256 images have ")
+    assert is_sorted == bool(text)
+
+
+def test_image_files_are_mixed(tmp_path):
+    source = opened.folder(small_runs.small_images(tmp_path, train=12), "train")
+    assert shuffle.warning(source, seed=0) == ""

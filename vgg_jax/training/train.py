@@ -11,7 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from vgg_jax import safe_text
-from vgg_jax.data import crops, workers
+from vgg_jax.data import crops, shuffle, workers
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import TrainingSplits
 from vgg_jax.data.prefetch import Shard
@@ -173,18 +173,20 @@ class _Run:
     def headline(self, state: TrainState) -> str:
         """Returns lines that name the net, the images, the devices and the start.
 
-        The classes are listed if they are few: a wrong folder shows in them.
+        Few classes are listed, because a wrong folder shows in them. A warning follows if the
+        batches lack classes.
         """
         images = self._images
         num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        return (
+        line = (
             f"{self.config.name}: net {self.config.net}, {num_parameters:,} parameters, "
             f"{len(images.train_source):,} training and {len(images.val.source):,} validation "
             f"images of {len(self.facts.class_names)} classes, "
             f"{workers.told(self._train_workers)}, "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
-            + self._classes()
         )
+        little_mixed = shuffle.warning(images.train_source, self.config.seed)
+        return "\n".join(filter(None, [line, self._classes(), little_mixed]))
 
     def _classes(self) -> str:
         names, source = self.facts.class_names, self._images.train_source
@@ -192,7 +194,7 @@ class _Run:
             return ""
         counts = Counter(source.label(index) for index in range(len(source)))
         listed = ", ".join(f"{name} {counts[label]:,}" for label, name in enumerate(names))
-        return safe_text.lines(f"\ntraining images of each class: {listed}")
+        return safe_text.printable(f"training images of each class: {listed}")
 
     def batches(
         self, start_step: int
