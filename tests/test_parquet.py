@@ -431,6 +431,12 @@ def test_shards_that_name_no_classes_are_refused(tmp_path):
     refused("doesn't name its classes", tmp_path)
 
 
+def test_shards_that_name_other_classes_are_refused(two):
+    second = two / "train-00001-of-00002.parquet"
+    made_parquet.write(second, [(picture(), "a.png")], [0], names="ba")
+    assert str(second) in refused("name different classes", two)
+
+
 def test_a_row_group_beyond_the_memory_for_decoding_is_refused(tmp_path):
     rows = [(np.random.default_rng(i).bytes(2**18), f"{i}.png") for i in range(20)]
     path = tmp_path / "train-00000-of-00001.parquet"

@@ -69,7 +69,7 @@ class ParquetSource:
         labelled = self._labels >= 0
         if (self._labels == -1).all():
             return (), paths
-        names = parquet_classes.listed(shards[0].metadata)
+        names = _listed(shards)
         if parquet_classes.are_ilsvrc(names, paths.filter(labelled)):
             names = classes.synsets()
             self._refuse(
@@ -96,6 +96,22 @@ class ParquetSource:
                 f"{self._labels[first]}, {wrong}. {len(indices):,} of {len(self):,} images are so. "
                 "Correct the labels, or download the shards again."
             )
+
+
+def _listed(shards: list[Shard]) -> tuple[str, ...] | None:
+    """Returns the class names in the shards' metadata, or None.
+
+    Raises:
+      UserError: Two shards have different ones.
+    """
+    by_metadata = {shard.metadata.get(b"huggingface"): shard for shard in reversed(shards)}
+    by_names = {parquet_classes.listed(one.metadata): one for one in by_metadata.values()}
+    require(
+        len(by_names) == 1,
+        f"The shards {' and '.join(files.printable(one.path) for one in by_names.values())} name "
+        "different classes. Download the shards of one set.",
+    )
+    return next(iter(by_names))
 
 
 def _joined_paths(shards: list[Shard]) -> Any:
