@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 
+import made_imagenet
 import made_parquet
 import numpy as np
 import opened
@@ -20,8 +21,8 @@ import saved
 import small_runs
 from PIL import Image
 
-from vgg_jax.data import crops, decodable, decode_budget, splits, workers
-from vgg_jax.data.imagenet import classes
+from vgg_jax.data import crops, decodable, decode_budget, sources, splits, workers
+from vgg_jax.data.imagenet import classes, forms
 from vgg_jax.data.imagenet.parquet import ParquetSource
 from vgg_jax.data.prefetch import Shard
 from vgg_jax.data.source import Subset, block_starts
@@ -29,14 +30,13 @@ from vgg_jax.data.specs import DataSpec, ScanOptions
 from vgg_jax.errors import UndecodableError, UserError
 from vgg_jax.runs import digests
 
-NAME = "vgg_jax.data.imagenet.parquet:ParquetSource"
 NUM_TRAIN, NUM_VAL = 91, 20
 
 pytestmark = pytest.mark.usefixtures("parsed_flags")
 
 
 def spec(directory, **more):
-    return DataSpec(NAME, str(directory), "train", "", cache_dir="", **more)
+    return DataSpec("imagenet", str(directory), "train", "", cache_dir="", **more)
 
 
 def open_split(directory, split="train"):
@@ -121,6 +121,34 @@ def test_ilsvrc_has_its_synsets_and_the_names_of_its_other_forms(tmp_path, liste
     source = open_split(tmp_path)
     assert source.class_names == classes.synsets()
     assert [source.name(i) for i in range(3)] == [name for _, _, name in IMAGENET]
+
+
+def test_the_thousand_classes_have_the_images_labels_and_names_of_class_folders(tmp_path):
+    images = made_imagenet.images()
+    made_imagenet.folders(tmp_path / "folders", images)
+    synsets = list(classes.synsets())
+    for split, name in (("train", "train"), ("val", "validation")):
+        rows = [
+            (data, file.replace(".JPEG", f"_{synset}.JPEG"), synsets.index(synset))
+            for (synset, file), data in images[split].items()
+        ]
+        rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+        made_parquet.write(
+            tmp_path / f"shards/data/{name}-00000-of-00001.parquet",
+            [row[:2] for row in rows],
+            [row[2] for row in rows],
+            names=[f"{words}, and more" for words in classes.words().values()],
+            rows_per_group=100,
+        )
+        opened_forms = [
+            sources.open_split(spec(tmp_path / form), name) for form in ("shards", "folders")
+        ]
+        ours, theirs = (
+            {source.name(i): source[i][:2] for i in range(len(source))} for source in opened_forms
+        )
+        assert ours == theirs
+        assert len(ours) == 1000
+        assert opened_forms[0].class_names == opened_forms[1].class_names
 
 
 def test_a_thousand_other_classes_keep_their_names(tmp_path):
@@ -395,12 +423,25 @@ def test_two_sets_of_shards_in_one_folder_are_named(two):
     refused("train-00002-of-00002.parquet is no shard of 2", two)
 
 
+def test_the_folder_says_which_splits_it_holds(shards):
+    form = forms.recognise(spec(shards))
+    assert form.splits == ("train", "validation")
+    assert form.about == f"{shards} holds parquet shards of the Hub: train, validation."
+
+
 def test_an_unknown_split_is_told_the_ones_that_are_there(two):
     refused(
         "no parquet shards of the split 'validation' .*; its splits are train", two, "validation"
     )
     refused("it has no shards of any split", two / "absent")
     refused("data.dir is empty", "")
+
+
+def test_shards_in_a_bucket_are_refused():
+    pytest.importorskip("gcsfs")
+    refused(
+        "gs://bucket/imagenet is in a bucket, and parquet shards are read", "gs://bucket/imagenet"
+    )
 
 
 @pytest.mark.parametrize(("label", "wrong"), [(2, "but there are 2 classes"), (None, "is null")])
@@ -462,6 +503,7 @@ def start(folder, workdir, *more):
         folder,
         workdir,
         "a_256",
+        "--config.data.name=imagenet",
         "--config.crop_px=32",
         "--config.train_scale=33,48",
         "--config.val_scale=36",
@@ -486,10 +528,9 @@ def finish(*arguments):
 def test_a_run_that_is_killed_ends_like_an_uninterrupted_one_and_keeps_its_form(
     shards, folders, tmp_path
 ):
-    parquet = f"--config.data.name={NAME}"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(shards, whole, parquet)
-    process = start(shards, killed, parquet)
+    finish(shards, whole)
+    process = start(shards, killed)
     while not saved.steps(killed) and process.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.01)
@@ -499,6 +540,6 @@ def test_a_run_that_is_killed_ends_like_an_uninterrupted_one_and_keeps_its_form(
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 2
     assert "parquet" in errors
-    assert "goes on at step" in finish(shards, killed, parquet, "--config.data.num_workers=1")
+    assert "goes on at step" in finish(shards, killed, "--config.data.num_workers=1")
     assert saved.steps(killed) == saved.steps(whole)
     assert digests.of_tree(saved.arrays(killed)) == digests.of_tree(saved.arrays(whole))

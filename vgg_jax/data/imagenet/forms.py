@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from vgg_jax.data import image_files
-from vgg_jax.data.imagenet import folder_split, tar_split
+from vgg_jax.data.imagenet import folder_split, parquet_shards, tar_split
 from vgg_jax.data.imagenet.folder_split import FolderSplit
+from vgg_jax.data.imagenet.parquet import ParquetSource
 from vgg_jax.data.imagenet.tar_split import TarSplit
 from vgg_jax.data.source import Source
 from vgg_jax.data.sources.folder import FolderSource
@@ -29,8 +29,6 @@ FORMS = f"""\
     what TFDS makes, once, in an environment of its own:
         pip install -e '.[prepare]'
         tfds build {TFDS_NAME} --file_format=array_record --data_dir=DIR"""
-
-_SHARD = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.parquet")
 
 # The usual names of the folders of splits.
 _SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test")
@@ -171,19 +169,15 @@ def _folders(base: Path, solution: Path | None = None) -> Iterator[tuple[str, _P
 
 
 def _parquet(data: DataSpec, root: Path) -> Form | None:
-    for folder in (root, root / "data"):
-        names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
-        splits = sorted({match[1] for name in names if (match := _SHARD.fullmatch(name))})
-        if splits:
-            from vgg_jax.data.imagenet.parquet import ParquetSource
-
-            return Form(
-                f"{files.printable(folder)} holds ImageNet as the Hub's parquet files: "
-                f"{', '.join(splits)}.",
-                tuple(splits),
-                functools.partial(ParquetSource, folder),
-            )
-    return None
+    splits = parquet_shards.splits(root)
+    if not splits:
+        return None
+    spec = dataclasses.replace(data, directory=str(root))
+    return Form(
+        f"{files.printable(root)} holds parquet shards of the Hub: {', '.join(splits)}.",
+        splits,
+        functools.partial(ParquetSource, spec),
+    )
 
 
 def _other_folders(data: DataSpec, root: Path) -> Form | None:

@@ -12,6 +12,7 @@ from jaxtyping import Int
 
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files
+from vgg_jax.storage.files import Path
 
 BYTES = "image.bytes"  # The column's path in a parquet file.
 _COLUMNS = "image: struct<bytes: binary, path: string> and label: int64"
@@ -45,9 +46,9 @@ class Shard(NamedTuple):
     metadata: dict[bytes, bytes]
 
 
-def splits(directory: str) -> tuple[str, ...]:
+def splits(root: Path) -> tuple[str, ...]:
     """Returns the names of the splits of which a folder, or its subfolder data, holds shards."""
-    return tuple(sorted({match[1] for match, _ in _all(directory)}))
+    return tuple(sorted({match[1] for match, _ in _all(root)}))
 
 
 def find(directory: str, split: str) -> list[pathlib.Path]:
@@ -60,13 +61,21 @@ def find(directory: str, split: str) -> list[pathlib.Path]:
     Raises:
       UserError: There are none, one of them is missing, or they are of several sets.
     """
-    found = _all(directory)
+    if not directory:
+        raise UserError("data.dir is empty. Set --config.data.dir to the folder of the shards.")
+    root = files.path(directory)
+    if files.in_bucket(root):
+        raise UserError(
+            f"{directory} is in a bucket, and parquet shards are read from a disk, because each "
+            "read takes a whole row group. Copy them to one."
+        )
+    found = _all(root)
     of_split = [(match, path) for match, path in found if match[1] == split]
     if not of_split:
         others = sorted({match[1] for match, _ in found})
         there = f"its splits are {some_of(others)}" if others else "it has no shards of any split"
         raise UserError(
-            f"{files.printable(files.path(directory))} has no parquet shards of the split "
+            f"{files.printable(root)} has no parquet shards of the split "
             f"{split!r} ({split}-00000-of-....parquet, also in a subfolder data); {there}. Set "
             "--config.data.dir to their folder, and --config.data.train_split and .val_split to "
             "names of its splits."
@@ -96,17 +105,10 @@ def find(directory: str, split: str) -> list[pathlib.Path]:
     return [by_number[number] for number in range(count)]
 
 
-def _all(directory: str) -> list[tuple[re.Match[str], pathlib.Path]]:
-    if not directory:
-        raise UserError("data.dir is empty. Set --config.data.dir to the folder of the shards.")
-    root = files.path(directory)
-    if files.in_bucket(root):
-        raise UserError(
-            f"{directory} is in a bucket, and parquet shards are read from a disk, because each "
-            "read takes a whole row group. Copy them to one."
-        )
-    paths = [path for folder in (root, root / "data") for path in folder.glob("*.parquet")]
-    matches = ((_NAME.fullmatch(path.name), path) for path in sorted(paths))
+def _all(root: Path) -> list[tuple[re.Match[str], Path]]:
+    folders = [folder for folder in (root, root / "data") if folder.is_dir()]
+    paths = sorted(path for folder in folders for path in folder.iterdir())
+    matches = ((_NAME.fullmatch(path.name), path) for path in paths)
     return [(match, path) for match, path in matches if match]
 
 
