@@ -1,6 +1,7 @@
 """ImageNet as people have it: every form gives the same images, and bad input is named."""
 
 import csv
+import dataclasses
 import io
 import os
 import pathlib
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import saved
 import small_runs
+import tensorflow_datasets as tfds
 
 from vgg_jax.data import sources
 from vgg_jax.data.imagenet import classes, forms
@@ -27,6 +29,45 @@ TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 @pytest.fixture(scope="session")
 def images():
     return made_imagenet.images()
+
+
+with tfds.core.registered.skip_registration():
+
+    class Imagenet2012(tfds.core.GeneratorBasedBuilder):
+        """What `tfds build imagenet2012` makes, with the same features."""
+
+        VERSION = tfds.core.Version("5.1.0")
+
+        def __init__(self, images, **options):
+            self._images = {"train": images["train"], "validation": images["val"]}
+            super().__init__(**options)
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=list(classes.synsets())),
+                "file_name": tfds.features.Text(),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict(features)
+            )
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples(split) for split in self._images}
+
+        def _generate_examples(self, split):
+            for (synset, name), data in self._images[split].items():
+                yield name, {"image": io.BytesIO(data), "label": synset, "file_name": name}
+
+
+@pytest.fixture(scope="session")
+def prepared(images, tmp_path_factory):
+    """TFDS's form."""
+    root = tmp_path_factory.mktemp("tfds")
+    builder = Imagenet2012(images, data_dir=root, file_format="array_record")
+    tfds.disable_progress_bar()
+    builder.download_and_prepare()
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +118,22 @@ def test_every_form_has_the_same_images(made, images, form, split):
     assert _contents(source) == expected
     assert source.class_names == classes.synsets()
     assert source.fingerprint == _open(made / "sorted", split).fingerprint
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("name", ["imagenet", "imagenet2012"])
+def test_tfds_has_the_same_images_in_another_order(made, prepared, name, split):
+    source = sources.open_split(dataclasses.replace(_spec(prepared), name=name), split)
+    expected = _open(made / "tars", split)
+    assert _contents(source) != _contents(expected)
+    assert sorted(_contents(source)) == sorted(_contents(expected))
+    assert source.class_names == expected.class_names
+
+
+def test_what_tfds_has_prepared_comes_before_its_archives(made, prepared, tmp_path):
+    both = made_imagenet.copied(prepared, tmp_path / "both")
+    made_imagenet.copied(made / "tars", both / "downloads/manual")
+    assert _open(both, "train").fingerprint == _open(prepared, "train").fingerprint
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -282,7 +339,9 @@ def test_a_folder_with_nothing_names_the_forms(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert _message(tmp_path / "no", "train").startswith(f"{tmp_path / 'no'} isn't there. Set")
     (tmp_path / "file").touch()
-    assert _message(tmp_path / "file", "train").startswith(f"{tmp_path / 'file'} is no folder. Set")
+    assert _message(tmp_path / "file", "train").startswith(
+        f"{tmp_path / 'file'} is a file, perhaps"
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "validation", ""])
@@ -290,6 +349,12 @@ def test_class_folders_without_splits_are_one(folder, split):
     where, whole = folder / "train", DataSpec("folder", str(folder), "train", "", cache_dir="")
     expected = sources.open_split(whole, "train")
     assert _contents(sources.open_split(_spec(where, held_out=1), split)) == _contents(expected)
+
+
+def test_other_folders_are_known_to_have_splits_or_none(folder, made):
+    assert imagenet.ImageNet.is_unsplit(_spec(folder / "train"))
+    assert not imagenet.ImageNet.is_unsplit(_spec(folder))
+    assert not imagenet.ImageNet.is_unsplit(_spec(made / "sorted"))
 
 
 def test_all_of_a_folder_without_splits_is_not_trained_and_validated_on(folder):

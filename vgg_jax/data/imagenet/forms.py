@@ -50,11 +50,13 @@ class Form:
       about: A sentence that says what it is and where it lies.
       splits: The names of its splits; None if it isn't ImageNet, but other class folders.
       open: Opens a split, given its name.
+      is_unsplit: Whether it has no splits. The split "" is then all of it.
     """
 
     about: str
     splits: tuple[str, ...] | None
     open: Callable[[str], Source]
+    is_unsplit: bool = False
 
 
 class _Place(NamedTuple):
@@ -88,7 +90,7 @@ def recognise(data: DataSpec) -> Form:
 def _lacks(root: Path) -> str:
     if not root.exists():
         return "isn't there"
-    return "holds no images" if root.is_dir() else "is no folder"
+    return "holds no images" if root.is_dir() else "is a file, perhaps one for data.name=csv"
 
 
 def _tfds(data: DataSpec, root: Path) -> Form | None:
@@ -203,7 +205,7 @@ def _other_folders(data: DataSpec, root: Path) -> Form | None:
         f"{files.printable(root)} holds no ImageNet under its owners' names. Its "
         f"{'class folders are' if found else 'images are'} read as with data.name=folder."
     )
-    return Form(about, None, open_split)
+    return Form(about, None, open_split, is_unsplit)
 
 
 def _has_images(root: Path) -> bool:

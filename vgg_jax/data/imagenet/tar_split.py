@@ -89,7 +89,8 @@ class _OpenedFile:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise UserError(f"{path} can't be read: {error.strerror}.") from error
-        weakref.finalize(self, os.close, self.descriptor)
+        # At the end of the process, threads may still read it.
+        weakref.finalize(self, os.close, self.descriptor).atexit = False
         about = os.fstat(self.descriptor)
         self.version = _Version(about.st_size, about.st_mtime_ns)
 
