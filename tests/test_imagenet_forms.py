@@ -654,7 +654,7 @@ def test_the_command_names_differing_classes(folder, tmp_path):
     (root / "val/a").rename(root / "val/d")
     status, _, errors = _said(root)
     assert status == 2
-    assert "The classes of train and val differ: a, d." in errors
+    assert "train and val differ. train lacks d. val lacks a." in errors
 
 
 def test_the_command_knows_csv_files(folder, tmp_path):

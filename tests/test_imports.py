@@ -29,6 +29,7 @@ ORDER = {
         ("analysis", "export", "transfer", "run_report"),
         ("config", "next_steps", "not_learned", "verify"),
         ("main", "predict", "fuse", "describe", "weights", "features", "report"),
+        ("__main__",),
     ),
     "launch": (
         ("plan",),

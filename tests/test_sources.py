@@ -248,7 +248,7 @@ def test_differing_classes_are_named(folder, tmp_path):
     fill(folder, {"val/bee/1.jpg": b"b", "train/cow/1.jpg": b"c"})
     message = _message("folder", folder, tmp_path)
     assert "train and val differ. train lacks bee. val lacks cow. " in message
-    assert "Both must have the same classes." in message
+    assert "Both must have the same classes: " in message
 
 
 def test_a_run_does_not_validate_on_the_images_that_it_trains_on(folder, tmp_path):

@@ -6,6 +6,7 @@ _COMMANDS = {
     "fuse": "averages the posteriors of runs that were evaluated on the same images",
     "features": "stores a vector of each image, and trains a linear classifier on them",
     "weights": "imports weights of other packages, and exports a run's net",
+    "data": "says what a data set is, what is missing, and how to train on it",
     "describe": "prints a net's layers and sizes, and predicts the memory of a training step",
     "report": "writes a page about a finished run",
 }
