@@ -357,8 +357,10 @@ def test_imagenets_class_folders_are_the_same_as_on_a_disk(root, server, tmp_pat
     synsets = ("n01440764", "n01443537")
     names = [f"train/{synset}/{synset}_{i}.JPEG" for synset in synsets for i in range(3)]
     names += [f"val/ILSVRC2012_val_{number:08}.JPEG" for number in (293, 236)]
+    names += ["train/README.md"]
     small_runs.fill(tmp_path, {name: name.encode() for name in names})
     upload(server, tmp_path, root.name)
+    server.write(f"{root.name}/ILSVRC2012_img_val.tar", b"")  # Beside folders it doesn't matter.
     for split in ("train", "validation"):
         here, there = (
             sources.open_split(DataSpec("imagenet", str(where), "train", "", cache_dir=""), split)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int32
 
 from vgg_jax.data import image_files
 from vgg_jax.data.imagenet import val_labels
@@ -53,10 +54,9 @@ class FolderSplit(FileSplit):
         if split == "test":
             class_names, labels = (), np.full(len(images), -1, np.int32)
         else:
-            if "" in found:
+            class_names, synsets = tuple(sorted(filter(None, found))), [f for f, _ in images]
+            if not class_names:
                 class_names, synsets = _by_name(names, root, train, solution)
-            else:
-                class_names, synsets = tuple(sorted(found)), [folder for folder, _ in images]
             labels = labels_of(synsets, class_names)
         order = in_order(names, labels)
         folders = [
@@ -124,10 +124,10 @@ def _by_name(
     return class_names, synsets
 
 
-def _numbered(folders: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+def _numbered(folders: Sequence[str]) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
     """Returns the different folders, and the number of each image's folder among them."""
-    unique, numbers = np.unique(np.array(folders), return_inverse=True)
-    return tuple(unique.tolist()), numbers.astype(np.int32)
+    number_of = {folder: number for number, folder in enumerate(dict.fromkeys(folders))}
+    return tuple(number_of), np.array([number_of[folder] for folder in folders], np.int32)
 
 
 def subfolders(folder: Path) -> list[str]:

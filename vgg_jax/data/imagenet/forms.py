@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -106,8 +107,10 @@ def _tfds(data: DataSpec, root: Path) -> Form | None:
 
 def _image_files(data: DataSpec, root: Path) -> Form | None:
     places = dict(_kaggle(root)) or dict(_folders(root))
-    places |= _archives(root, data.cache_dir)
+    if not files.in_bucket(root):
+        places |= _archives(root, data.cache_dir)
     if not places:
+        _refuse_archives_in_bucket(root)
         return None
     where = "; ".join(f"{split}: {places[split].about}" for split in SPLITS if split in places)
 
@@ -123,15 +126,7 @@ def _image_files(data: DataSpec, root: Path) -> Form | None:
     return Form(about, tuple(split for split in SPLITS if split in places), open_split)
 
 
-def _archives(root: Path, cache_dir: str) -> dict[str, _Place]:
-    if files.in_bucket(root):
-        found = [name for name in tar_split.NAMES.values() if (root / name).exists()]
-        require(
-            not found,
-            f"{root} holds {' and '.join(found)}. Archives can't be read in a bucket. Copy them to "
-            "a disk, or unpack them into class folders.",
-        )
-        return {}
+def _archives(root: pathlib.Path, cache_dir: str) -> dict[str, _Place]:
     return {
         split: _Place(
             f"the archive {path.relative_to(root)}",
@@ -139,6 +134,15 @@ def _archives(root: Path, cache_dir: str) -> dict[str, _Place]:
         )
         for split, path in tar_split.find(root).items()
     }
+
+
+def _refuse_archives_in_bucket(root: Path) -> None:
+    found = [name for name in tar_split.NAMES.values() if (root / name).exists()]
+    require(
+        not found,
+        f"{root} holds {' and '.join(found)}. Archives can't be read in a bucket. Copy them to a "
+        "disk, or unpack them into class folders.",
+    )
 
 
 def _kaggle(root: Path) -> Iterator[tuple[str, _Place]]:
