@@ -91,8 +91,8 @@ def rendered(settings: dict[str, Any], num_images: Sequence[int], results: Resul
     ours = [rounds for name, rounds in results.items() if name != PEER]
     lines = [
         f"Random crops of {settings['crop_px']} px, S in [{low}; {high}], from "
-        f"{' and '.join(f'{count:,}' for count in num_images)} images, {settings['workers']} "
-        f"worker processes, medians of {len(ours[0])} rounds",
+        f"{', '.join(f'{count:,}' for count in dict.fromkeys(num_images))} images, "
+        f"{settings['workers']} worker processes, medians of {len(ours[0])} rounds",
         "",
         table.markdown(header, rows),
         "",
