@@ -18,7 +18,9 @@ from vgg_jax.storage import cache_folder
 from vgg_jax.system import progress_bar
 
 IMAGES_A_MESSAGE = 32  # A worker process sends results of this many together.
-KEPT_EVERY_S = 10.0  # What was found is kept so often. A scan that is killed loses no more.
+# What was found is kept so often, or more seldom if writing it would take more than a hundredth of
+# the time. A scan that is killed loses no more than that.
+KEPT_EVERY_S = 10.0
 
 
 def scan(source: Source, name: str, options: ScanOptions) -> Scan:
@@ -54,13 +56,15 @@ def _whole_pass(source: Source, name: str, options: ScanOptions) -> Scan:
     tally = _begun(source, scan_files.read_unfinished(path, source))
     if tally.count:
         print(f"The scan goes on at {tally.count:,} of {len(source):,} {name} images.")
-    kept_s = time.monotonic()
+    due_s = time.monotonic() + KEPT_EVERY_S
 
     def keep() -> None:
-        nonlocal kept_s
-        if time.monotonic() - kept_s >= KEPT_EVERY_S:
+        nonlocal due_s
+        begin_s = time.monotonic()
+        if begin_s >= due_s:
             scan_files.write_unfinished(path, tally)
-            kept_s = time.monotonic()
+            end_s = time.monotonic()
+            due_s = end_s + max(KEPT_EVERY_S, 100 * (end_s - begin_s))
 
     num_workers = workers.resolved(options.num_workers, source)
     description = f"scanning the {name} images"

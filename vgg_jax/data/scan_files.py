@@ -39,7 +39,11 @@ def read_finished(path: pathlib.Path, source: Source) -> Scan | None:
 
 def write_finished(path: pathlib.Path, found: Scan) -> None:
     """Writes a finished scan."""
-    sealed_json.write(path, _plain(vars(found)))
+    saved = vars(found) | {
+        "undecodable": [image._asdict() for image in found.undecodable],
+        "sizes": packed(found.sizes),
+    }
+    sealed_json.write(path, saved)
 
 
 def read_unfinished(path: pathlib.Path, source: Source) -> Tally | None:
@@ -61,13 +65,15 @@ def read_unfinished(path: pathlib.Path, source: Source) -> Tally | None:
 
 def write_unfinished(path: pathlib.Path, tally: Tally) -> None:
     """Writes what a scan in progress has found. For 1.28 million images this takes 0.1 seconds."""
-    values = vars(tally) | {
+    saved = {
         "num_images": len(tally.sizes),
+        "count": tally.count,
         "rgb_sum": tally.rgb_sum.tolist(),
         "class_counts": tally.class_counts.tolist(),
-        "sizes": tally.sizes[: tally.count],
+        "undecodable": [image._asdict() for image in tally.undecodable],
+        "sizes": packed(tally.sizes[: tally.count], level=1),
     }
-    sealed_json.write(path, _plain(values))
+    sealed_json.write(path, saved)
 
 
 def remove(path: pathlib.Path) -> None:
@@ -91,11 +97,3 @@ def _read(path: pathlib.Path, parse: Callable[[Mapping[str, Any]], T]) -> T | No
 
 def _undecodable(saved: Mapping[str, Any]) -> tuple[Undecodable, ...]:
     return tuple(Undecodable(**image) for image in saved["undecodable"])
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **values,
-        "undecodable": [image._asdict() for image in values["undecodable"]],
-        "sizes": packed(values["sizes"]),
-    }

@@ -93,11 +93,16 @@ class Tally:
         return Scan(mean, counts, tuple(self.undecodable), self.sizes)
 
 
-def packed(sizes: Int32[np.ndarray, "n 2"]) -> str:
-    """Returns the sizes of images as text. `unpacked` is its inverse."""
-    # This takes some 4 MB for ImageNet's training images. Numbers as text would take 30 MB. Level 1
-    # takes a fifth of the time of the default, which a scan in progress spends again and again.
-    return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes(), level=1)).decode()
+def packed(sizes: Int32[np.ndarray, "n 2"], level: int = zlib.Z_DEFAULT_COMPRESSION) -> str:
+    """Returns the sizes of images as text. `unpacked` is its inverse.
+
+    Args:
+      sizes: The sizes.
+      level: The level of zlib's compression. Level 1 takes a fifth of the default's time, and 15%
+        more text.
+    """
+    # This takes some 3 MB for ImageNet's training images. Numbers as text would take 30 MB.
+    return base64.b64encode(zlib.compress(sizes.astype("<i4").tobytes(), level)).decode()
 
 
 def unpacked(text: str, num_images: int) -> Int32[np.ndarray, "n 2"]:
