@@ -70,7 +70,7 @@ def test_numbered_classes_are_indices_and_not_names_in_the_order_of_text():
     assert names[:3] == ["0", "1", "10"]
     found = matched(names)
     np.testing.assert_array_equal(found.indices, [int(name) for name in names])
-    assert found.how == "by the indices that their names are (for example, 0 is n01440764 tench)"
+    assert found.how == "by index (for example, 0 is n01440764 tench)"
     assert matched(["0998", "0007"]).indices.tolist() == [998, 7]
 
 
@@ -88,7 +88,7 @@ def test_an_index_beyond_the_nets_classes_is_refused():
 def test_classes_that_the_net_lacks_are_named_up_to_some():
     message = refusal(["n01440764", *(f"unicorn {k}" for k in range(7))])
     assert "lacks 7 of the 8 classes of the images: unicorn 0, " in message
-    assert "unicorn 4 and 2 more. Rename their folders" in message
+    assert "unicorn 4 and 2 more. Rename them to" in message
     assert "the net's 1,000 classes (n01440764 tench, " in message
     assert re.search(r"move them out of the data set\. .*--workdir", message)
 

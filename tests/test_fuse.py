@@ -292,6 +292,25 @@ def test_each_run_may_have_scales_of_its_own(runs):
     assert json.loads(result.read_text())["runs"] == {str(runs[0]): [110, 64], str(runs[1]): [73]}
 
 
+def test_the_command_takes_what_counts(runs, tmp_path):
+    _evaluate_all(runs, labels=(0, 2, 2, 2, 0))
+    mean = _mean(*(_values(run, "dense", 73) for run in ("d", "e")))
+    done = _fuse(*runs, "--scales=73", "--classes=present")
+    wrong = mean[:, [0, 2]].argmax(axis=1) != [0, 1, 1, 1, 0]
+    title = f"d + e, dense, Q = 73, 2 present classes: top-1 error {100 * wrong.mean():.2f}% "
+    assert done.stdout.startswith(title), done.stderr
+    # The images in the order of their names are the first, c, d, e and the second.
+    (tmp_path / "real.json").write_text("[[1], [], [0, 1], [2], [0, 1, 2]]")
+    done = _fuse(*runs, "--scales=73", f"--labels={tmp_path}/real.json")
+    best = mean.argmax(axis=1)
+    wrong = [best[0] != 1, best[3] == 2, best[4] != 2, False]
+    assert f"for 4 of 5 images: top-1 error {100 * np.mean(wrong):.2f}% " in done.stdout
+    assert {path.name for path in (runs[0].parent / "fused").iterdir()} == {
+        "d+e-validation-dense-73-present.json",
+        "d+e-validation-dense-73-real.json",
+    }
+
+
 @pytest.mark.parametrize(
     ("again", "flag", "says"),
     [

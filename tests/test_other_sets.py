@@ -105,15 +105,16 @@ def test_notebooks_find_the_classes_too(workdir, make):
 
 def test_numbered_folders_are_indices(workdir, make, evaluate):
     output = evaluate(f"data.dir={make('numbered', _2=3, _0=2)}")
-    assert "numbered: 2 of the net's 3 classes, by the indices that their names are" in output
+    assert "numbered: 2 of the net's 3 classes, by index (for example, 0 is a)\n" in output
     found = posteriors.read(workdir / "eval/numbered-dense-73.npz")
     assert found.labels.tolist() == [0, 0, 2, 2, 2]
 
 
 def test_a_folder_called_like_the_runs_split_has_another_name(workdir, make, evaluate):
-    evaluate(f"data.dir={make('shop/val', a=2, b=2, c=2)}")
-    assert (workdir / "eval/shop-val-dense-73.npz").exists()
-    assert "shop-val: the net's 3 classes" in evaluate(f"data.dir={workdir.parent}/shop/val")
+    for name in ("val", "held_out"):
+        output = evaluate(f"data.dir={make(f'shop/{name}', a=2, b=2, c=2)}")
+        assert f"shop-{name}: the net's 3 classes\n" in output
+        assert (workdir / f"eval/shop-{name}-dense-73.npz").exists()
 
 
 def test_a_set_with_splits_is_named_by_both(workdir, make, evaluate):

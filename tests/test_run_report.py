@@ -12,6 +12,7 @@ from vgg_jax import main
 from vgg_jax.data import opening
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation.restriction import Restriction
 from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.run_report import report
 from vgg_jax.runs import run_config
@@ -110,6 +111,20 @@ def test_an_evaluation_of_an_earlier_checkpoint_ends_well_without_a_report(workd
     main._write_report(c, ResultKey.from_config(c), workdir, data)
     assert "No report was written: " in capsys.readouterr().out
     assert not (workdir / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "name"),
+    [
+        ("val", "all", "report.html"),
+        ("val", "present", "report-val-present.html"),
+        ("imagenet-a", "all", "report-imagenet-a.html"),
+        ("imagenet-a", "present", "report-imagenet-a-present.html"),
+    ],
+)
+def test_reports_of_other_images_have_other_names(split, classes, name):
+    key = ResultKey(split, "dense", (73,), restriction=Restriction(classes))
+    assert report.file_name(key, "val") == name
 
 
 def test_without_posteriors_it_names_the_command_that_makes_them(workdir):

@@ -115,7 +115,7 @@ def _evaluation(c: ConfigDict) -> None:
     c.eval.scales = ()  # The scales Q, in px, to average over; () means val_scale alone.
     # What counts for the errors. The files of posteriors keep all of the net's classes.
     c.eval.classes = "all"  # all of the net's classes, or those that are present in the images.
-    c.eval.labels = ""  # FILE.json with a list of right labels per image; "": each image's own.
+    c.eval.labels = ""  # FILE.json, a list of right classes per image; "": each image's own label.
     c.eval.checkpoint = "last"  # last, or best for the one with the lowest validation error.
     c.eval.pooling = "floor"  # floor drops an odd last row or column; ceil pools it, as in Caffe.
     c.eval.dtype = "float32"  # float32, at highest precision, or bfloat16, faster on accelerators.

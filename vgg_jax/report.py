@@ -29,8 +29,8 @@ _SCALES = flags.DEFINE_list(
 _SPLIT = flags.DEFINE_string(
     "split",
     None,
-    "The split that the run was evaluated on, for example test. The default is the split that it "
-    "was validated on.",
+    "The split that the run was evaluated on, for example test, or the name of another set, for "
+    "example imagenet-a. The default is the split that it was validated on.",
 )
 _VARIANT = flags.DEFINE_string(
     "variant",

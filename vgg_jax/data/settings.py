@@ -90,8 +90,12 @@ def opened_split(c: ConfigDict) -> str:
 
     It is that of `evaluated_split`, or the folder's if the data are a folder without splits.
     """
-    is_whole = not c.data.held_out and not c.data.val_split and is_unsplit(data_spec(c))
-    return folder.set_name(c.data.dir) if is_whole else evaluated_split(c)
+    return folder.set_name(c.data.dir) if opens_whole_folder(c) else evaluated_split(c)
+
+
+def opens_whole_folder(c: ConfigDict) -> bool:
+    """Returns whether an evaluation opens all of a folder without splits."""
+    return not c.data.held_out and not c.data.val_split and is_unsplit(data_spec(c))
 
 
 def evaluated_data(c: ConfigDict) -> dict[str, Any]:

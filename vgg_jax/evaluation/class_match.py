@@ -46,7 +46,7 @@ def match(names: tuple[str, ...], of_net: tuple[str, ...], net: str) -> MatchedC
     numbered = [name for name in names if name.isascii() and name.isdigit()]
     if len(numbered) == len(names) and not {*names} & {*of_net}:
         found = {name: [int(name)] if int(name) < len(of_net) else [] for name in names}
-        how = "by the indices that their names are"
+        how = "by index"
     else:
         by_word = _by_word(of_net)
         found = {
@@ -96,9 +96,9 @@ def _refuse_absent(absent: list[str], of: int, of_net: tuple[str, ...], net: str
     if absent:
         raise UserError(
             f"{net[0].upper()}{net[1:]} lacks {len(absent):,} of the {of:,} classes of the images: "
-            f"{some_of(absent)}. Rename their folders to names of the net's {len(of_net):,} "
-            f"classes ({some_of([*map(class_names.shown, of_net)])}), or move them out of the "
-            "data set. Or choose another data set with --config.data.name, .dir and .val_split, or "
+            f"{some_of(absent)}. Rename them to names of the net's {len(of_net):,} classes "
+            f"({some_of([*map(class_names.shown, of_net)])}), or move them out of the data set. Or "
+            "choose another data set with --config.data.name, .dir and .val_split, or "
             "another --workdir."
         )
 

@@ -222,8 +222,9 @@ def _other_set(split: str, workdirs: Sequence[Path]) -> dict[str, Any] | None:
     for workdir in workdirs:
         own = data_settings.evaluated_data(run_config.existing(workdir))
         for path in sorted((workdir / FOLDER).glob("*.npz")):
-            data = posteriors.read_made_by(path).get("data", {})
-            if data.get("split") == split and data["dir"] != own["dir"]:
+            data = posteriors.read_made_by(path).get("data", own)
+            is_own = (data["name"], data["dir"]) == (own["name"], own["dir"])
+            if not is_own and data["split"] == split:
                 return {key: data[key] for key in own}
     return None
 

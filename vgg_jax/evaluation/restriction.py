@@ -126,7 +126,7 @@ class Restriction:
 def _present(posteriors: Posteriors) -> Posteriors:
     """Restricts labelled posteriors to the classes of the labels, and renormalises them."""
     present = np.unique(posteriors.labels)
-    values = posteriors.values[:, present].astype(np.float64)
+    values = posteriors.values[:, present].astype(np.float64, copy=False)
     sums = values.sum(axis=1, keepdims=True)
     # Probabilities that have all underflowed to 0 stay 0.
     np.divide(values, sums, out=values, where=sums > 0)

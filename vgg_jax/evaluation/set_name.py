@@ -30,7 +30,7 @@ def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...
     Raises:
       UserError: The config holds out some images of a set that the run wasn't trained on.
     """
-    split, data = data_settings.opened_split(c), data_settings.data_spec(c)
+    split, data = data_settings.evaluated_split(c), data_settings.data_spec(c)
     has_other_classes = source.class_names not in ((), class_names)
     if data.held_out:
         if has_other_classes or _has_other_images(c, workdir, source):
@@ -40,8 +40,9 @@ def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...
                 "evaluated. To evaluate all of it, add --config.data.held_out=0."
             )
         return split
-    if split != data_settings.evaluated_split(c):  # It is the folder's name.
-        return split
+    if data_settings.opens_whole_folder(c):
+        own = data_settings.evaluated_split(run_config.existing(workdir))
+        return folder.set_name(data.directory, (own, data_settings.HELD_OUT))
     if has_other_classes or (data.name not in _IN_FORMS and _has_other_images(c, workdir, source)):
         is_file_or_folder = data.directory and data.name in sources.names()
         name = folder.set_name(data.directory).removesuffix(".csv")

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+from collections.abc import Collection
 
 import numpy as np
 from etils import epath
@@ -95,12 +96,17 @@ class FolderSource:
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
 
 
-def set_name(directory: str) -> str:
-    """Returns the name of a directory, after that of the one above if it is the name of a split."""
+def set_name(directory: str, taken: Collection[str] = ()) -> str:
+    """Returns the name of a directory, after that of the one above if it is the name of a split.
+
+    Args:
+      directory: The path.
+      taken: Names of splits, in addition to `SPLITS`.
+    """
     path = files.path(directory)
     if not files.in_bucket(path):
         path = pathlib.Path(os.path.abspath(path))  # Links keep their names, unlike in resolve().
-    return f"{path.parent.name}-{path.name}" if path.name in SPLITS else path.name
+    return f"{path.parent.name}-{path.name}" if path.name in {*SPLITS, *taken} else path.name
 
 
 def _hint(data: DataSpec, split: str) -> str:
