@@ -338,10 +338,9 @@ def test_a_folder_with_nothing_names_the_forms(tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert _message(tmp_path / "no", "train").startswith(f"{tmp_path / 'no'} isn't there. Set")
-    (tmp_path / "file").touch()
-    assert _message(tmp_path / "file", "train").startswith(
-        f"{tmp_path / 'file'} is a file, perhaps"
-    )
+    for name, about in ((VAL_TAR, "is a file"), ("photos.csv", "is a CSV file, which needs --con")):
+        (tmp_path / name).touch()
+        assert _message(tmp_path / name, "train").startswith(f"{tmp_path / name} {about}")
 
 
 @pytest.mark.parametrize("split", ["train", "validation", ""])
@@ -424,6 +423,13 @@ def test_a_damaged_header_is_named(made, tmp_path):
 def test_what_is_no_archive_is_refused(tmp_path, data):
     (tmp_path / VAL_TAR).write_bytes(data)
     assert "is truncated or damaged: after its beginning" in _message(tmp_path, "validation")
+
+
+def test_a_negative_size_is_damage(tmp_path):
+    info = tarfile.TarInfo("ILSVRC2012_val_00000001.JPEG")
+    info.size = -1024
+    (tmp_path / VAL_TAR).write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    assert "is truncated or damaged" in _message(tmp_path, "validation")
 
 
 def test_a_truncated_archive_of_a_class_is_named(images, tmp_path):

@@ -55,7 +55,7 @@ def _data(c: ConfigDict) -> None:
     # imagenet (in any of its forms: see configs/README.md; imagenet2012 means the same), the name
     # of a TFDS data set, folder, csv, shapes (the embedded set), or MODULE:NAME (a class of your
     # own: see vgg_jax/README.md).
-    c.data.name = "imagenet"  # It stands also for other images in class folders.
+    c.data.name = "imagenet"  # It also reads other images in class folders.
     c.data.dir = ""  # The folder with the images, TFDS's data_dir, or FILE.csv.
     c.data.train_split = "train"  # A split of TFDS or of a CSV file, or a folder's name.
     c.data.val_split = ""  # "": "validation" of ImageNet or TFDS, or "val" of others.

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.data import decode_budget, sources, workers
 from vgg_jax.data.sources import folder
-from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions, same_name
+from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions, canonical_name
 from vgg_jax.data.splits import is_unsplit, val_split
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.storage import files
@@ -108,7 +108,7 @@ def evaluated_data(c: ConfigDict) -> dict[str, Any]:
 def data_spec(c: ConfigDict) -> DataSpec:
     """Returns the description of the images that a config trains and validates on."""
     return DataSpec(
-        name=same_name(c.data.name),
+        name=canonical_name(c.data.name),
         directory=c.data.dir,
         train_split=c.data.train_split,
         val_split=c.data.val_split,

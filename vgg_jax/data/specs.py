@@ -8,8 +8,8 @@ OnUndecodable = Literal["refuse", "leave_out"]
 IMAGENET = "imagenet"
 
 
-def same_name(name: str) -> str:
-    """Returns a data.name, with "imagenet" for ImageNet's name in earlier versions and in TFDS."""
+def canonical_name(name: str) -> str:
+    """Returns a data.name; for imagenet2012, the name in earlier versions, it is "imagenet"."""
     return IMAGENET if name == "imagenet2012" else name
 
 

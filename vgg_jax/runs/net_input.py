@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.data.scan_results import Rgb
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
-from vgg_jax.data.specs import IMAGENET, same_name
+from vgg_jax.data.specs import IMAGENET, canonical_name
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import chain, run_config
 from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
@@ -72,7 +72,7 @@ def _chosen(c: ConfigDict, data_mean_rgb: Rgb, theirs: Rgb | None) -> tuple[Rgb,
         return (red, green, blue), "of data.mean_rgb"
     if given == AUTO_MEAN and theirs is not None:
         return theirs, "of that run"
-    if given == AUTO_MEAN and same_name(c.data.name) == IMAGENET:
+    if given == AUTO_MEAN and canonical_name(c.data.name) == IMAGENET:
         return ILSVRC_MEAN_RGB, "of ILSVRC"
     return data_mean_rgb, "of the training images"
 

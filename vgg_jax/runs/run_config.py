@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax import base_config
 from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
-from vgg_jax.data.specs import same_name
+from vgg_jax.data.specs import canonical_name
 from vgg_jax.errors import UserError, some_of
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage import files, sealed_json
@@ -223,4 +223,6 @@ def flat(c: ConfigDict, prefix: str = "") -> dict[str, object]:
 
 
 def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: same_name(value) if key == "data.name" else value for key, value in values.items()}
+    if "data.name" not in values:
+        return {**values}
+    return {**values, "data.name": canonical_name(values["data.name"])}

@@ -91,7 +91,10 @@ def recognise(data: DataSpec) -> Form:
 def _lacks(root: Path) -> str:
     if not root.exists():
         return "isn't there"
-    return "holds no images" if root.is_dir() else "is a file, perhaps one for data.name=csv"
+    if root.is_dir():
+        return "holds no images"
+    is_csv = root.suffix.lower() == ".csv"
+    return "is a CSV file, which needs --config.data.name=csv" if is_csv else "is a file"
 
 
 def _tfds(data: DataSpec, root: Path) -> Form | None:

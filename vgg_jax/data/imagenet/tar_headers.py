@@ -75,8 +75,12 @@ class Archive(NamedTuple):
             tar = tarfile.TarFile(fileobj=part)
             tar.offset = 0
             while any(part.block(tar.offset)):  # A block of zeros ends an archive.
-                part.seek(tar.offset)
-                yield tarfile.TarInfo.fromtarfile(tar)
+                begin = tar.offset
+                part.seek(begin)
+                info = tarfile.TarInfo.fromtarfile(tar)
+                if tar.offset <= begin:  # A negative size would lead back.
+                    raise tarfile.HeaderError("negative size")
+                yield info
             if not part.block(tar.offset):
                 yield None
         except (tarfile.TarError, ValueError):  # Damaged numbers in a header of pax.

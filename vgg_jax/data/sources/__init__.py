@@ -5,7 +5,7 @@ other name is that of a TFDS data set. `SourceClass` says what a class must do.
 """
 
 from vgg_jax.data.source import Source, SourceClass
-from vgg_jax.data.specs import DataSpec, same_name
+from vgg_jax.data.specs import DataSpec, canonical_name
 from vgg_jax.errors import UserError, require
 from vgg_jax.system import by_name
 
@@ -23,7 +23,7 @@ def find(name: str) -> SourceClass:
     Raises:
       UserError: The name is MODULE:NAME, and it isn't there or isn't a class of sources.
     """
-    name = same_name(name)
+    name = canonical_name(name)
     if not by_name.is_own(name) and name not in names():
         name = "tfds"
     found = by_name.load("data.name", name, __name__, "SOURCE")
