@@ -260,7 +260,7 @@ def test_classes_that_do_not_match(folder, workdir, tmp_path, run_main):
             folder, workdir, "--mode=eval", f"--config.data.dir={tmp_path / 'data'}"
         ),
     )
-    assert f"The net in {workdir} lacks 1 of the 3 classes of the images: bee. Rename them" in message
+    assert f"The net in {workdir} lacks 1 of the 3 classes of the images: bee. Rename" in message
     assert "names of the net's 3 classes (a, b, c)" in message
 
 
