@@ -224,7 +224,7 @@ def test_the_arithmetic_is_that_of_the_architecture():
         (("input", "--data=launch", "--scales=200,300"), "--scales=200,300 must be at least the"),
         (("input", "--data=a", "--data=a"), "--data names the same images twice."),
         (("input", "--data=launch", "--data=absent"), "The class folders of launch lie"),
-        (("input", "--data_name=folder", "--data=absent"), "There is no folder absent/train."),
+        (("input", "--data_name=folder", "--data=absent"), "There is no folder absent."),
         (
             ("input", "--data_name=folder", "--data=launch", "--peer=pillow"),
             "--peer=pillow is not for this command. It takes none.",

@@ -221,8 +221,7 @@ def test_an_empty_data_dir_is_refused(tmp_path):
 
 def test_a_missing_folder_is_named(folder, tmp_path):
     message = _message("folder", tmp_path / "nowhere", tmp_path)
-    assert str(tmp_path / "nowhere" / "train") in message
-    assert "--config.data.dir" in message
+    assert message.startswith(f"There is no folder {tmp_path}/nowhere. Set --config.data.dir")
     message = _message("folder", folder, tmp_path, val_split="valid")
     assert str(folder / "valid") in message
     assert "--config.data.train_split" in message
@@ -306,7 +305,7 @@ def test_a_named_split_is_not_taken_for_all_of_a_folder(unsplit):
 def test_training_on_a_folder_without_splits_holds_images_out(unsplit, tmp_path):
     message = _message("folder", unsplit, tmp_path)
     assert message.startswith(f"There is no folder {unsplit}/train. ")
-    assert "--config.data.held_out=100 holds out 100" in message
+    assert "--config.data.held_out=N holds out N" in message
     train, val = _open("folder", unsplit, tmp_path, held_out=1)
     assert sorted(_images(train) + _images(val)) == _images(_whole(unsplit))
     assert _images(_whole(unsplit, held_out=1)) == _images(val)

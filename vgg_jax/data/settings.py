@@ -100,9 +100,10 @@ def opens_whole_folder(c: ConfigDict) -> bool:
 
 def evaluated_data(c: ConfigDict) -> dict[str, Any]:
     """Returns the values of the keys of data that say which images an evaluation opens."""
-    keys = ("name", "train_split", "val_split", "held_out")
+    keys = ("train_split", "val_split", "held_out")
     directory = str(files.absolute(files.path(c.data.dir))) if c.data.dir else ""
-    return {"dir": directory, **{key: c.data[key] for key in keys}}
+    name = canonical_name(c.data.name)
+    return {"dir": directory, "name": name, **{key: c.data[key] for key in keys}}
 
 
 def data_spec(c: ConfigDict) -> DataSpec:

@@ -31,9 +31,6 @@ FORMS = f"""\
         pip install -e '.[prepare]'
         tfds build {TFDS_NAME} --file_format=array_record --data_dir=DIR"""
 
-# The usual names of the folders of splits.
-_SPLIT_FOLDERS = ("train", "training", "val", "valid", "validation", "test")
-
 # What to do if a split isn't there.
 REMEDIES = {
     "train": "Put ILSVRC2012_img_train.tar there, or the folder train with a folder per synset. "
@@ -194,12 +191,12 @@ def _other_folders(data: DataSpec, root: Path) -> Form | None:
     if not data.directory or not (files.in_bucket(root) or _has_images(root)):
         return None
     spec, found = dataclasses.replace(data, name="folder"), folder_split.subfolders(root)
-    is_unsplit = not {*found} & {*_SPLIT_FOLDERS, data.train_split, data.val_split}
+    is_unsplit = FolderSource.is_unsplit(spec)
 
     def open_split(split: str) -> Source:
         if split == "validation" and split not in found:
             split = "val"
-        if not is_unsplit:
+        if not is_unsplit or split == data.val_split:  # A split that is named isn't the whole.
             return FolderSource(spec, split)
         require(
             split != data.train_split or data.held_out > 0,

@@ -39,11 +39,13 @@ class FolderSource:
         self._root = files.path(data.directory) / split
         found = listed(self._root)
         if not found:
+            whole = files.path(data.directory)
+            absent = self._root if files.in_bucket(whole) or whole.is_dir() else whole
             raise UserError(
-                f"There is no folder {self._root}. Set --config.data.dir to the folder that holds "
+                f"There is no folder {absent}. Set --config.data.dir to the folder that holds "
                 f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to names of "
-                "its folders. Without one to validate on, --config.data.held_out=100 holds out 100 "
-                f"of the training images.{_hint(data, split)}"
+                "its folders. Without one to validate on, --config.data.held_out=N holds out N of "
+                f"the images. {_hint(data, split)}".rstrip()
             )
         self._folders = tuple(sorted(name for name in found if name))
         self.class_names = tuple(map(files.printable, self._folders))
@@ -113,7 +115,7 @@ def _hint(data: DataSpec, split: str) -> str:
     if split != data.val_split or not FolderSource.is_unsplit(data):
         return ""
     return (
-        f" To evaluate all of {data.directory}, which has no splits, name none: "
+        f"To evaluate all of {data.directory}, which has no splits, name none: "
         "--config.data.val_split=''."
     )
 
