@@ -109,7 +109,7 @@ def test_blocks_of_few_classes_are_told(tmp_path, is_sorted):
     )
     source = ParquetSource(DataSpec("", str(tmp_path), "train", "", ""), "train")
     text = shuffle.warning(source, seed=0)
-    assert is_sorted == text.startswith("Batches are little mixed: 256 images have ")
+    assert is_sorted == text.startswith("Batches are poorly mixed: 256 images have ")
     assert is_sorted == bool(text)
 
 

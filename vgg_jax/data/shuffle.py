@@ -19,9 +19,9 @@ ENDLESS_EPOCHS = 1_000_000
 
 # A source in blocks reads a whole block for each image, and only once for images of a block that
 # follow one another. So the images of a block, in random order, are cut into this many pieces that
-# stay together. With row groups of 100 JPEGs of 110 KB, a read takes 3 ms, so that an image costs
-# 0.15 ms more than the 1.6 ms of its decoding, whatever the number of workers and hosts. A batch of
-# 256 images has images of 13 row groups.
+# stay together. With row groups of 100 JPEGs of 110 KB, a read takes 3 to 4 ms for 20 images. They
+# then cost 1.1 to 1.25 times what they cost as files (launch/benchmarks.md), whatever the number of
+# workers and hosts. A batch of 256 images has images of 13 row groups.
 PIECES = 5
 
 # The pieces of a block lie within about this many images of the order. Where the system has memory
@@ -74,7 +74,7 @@ def order_in_blocks(
 ) -> Int32[np.ndarray, " n"]:
     """Returns a random order of images that are stored in blocks.
 
-    It takes 0.3 s for 1.3 million images.
+    It takes 0.07 s for 1.3 million images.
 
     Args:
       starts: The index of the first image of each block, in ascending order.
@@ -110,7 +110,7 @@ def warning(source: Source, seed: int) -> str:
     if 2 * of_order > of_random:
         return ""
     return (
-        f"Batches are little mixed: {count} images have {of_order} classes, where {of_random} are "
+        f"Batches are poorly mixed: {count} images have {of_order} classes, where {of_random} are "
         "usual, because the training images are stored sorted by class, in row groups that are "
         "read as a whole. Write them in random order."
     )

@@ -185,8 +185,8 @@ class _Run:
             f"{workers.told(self._train_workers)}, "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
         )
-        little_mixed = shuffle.warning(images.train_source, self.config.seed)
-        return "\n".join(filter(None, [line, self._classes(), little_mixed]))
+        poorly_mixed = shuffle.warning(images.train_source, self.config.seed)
+        return "\n".join(filter(None, [line, self._classes(), poorly_mixed]))
 
     def _classes(self) -> str:
         names, source = self.facts.class_names, self._images.train_source

@@ -93,8 +93,8 @@ class ParquetSource:
             first = int(indices[0])
             raise UserError(
                 f"{self._groups.key(first)} {paths[first].as_py()} has the label "
-                f"{self._labels[first]}, {wrong}. {len(indices):,} of {len(self):,} images are so. "
-                "Correct the labels, or download the shards again."
+                f"{self._labels[first]}, {wrong}. {len(indices):,} of {len(self):,} images have "
+                "such labels. Correct them, or download the shards again."
             )
 
 
