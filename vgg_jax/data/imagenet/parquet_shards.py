@@ -78,7 +78,8 @@ def find(directory: str, split: str) -> list[pathlib.Path]:
             f"{files.printable(root)} has no parquet shards of the split "
             f"{split!r} ({split}-00000-of-....parquet, also in a subfolder data); {there}. Set "
             "--config.data.dir to their folder, and --config.data.train_split and .val_split to "
-            "names of its splits."
+            "names of its splits; or hold N of the training images out to validate on: "
+            "--config.data.held_out=N."
         )
     counts: dict[int, pathlib.Path] = {}
     by_number: dict[int, pathlib.Path] = {}
