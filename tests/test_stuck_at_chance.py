@@ -34,6 +34,12 @@ def test_a_loss_that_falls_or_is_elsewhere_is_not(tmp_path, losses):
     assert warning(tmp_path, losses) is None
 
 
+def test_a_loss_far_above_chance_is_said(tmp_path):
+    text = warning(tmp_path, [1, 2, 9, 30])
+    assert "was 111 at the end of epoch 1, far above ln(40) = 3.689" in text
+    assert warning(tmp_path, [30, 9, 2, 1.5]) is None  # It has come down again.
+
+
 def test_each_epoch_is_looked_at_alone(tmp_path):
     losses = [1, 1, 1, 1, 0.9, 0.8, 0.7, 0.6]
     assert warning(tmp_path, losses, epoch=1)

@@ -1,4 +1,4 @@
-"""The warning that a net has not begun to learn, and what to do about it."""
+"""The warning that a net does not learn, or learns the wrong way, and what to do about it."""
 
 import math
 import statistics
@@ -13,11 +13,14 @@ from vgg_jax.training import metrics
 # differs from it by at most this fraction counts as chance.
 MARGIN = 0.01
 
+# A training loss of so many times that of chance was seen before a net's values overflowed.
+FAR_ABOVE = 5.0
+
 
 def warning(
     workdir: Path, c: ConfigDict, *, epoch: int, steps_per_epoch: int, num_classes: int
 ) -> str | None:
-    """Returns the warning to print after an epoch, or None if the loss has left ln(classes).
+    """Returns the warning to print after an epoch; None if there is nothing to say.
 
     If the classes have very different sizes, a net that has learned only these sizes has a lower
     loss than ln(classes), and isn't noticed.
@@ -34,6 +37,12 @@ def warning(
     at_chance = math.log(num_classes)
     if not losses:  # Somebody removed the log.
         return None
+    if losses[-1] > FAR_ABOVE * at_chance:
+        return (
+            f"The training loss was {losses[-1]:,.3g} at the end of epoch {epoch}, far above "
+            f"ln({num_classes}) = {at_chance:.3f}, which a guess has: the steps are too large. If "
+            "it doesn't fall, use a new --workdir with a smaller --config.learning_rate."
+        )
     # Not the mean, because the first window after He's initialisation was seen 24% above. The last
     # window counts by itself, because a net that begins to learn late in the epoch has begun.
     if any(abs(loss / at_chance - 1) > MARGIN for loss in (statistics.median(losses), losses[-1])):
