@@ -7,7 +7,10 @@ import os
 import pathlib
 import pickle
 import shutil
+import sys
 import tarfile
+import threading
+from concurrent import futures
 
 import jax
 import made_imagenet
@@ -327,6 +330,32 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_the_pass(made, tmp_p
         _open(made / "tars", "train", tmp_path / "cache")
 
 
+@pytest.fixture
+def hasty_threads():
+    """Threads that take turns a hundred times as often as usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(before / 100)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_that_open_two_archives_at_once_read_the_right_bytes(made, hasty_threads):
+    opened = [_open(made / "tars", split) for split in ("train", "validation")]
+    expected = [source[3].image for source in opened]
+    pickled, num_threads = pickle.dumps(opened), 16
+    barrier = threading.Barrier(num_threads)
+
+    def read(sources_and_thread):
+        of_both, thread = sources_and_thread
+        barrier.wait()
+        return of_both[thread % 2][3].image == expected[thread % 2]
+
+    with futures.ThreadPoolExecutor(num_threads) as threads:
+        for _ in range(300):
+            fresh = pickle.loads(pickled)  # They have no open file.
+            assert all(threads.map(read, [(fresh, i) for i in range(num_threads)]))
+
+
 # Bad input.
 
 
@@ -430,6 +459,74 @@ def test_a_negative_size_is_damage(tmp_path):
     info.size = -1024
     (tmp_path / VAL_TAR).write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
     assert "is truncated or damaged" in _message(tmp_path, "validation")
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_zeros_where_the_rest_of_an_archive_belongs_are_named(made, tmp_path, split):
+    whole = made / "tars" / {"train": TRAIN_TAR, "validation": VAL_TAR}[split]
+    with tarfile.open(whole) as tar:
+        before, name = tar.getnames()[499:501]
+    folder = _truncated(whole, tmp_path / "cut" / whole.name, _begin_of(whole, name)[0])
+    os.truncate(folder / whole.name, _begin_of(whole, name)[0] + 2**20 + 1)
+    message = _message(folder, split)
+    assert f"after {before} it ends, but 1,048,577 more bytes follow." in message
+
+
+def test_the_padding_of_an_archive_may_have_a_mebibyte(made, images, tmp_path):
+    with tarfile.open(made / "tars" / VAL_TAR) as tar:
+        last = tar.getmembers()[-1]
+    end = last.offset_data + -(-last.size // 512) * 512
+    _truncated(made / "tars" / VAL_TAR, tmp_path / VAL_TAR, end)
+    os.truncate(tmp_path / VAL_TAR, end + 2**20)
+    assert len(_open(tmp_path, "validation")) == len(images["val"])
+
+
+def test_zeros_instead_of_some_images_are_named(made, tmp_path):
+    data = bytearray((made / "tars" / VAL_TAR).read_bytes())
+    with tarfile.open(made / "tars" / VAL_TAR) as tar:
+        before, first, *_, after = tar.getmembers()[499:510]
+    data[first.offset : after.offset] = bytes(after.offset - first.offset)
+    (tmp_path / VAL_TAR).write_bytes(data)
+    message = _message(tmp_path, "validation")
+    assert f"after {before.name} it ends, but " in message
+
+
+def test_an_archive_that_is_appended_to_another_is_named(made, tmp_path):
+    whole = (made / "tars" / VAL_TAR).read_bytes()
+    with tarfile.open(made / "tars" / VAL_TAR) as tar:
+        image = tar.getmembers()[0]
+    more = whole[image.offset : image.offset_data + 512]
+    (tmp_path / VAL_TAR).write_bytes(whole + more)
+    assert "it ends, but " in _message(tmp_path, "validation")
+
+
+@pytest.mark.parametrize("num_bytes", [10240, 2**21])
+def test_an_archive_of_a_class_without_images_is_named(images, tmp_path, num_bytes):
+    of_classes = made_imagenet.class_archives(images["train"])
+    made_imagenet.train_archive(tmp_path, {**of_classes, "n01443537": bytes(num_bytes)})
+    message = _message(tmp_path, "train")
+    assert message.startswith(f"n01443537.tar in {tmp_path / TRAIN_TAR} ")
+    assert ("holds no images" if num_bytes == 10240 else "after its beginning it ends") in message
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_two_images_of_one_name_in_an_archive_are_named(images, tmp_path, split):
+    of_classes = made_imagenet.class_archives(images["train"])
+    of_classes["n01443537"] = of_classes["n01440764"]
+    made_imagenet.train_archive(tmp_path, of_classes)
+    name = {"train": "n01440764_908.JPEG", "validation": "ILSVRC2012_val_00000001.JPEG"}[split]
+    with tarfile.open(tmp_path / VAL_TAR, "w") as tar:
+        for data in (b"one", b"other"):
+            made_imagenet.add(tar, f"{len(data)}/{name}", data)
+    assert f".tar holds two images of the name {name}." in _message(tmp_path, split)
+
+
+@pytest.mark.parametrize(("split", "name"), [("train", TRAIN_TAR), ("validation", VAL_TAR)])
+def test_a_folder_with_the_name_of_an_archive_is_named(tmp_path, split, name):
+    (tmp_path / name).mkdir()  # Linux opens it, but doesn't read from it.
+    assert f"{tmp_path / name} can't be read: Is a directory. Replace it." == _message(
+        tmp_path, split
+    )
 
 
 def test_a_truncated_archive_of_a_class_is_named(images, tmp_path):

@@ -71,3 +71,12 @@ def labels_of(synsets: Sequence[str], class_names: tuple[str, ...]) -> Int32[np.
 def in_order(names: np.ndarray, labels: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     """Returns the indices that sort images by label, and by name within a label."""
     return np.lexsort((names, labels))
+
+
+def doubled(names: np.ndarray) -> tuple[int, int] | None:
+    """Returns the indices of two images of the same name; None if no name occurs twice."""
+    unique, counts = np.unique(names, return_counts=True)
+    if len(unique) == len(names):
+        return None
+    one, other = np.flatnonzero(names == unique[counts > 1][0])[:2]
+    return int(one), int(other)

@@ -10,7 +10,7 @@ from jaxtyping import Int32
 
 from vgg_jax.data import image_files
 from vgg_jax.data.imagenet import val_labels
-from vgg_jax.data.imagenet.file_split import FileSplit, in_order, labels_of
+from vgg_jax.data.imagenet.file_split import FileSplit, doubled, in_order, labels_of
 from vgg_jax.data.source import Example
 from vgg_jax.data.sources.folder import listed
 from vgg_jax.errors import UserError, require, some_of
@@ -19,7 +19,6 @@ from vgg_jax.storage.files import Path
 
 _SYNSET = re.compile(r"n\d{8}")
 _TRAIN_NAME = re.compile(r"n\d{8}_\d+\.\w+")
-_VAL_NAME = re.compile(r"ILSVRC2012_val_\d{8}\.\w+")
 
 
 class FolderSplit(FileSplit):
@@ -80,15 +79,9 @@ class FolderSplit(FileSplit):
         return self._root / self._folders[self._folder_of[index]] / name
 
     def _refuse_doubled(self) -> None:
-        unique, counts = np.unique(self._names, return_counts=True)
-        if len(unique) == len(self._names):
-            return
-        name = unique[counts > 1][0]
-        one, other = np.flatnonzero(self._names == name)[:2]
-        raise UserError(
-            f"{self._path(int(one))} and {self._path(int(other))} have the same name. Remove "
-            "one of them."
-        )
+        if (found := doubled(self._names)) is not None:
+            one, other = map(self._path, found)
+            raise UserError(f"{one} and {other} have the same name. Remove one of them.")
 
 
 def _listed(root: Path) -> dict[str, list[gcs.Entry]]:
@@ -155,7 +148,9 @@ def is_of_synsets(folder: Path, *, val_alone: bool = False) -> bool:
     first = _first_image(folder / found[0])
     if first is None:
         return not val_alone
-    return bool(_VAL_NAME.fullmatch(first) or (not val_alone and _TRAIN_NAME.fullmatch(first)))
+    return bool(
+        val_labels.NAME.fullmatch(first) or (not val_alone and _TRAIN_NAME.fullmatch(first))
+    )
 
 
 def is_flat(folder: Path, prefix: str = "ILSVRC2012_val_") -> bool:

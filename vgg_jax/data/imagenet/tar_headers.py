@@ -8,6 +8,11 @@ from typing import NamedTuple
 from vgg_jax.data import image_files
 from vgg_jax.errors import UserError
 
+# `tar` pads an archive with zeros to whole records. They have 10 KiB by default, and few people ask
+# for larger ones than this. A file that was made at its full size before its download, and not
+# filled, ends in far more zeros. Fewer can't be told from padding.
+_MOST_PADDING = 2**20
+
 
 class Member(NamedTuple):
     """A file in an archive.
@@ -41,16 +46,16 @@ class Archive(NamedTuple):
         """Yields the files that aren't hidden. Only the headers are read, 512 bytes per file.
 
         Raises:
-          UserError: The archive is truncated, damaged or compressed, or has an entry that is
-            neither a file nor a folder.
+          UserError: The archive is truncated, damaged or compressed, or goes on after its end; or
+            has an entry that is neither a file nor a folder.
         """
         before = "its beginning"
         # TarFile.next takes a truncated or damaged header for the end of the archive.
         for info in self._headers():
-            if info is None:
+            if isinstance(info, str):
                 raise UserError(
-                    f"{self.name} is truncated or damaged: after {before} there is neither a file "
-                    "nor the end of the archive. Download it again."
+                    f"{self.name} is truncated or damaged: after {before} {info}. Download it "
+                    "again."
                 )
             end = self.begin + info.offset_data + info.size
             if info.isreg() and end > self.end:
@@ -68,9 +73,9 @@ class Archive(NamedTuple):
                 )
             yield Member(name, self.begin + info.offset_data, info.size)
 
-    def _headers(self) -> Iterator[tarfile.TarInfo | None]:
-        """Yields the headers, and None instead of one that can't be read."""
-        part = _Part(self)
+    def _headers(self) -> Iterator[tarfile.TarInfo | str]:
+        """Yields the headers, and at damage what there is instead of a header or the end."""
+        part, damaged = _Part(self), "there is neither a file nor the end of the archive"
         try:
             tar = tarfile.TarFile(fileobj=part)
             tar.offset = 0
@@ -82,9 +87,13 @@ class Archive(NamedTuple):
                     raise tarfile.HeaderError("negative size")
                 yield info
             if not part.block(tar.offset):
-                yield None
+                yield damaged
+            num_bytes = self.end - self.begin - tar.offset
+            part.seek(tar.offset)
+            if num_bytes > _MOST_PADDING or any(part.read(num_bytes)):
+                yield f"it ends, but {num_bytes:,} more bytes follow"
         except (tarfile.TarError, ValueError):  # Damaged numbers in a header of pax.
-            yield None
+            yield damaged
 
 
 class _Part:

@@ -15,8 +15,8 @@ import numpy as np
 
 from vgg_jax.data import image_files
 from vgg_jax.data.imagenet import classes, val_labels
-from vgg_jax.data.imagenet.file_split import FileSplit, in_order, labels_of
-from vgg_jax.data.imagenet.tar_headers import Archive, Member
+from vgg_jax.data.imagenet.file_split import FileSplit, doubled, in_order, labels_of
+from vgg_jax.data.imagenet.tar_headers import Archive
 from vgg_jax.data.source import Example
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import cache_folder, files, sealed_npz
@@ -47,7 +47,8 @@ class TarSplit(FileSplit):
 
         Raises:
           UserError: The archive can't be read or is truncated; or its classes or the names of its
-            images are not ImageNet's; or the index can't be written.
+            images are not ImageNet's; or a class has no images, or two images have the same name;
+            or the index can't be written.
         """
         self._path, self._opened = path.absolute(), None
         file = _OpenedFile(path)
@@ -60,8 +61,9 @@ class TarSplit(FileSplit):
     def __getitem__(self, index: int) -> Example:
         """See `Source`."""
         key = files.printable(self._path / self.name(index))
+        file = self._file()  # It stays open as long as this refers to it.
         data = image_files.read_within(
-            self._file().descriptor, int(self._begins[index]), int(self._sizes[index]), key
+            file.descriptor, int(self._begins[index]), int(self._sizes[index]), key
         )
         return Example(data, self.label(index), key)
 
@@ -69,8 +71,9 @@ class TarSplit(FileSplit):
         return vars(self) | {"_opened": None}
 
     def _file(self) -> "_OpenedFile":
-        # Two threads may both open it; the file of one of them is then closed again.
-        if self._opened is None:
+        # Two threads may both open it. The file of one of them is closed once that has read.
+        opened = self._opened
+        if opened is None:
             opened = _OpenedFile(self._path)
             if opened.version != self._version:
                 raise UserError(
@@ -78,7 +81,7 @@ class TarSplit(FileSplit):
                     "command again once the archive is complete."
                 )
             self._opened = opened
-        return self._opened
+        return opened
 
 
 class _OpenedFile:
@@ -108,7 +111,10 @@ def _cached_index(
     except Exception:  # It is absent or damaged: NumPy raises any of a dozen exceptions.
         pass
     cache_folder.make(cache.parent)  # It may fail, so it comes before the pass, which is long.
-    found = _made_index(path, file, split)
+    try:
+        found = _made_index(path, file, split)
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror}. Replace it.") from error
     sealed_npz.save(cache, found | {"version": version})
     return found
 
@@ -120,12 +126,14 @@ def _made_index(path: pathlib.Path, file: _OpenedFile, split: str) -> dict[str, 
         images = _Images(bar)
         if split == "train":
             for synset, class_archive in _class_archives(archive):
-                images.add(class_archive.members(), classes.synsets().index(synset))
+                images.add(class_archive, classes.synsets().index(synset))
         else:
-            images.add(archive.members(), -1)
+            images.add(archive, -1)
         bar.update(size_mb - bar.n)
     arrays = images.arrays()
-    require(len(arrays["names"]) > 0, f"{path} holds no images. Download it again.")
+    if (found := doubled(arrays["names"])) is not None:
+        name = arrays["names"][found[0]].decode("utf-8", "backslashreplace")
+        raise UserError(f"{path} holds two images of the name {name}. Download it again.")
     if split != "train":
         names = [name.decode("utf-8", "backslashreplace") for name in arrays["names"].tolist()]
         synsets = val_labels.by_number(names, str(path))
@@ -141,13 +149,14 @@ class _Images:
         self._bar = bar
         self._parts: list[dict[str, np.ndarray]] = []
 
-    def add(self, members: Iterator[Member], label: int) -> None:
+    def add(self, archive: Archive, label: int) -> None:
         images = []
-        for member in members:
+        for member in archive.members():
             if image_files.is_image(member.name):
                 images.append(member)
             if len(images) % 1000 == 0:
                 self._bar.update(member.begin // 10**6 - self._bar.n)
+        require(len(images) > 0, f"{archive.name} holds no images. Download it again.")
         self._parts.append(
             {
                 "names": np.array([os.fsencode(image.name) for image in images], np.bytes_),

@@ -12,7 +12,7 @@ from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
-_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
+NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+")
 
 
 def by_number(names: Sequence[str], where: str) -> list[str]:
@@ -26,7 +26,7 @@ def by_number(names: Sequence[str], where: str) -> list[str]:
       UserError: A name has no number of a validation image.
     """
     known = _of_all()
-    numbers = [int(match[1]) if (match := _NAME.fullmatch(name)) else 0 for name in names]
+    numbers = [int(match[1]) if (match := NAME.fullmatch(name)) else 0 for name in names]
     wrong = [
         name for name, number in zip(names, numbers, strict=True) if not 1 <= number <= len(known)
     ]
