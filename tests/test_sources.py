@@ -14,7 +14,8 @@ import pytest
 import tensorflow_datasets as tfds
 from small_runs import fill
 
-from vgg_jax.data import photos, rendered_shapes, sources
+from vgg_jax import base_config
+from vgg_jax.data import photos, rendered_shapes, settings, sources
 from vgg_jax.data.source import SourceClass, Subset
 from vgg_jax.data.sources.folder import set_name
 from vgg_jax.data.specs import DataSpec
@@ -260,6 +261,15 @@ def test_of_many_differing_classes_five_are_named(folder, tmp_path):
     message = _message("folder", folder, tmp_path)
     assert "new0, new1, new2, new3, new4 and 2 more" in message
     assert "new5" not in message
+
+
+def test_a_folder_for_the_embedded_set_names_the_kinds_of_data(tmp_path):
+    c = base_config.get_config()
+    c.data.name, c.data.dir = "shapes", str(tmp_path)
+    with pytest.raises(UserError, match=r"no effect with data\.name=shapes") as caught:
+        settings.check(c)
+    for name in ("imagenet", "folder", "csv"):
+        assert f"--config.data.name={name}" in str(caught.value)
 
 
 # Folders without splits.

@@ -30,9 +30,9 @@ def check(c: ConfigDict) -> None:
     sources.find(c.data.name)
     require(
         c.data.name != "shapes" or not c.data.dir,
-        f"data.dir={c.data.dir} has no effect with data.name=shapes, the embedded set. For the "
-        "images in a folder, add --config.data.name=folder; for those of a CSV file, "
-        "--config.data.name=csv.",
+        f"data.dir={c.data.dir} has no effect with data.name=shapes, the embedded set. For "
+        "ImageNet, add --config.data.name=imagenet; for other images in a folder, "
+        "--config.data.name=folder; for those of a CSV file, --config.data.name=csv.",
     )
     files.path(c.data.dir)  # A path of another kind can't be saved with the run.
     require(
