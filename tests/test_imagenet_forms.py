@@ -14,17 +14,21 @@ from concurrent import futures
 
 import jax
 import made_imagenet
+import made_parquet
 import numpy as np
 import pytest
 import saved
 import small_runs
 import tensorflow_datasets as tfds
 
-from vgg_jax.data import sources
+from configs import mini
+from vgg_jax.data import settings, sources
 from vgg_jax.data.imagenet import classes, forms
 from vgg_jax.data.sources import imagenet
 from vgg_jax.data.specs import DataSpec
+from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UserError
+from vgg_jax.runs import chain, net_input
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
@@ -288,6 +292,36 @@ def test_other_class_folders_are_read_as_such(folder, capsys):
     assert "Its class folders are read as with data.name=folder" in capsys.readouterr().out
 
 
+def _mean_of_a_new_run(directory, tmp_path):
+    c = mini.get_config("a_256")
+    c.data.name, c.data.dir, c.data.cache_dir = "imagenet", str(directory), f"{tmp_path}/cache"
+    chain.check(c, tmp_path / "run")
+    return net_input.of_new_run(c, tmp_path / "run", (1.0, 2.0, 3.0)).mean_rgb
+
+
+def test_other_class_folders_have_a_mean_of_their_own(made, folder, tmp_path):
+    assert _mean_of_a_new_run(folder, tmp_path) == (1.0, 2.0, 3.0)
+    assert _mean_of_a_new_run(folder / "train", tmp_path) == (1.0, 2.0, 3.0)
+    assert _mean_of_a_new_run(made / "sorted", tmp_path) == settings.ILSVRC_MEAN_RGB
+
+
+@pytest.fixture(scope="session")
+def train_shards(made, tmp_path_factory):
+    """The training images alone, as shards."""
+    root = tmp_path_factory.mktemp("shards")
+    return made_parquet.of_folders(made / "sorted", "train", root, "train")
+
+
+def test_one_split_may_be_shards_and_the_other_an_archive(made, train_shards, tmp_path):
+    root = made_imagenet.copied(train_shards, tmp_path / "both")
+    shutil.copy(made / "tars" / VAL_TAR, root)
+    train, val = open_sources(_spec(root))
+    assert val.fingerprint == _open(made / "tars", "validation").fingerprint
+    tar = _open(made / "tars", "train")
+    assert (len(train), train.class_names) == (1000, tar.class_names)
+    assert {*_contents(train)} == {*_contents(tar)}
+
+
 # The index of an archive.
 
 
@@ -370,6 +404,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     for name, about in ((VAL_TAR, "is a file"), ("photos.csv", "is a CSV file, which needs --con")):
         (tmp_path / name).touch()
         assert _message(tmp_path / name, "train").startswith(f"{tmp_path / name} {about}")
+    assert f"give its folder, {tmp_path}." in _message(tmp_path / VAL_TAR, "train")
 
 
 @pytest.mark.parametrize("split", ["train", "validation", ""])
@@ -387,6 +422,30 @@ def test_other_folders_are_known_to_have_splits_or_none(folder, made):
 
 def test_all_of_a_folder_without_splits_is_not_trained_and_validated_on(folder):
     assert "Hold N of them out: --config.data.held_out=N" in _message(folder / "train", "train")
+
+
+def test_a_split_that_is_named_is_not_all_of_other_folders(folder):
+    spec = dataclasses.replace(_spec(folder / "train"), val_split="nosuch")
+    with pytest.raises(UserError, match=r"train/nosuch\. .* name none: --config.data.val_split=''"):
+        open_val_source(spec)
+    assert len(open_val_source(dataclasses.replace(spec, val_split=""))) == 17
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_folders_among_those_of_synsets_are_named(made, tmp_path, split):
+    root = made_imagenet.copied(made / "sorted", tmp_path / "sorted")
+    small_runs.fill(root, {f"{split}/extra/1.jpg": b"x", f"{split}/more/1.jpg": b"x"})
+    for opened in ("train", "validation"):
+        message = _message(root, opened)
+        assert message.startswith(f"Most folders in {root / split} are synsets of ImageNet, but")
+        assert "but not these: extra, more. Move these away" in message
+
+
+def test_a_part_of_kaggles_tree_names_the_folder_above(made):
+    ilsvrc = made / "kaggle/ILSVRC"
+    message = _message(ilsvrc / "Data", "train")
+    assert message.startswith(f"{ilsvrc / 'Data'} is a part of Kaggle's tree of ImageNet. Set ")
+    assert message.endswith(f"to the folder above, {ilsvrc}.")
 
 
 @pytest.mark.parametrize("form", ["sorted", "flat"])
@@ -707,6 +766,8 @@ def test_the_command_says_what_a_folder_holds_and_how_to_train_on_it(made, tmp_p
         "test                   2   no labels",
         "Train on them:",
         f"    python -m vgg_jax.main --config=configs/a_256.py --config.data.dir={where}",
+        "Evaluate a run's net on them:",
+        f"    python -m vgg_jax.main --mode=eval --workdir=RUN --config.data.dir={where}",
     ]
 
 
@@ -729,35 +790,117 @@ def test_the_command_ends_with_the_error_of_a_split_and_shows_the_others(made, t
     assert f"error: {tmp_path / 'tars' / TRAIN_TAR} is truncated or damaged" in errors
 
 
+def test_the_command_names_its_own_flag_once(made, tmp_path):
+    (tmp_path / "file").touch()
+    status, _, errors = _said(made / "tars", f"--cache_dir={tmp_path / 'file'}")
+    assert status == 2
+    assert errors.count("can't be written to") == 1
+    assert "Set --cache_dir to a folder" in errors
+
+
+def test_the_command_says_which_shards_are_missing(train_shards):
+    status, output, _ = _said(train_shards)
+    assert status == 0
+    assert "There is no split validation. Download its shards, validation-00000-of-" in output
+    assert "Or hold some of the training images out" in output
+    assert ".tar" not in output
+
+
 def test_the_command_knows_class_folders(folder):
     status, output, _ = _said(folder)
     assert status == 0
     assert output.splitlines() == [
-        f"{folder} holds class folders.",
+        f"{folder} holds folders of splits.",
         "split             images     classes",
         "train                 17           3",
         "val                    9           3",
         "Train on them:",
         "    python -m vgg_jax.main --config=configs/a_256.py --config.data.name=folder "
         f"--config.data.dir={folder} --config.num_classes=0",
+        "Evaluate a run's net on them:",
+        "    python -m vgg_jax.main --mode=eval --workdir=RUN --config.data.name=folder "
+        f"--config.data.dir={folder}",
     ]
 
 
 def test_the_command_names_splits_and_images_to_hold_out(folder, tmp_path):
-    shutil.copytree(folder / "train", tmp_path / "photos/all")
+    shutil.copytree(folder / "train", tmp_path / "photos/training")
     _, output, _ = _said(tmp_path / "photos")
-    assert "--config.data.train_split=all --config.data.held_out=1 " in output
+    assert "There is no split val. Name another one with --config.data.val_split, or" in output
+    assert "--config.data.train_split=training --config.data.held_out=1 " in output
+    assert "Evaluate" not in output
     shutil.copytree(folder / "val", tmp_path / "photos/zest")
     _, output, _ = _said(tmp_path / "photos")
-    assert "--config.data.train_split=all --config.data.val_split=zest " in output
+    assert "--config.data.train_split=training --config.data.val_split=zest " in output
+    assert output.endswith(
+        f"--config.data.dir={tmp_path / 'photos'} --config.data.val_split=zest\n"
+    )
 
 
-def test_the_command_names_differing_classes(folder, tmp_path):
+# Files, the lines of the command's table, and whether a run takes them all for one set.
+LAYOUTS = {
+    "nested classes": (("apple/red/0.jpg", "pear/a/0.jpg"), ("all 2 2",), True),
+    "nested and not": (("apple/red/0.jpg", "pear/0.jpg"), ("all 2 2",), True),
+    "images": (("0.jpg", "1.jpg"), ("all 2 no labels",), True),
+    "a class train": (
+        ("train/0.jpg", "bus/0.jpg"),
+        ("bus 1 no labels", "train 1 no labels"),
+        False,
+    ),
+    "unlabelled val and test": (
+        ("val/0.jpg", "test/0.jpg", "notes/a.txt"),
+        ("test 1 no labels", "val 1 no labels"),
+        False,
+    ),
+    "unlabelled test": (
+        ("train/a/0.jpg", "train/b/0.jpg", "test/0.jpg"),
+        ("test 1 no labels", "train 2 2"),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_command_sees_the_splits_that_a_run_sees(tmp_path, layout):
+    names, expected, is_unsplit = LAYOUTS[layout]
+    small_runs.fill(tmp_path, dict.fromkeys(names, b"x"))
+    status, output, _ = _said(tmp_path)
+    assert status == 0
+    table = [" ".join(line.split()) for line in output.splitlines()[2:]]
+    assert table[: len(expected)] == [*expected]
+    assert len(table) == len(expected) or table[len(expected)].startswith(("T", "E"))
+    assert imagenet.ImageNet.is_unsplit(_spec(tmp_path)) is is_unsplit
+    if is_unsplit:
+        folder = DataSpec("folder", str(tmp_path), "train", "", cache_dir="")
+        assert len(open_val_source(folder)) == len(open_val_source(_spec(tmp_path))) == len(names)
+    assert ("move all of them into one folder, train" in output) is (layout == "a class train")
+
+
+def test_the_command_says_that_validation_images_alone_are_evaluated(folder, tmp_path):
+    shutil.copytree(folder / "val", tmp_path / "val")
+    status, output, _ = _said(tmp_path)
+    assert status == 0
+    assert "There is no split train. " in output
+    assert "Train on" not in output
+    assert output.endswith(f"--config.data.name=folder --config.data.dir={tmp_path}\n")
+
+
+def test_the_command_names_differing_classes_after_the_table(folder, tmp_path):
     root = pathlib.Path(shutil.copytree(folder, tmp_path / "folder"))
     (root / "val/a").rename(root / "val/d")
-    status, _, errors = _said(root)
+    status, output, errors = _said(root)
     assert status == 2
+    assert "train                 17           3\nval                    9           3\n" in output
+    assert "Train on" not in output
     assert "train and val differ. train lacks d. val lacks a." in errors
+
+
+def test_the_command_refuses_a_single_class_as_a_run_does(folder, tmp_path):
+    shutil.copytree(folder / "train", tmp_path / "photos/all")
+    status, output, errors = _said(tmp_path / "photos")
+    assert status == 2
+    assert "all                   17           1\n" in output
+    assert "The data set has only one class, all, so there is nothing to tell apart." in errors
 
 
 def test_the_command_knows_csv_files(folder, tmp_path):

@@ -1,4 +1,4 @@
-"""Says what a data set is, what is missing, and how to train on it.
+"""Says what a data set is, what is missing, and how to train on it and evaluate a net on it.
 
     python -m vgg_jax.data /data/imagenet
     python -m vgg_jax.data my_images
@@ -17,9 +17,10 @@ from absl import flags
 from vgg_jax import base_config, safe_text
 from vgg_jax.data.imagenet import folder_split, forms
 from vgg_jax.data.listed_images import ListedImages
+from vgg_jax.data.settings import resolve_num_classes
 from vgg_jax.data.source import Source
 from vgg_jax.data.sources import csv
-from vgg_jax.data.sources.folder import FolderSource
+from vgg_jax.data.sources.folder import SPLITS, FolderSource
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import refuse_other_classes
 from vgg_jax.errors import UserError, require
@@ -35,6 +36,14 @@ _CACHE_DIR = flags.DEFINE_string(
 
 _PAPERS_CLASSES = base_config.get_config().num_classes
 _ONE_OF = 10  # One of so many training images is suggested for validation.
+
+# What to do if a split of other folders isn't there.
+_OF_FOLDERS = {
+    "train": "Name another one with --config.data.train_split. Without training images a net can "
+    "be evaluated on the others: --mode=eval.",
+    "val": "Name another one with --config.data.val_split, or hold N of the training images out: "
+    "--config.data.held_out=N.",
+}
 
 
 class _Found(NamedTuple):
@@ -71,12 +80,15 @@ def main(argv: list[str]) -> None:
         try:
             opened[split] = found.open(split)
         except UserError as error:
-            problems.append(str(error))
-    lines = [*_table(opened), *_missing(found)]
-    lines += [] if problems else _commands(found, opened)
-    for line in lines:
+            problems.append(str(error).replace("--config.data.cache_dir", "--cache_dir"))
+    for line in (*_table(opened), *_missing(found)):
         print(safe_text.printable(line))
-    require(not problems, "\n".join(problems))
+    require(not problems, "\n".join(dict.fromkeys(problems)))
+    train, val = _roles(found, opened)
+    if train is not None:
+        _refuse_untrainable(opened, train, val)
+    for line in (*_training(found, opened, train, val), *_evaluation(found, opened, train, val)):
+        print(safe_text.printable(line))
 
 
 def _found(where: str) -> _Found:
@@ -86,7 +98,7 @@ def _found(where: str) -> _Found:
     if form.splits is None:
         return _of_folder(where)
     keys = {"data.dir": where}
-    return _Found(form.about, form.splits, form.open, keys, "validation", forms.REMEDIES)
+    return _Found(form.about, form.splits, form.open, keys, "validation", form.remedies)
 
 
 def _of_csv(where: str) -> _Found:
@@ -101,12 +113,25 @@ def _of_csv(where: str) -> _Found:
 
 def _of_folder(where: str) -> _Found:
     root = files.path(where)
-    found = folder_split.subfolders(root)
-    names = [name for name in found if folder_split.subfolders(root / name)]
-    about = f"{where} holds {'class folders' if found else 'images without class folders'}."
-    data = DataSpec("folder", where, "no split", "", cache_dir="")
+    data = DataSpec("folder", where, base_config.get_config().data.train_split, "", cache_dir="")
     keys = {"data.name": "folder", "data.dir": where}
-    return _Found(about, names or [""], lambda split: FolderSource(data, split), keys, "val", {})
+    if FolderSource.is_unsplit(data):
+        held = "class folders" if folder_split.subfolders(root) else "images without class folders"
+        names, remedies = [""], {}
+    else:
+        held, names, remedies = "folders of splits", _splits(root), _OF_FOLDERS
+    about = f"{where} holds {held}."
+    if {*names} - {*SPLITS, ""} and not any(folder_split.subfolders(root / name) for name in names):
+        about += " If these are classes, move all of them into one folder, train."
+    return _Found(about, names, lambda split: FolderSource(data, split), keys, "val", remedies)
+
+
+def _splits(root: files.Path) -> list[str]:
+    """Returns the folders that have the name of a split, or that a config can name as one."""
+    # In a bucket, the search for an image would list all that is there.
+    is_split = folder_split.subfolders if files.in_bucket(root) else forms.has_images
+    found = folder_split.subfolders(root)
+    return [name for name in found if name in SPLITS or is_split(root / name)]
 
 
 def _table(opened: Mapping[str, Source]) -> Iterator[str]:
@@ -122,30 +147,51 @@ def _missing(found: _Found) -> Iterator[str]:
             yield f"There is no split {split}. {remedy}"
 
 
-def _commands(found: _Found, opened: Mapping[str, Source]) -> Iterator[str]:
-    """Yields the command that trains on the data, or else the one that evaluates a net on them."""
-    keys = dict(found.keys)
+def _roles(found: _Found, opened: Mapping[str, Source]) -> tuple[str | None, str | None]:
+    """Returns the splits to train and to validate on; None where there is none with labels."""
     labelled = [split for split, source in opened.items() if source.class_names]
     # Validation images alone aren't there to be trained on.
     train = next((s for s in ("train", *labelled) if s in labelled and s != found.val_split), None)
     others = [s for s in (found.val_split, *labelled) if s in labelled and s != train]
-    if train is None:
-        yield "Evaluate a run's net on them:"
-        split = found.val_split if found.val_split in opened else next(iter(opened))
-        keys |= {} if split in ("", found.val_split) else {"data.val_split": split}
-        yield f"    python -m vgg_jax.main --mode=eval --workdir=RUN {_flags(keys)}"
-        return
-    keys |= {} if train in ("", "train") else {"data.train_split": train}
-    if not others:
-        keys["data.held_out"] = max(1, len(opened[train]) // _ONE_OF)
-    elif others[0] != found.val_split:
-        keys["data.val_split"] = others[0]
+    return train, others[0] if others else None
+
+
+def _refuse_untrainable(opened: Mapping[str, Source], train: str, val: str | None) -> None:
     class_names = opened[train].class_names
-    if others:
-        refuse_other_classes(train, class_names, others[0], opened[others[0]].class_names)
-    keys |= {} if len(class_names) == _PAPERS_CLASSES else {"num_classes": 0}
+    if val is not None:
+        refuse_other_classes(train, class_names, val, opened[val].class_names)
+    resolve_num_classes(0, class_names)
+
+
+def _training(
+    found: _Found, opened: Mapping[str, Source], train: str | None, val: str | None
+) -> Iterator[str]:
+    """Yields the command that trains on the data, if they can be trained on."""
+    if train is None:
+        return
+    keys: dict[str, str | int] = dict(found.keys)
+    keys |= {} if train in ("", "train") else {"data.train_split": train}
+    if val is None:
+        keys["data.held_out"] = max(1, len(opened[train]) // _ONE_OF)
+    elif val != found.val_split:
+        keys["data.val_split"] = val
+    of_paper = len(opened[train].class_names) == _PAPERS_CLASSES
+    keys |= {} if of_paper else {"num_classes": 0}
     yield "Train on them:"
     yield f"    python -m vgg_jax.main --config=configs/a_256.py {_flags(keys)}"
+
+
+def _evaluation(
+    found: _Found, opened: Mapping[str, Source], train: str | None, val: str | None
+) -> Iterator[str]:
+    """Yields the command that evaluates a net on what isn't there to be trained on, or on all."""
+    splits = [s for s in (val, found.val_split, *opened) if s in opened and (s == "" or s != train)]
+    if not splits:
+        return
+    keys = dict(found.keys)
+    keys |= {} if splits[0] in ("", found.val_split) else {"data.val_split": splits[0]}
+    yield "Evaluate a run's net on them:"
+    yield f"    python -m vgg_jax.main --mode=eval --workdir=RUN {_flags(keys)}"
 
 
 def _flags(keys: Mapping[str, str | int]) -> str:

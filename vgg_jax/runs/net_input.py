@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from vgg_jax.data import sources
 from vgg_jax.data.scan_results import Rgb
-from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
+from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB, data_spec
 from vgg_jax.data.specs import IMAGENET, canonical_name
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import chain, run_config
@@ -72,9 +73,15 @@ def _chosen(c: ConfigDict, data_mean_rgb: Rgb, theirs: Rgb | None) -> tuple[Rgb,
         return (red, green, blue), "of data.mean_rgb"
     if given == AUTO_MEAN and theirs is not None:
         return theirs, "of that run"
-    if given == AUTO_MEAN and canonical_name(c.data.name) == IMAGENET:
+    if given == AUTO_MEAN and _is_imagenet(c):
         return ILSVRC_MEAN_RGB, "of ILSVRC"
     return data_mean_rgb, "of the training images"
+
+
+def _is_imagenet(c: ConfigDict) -> bool:
+    if canonical_name(c.data.name) != IMAGENET:
+        return False
+    return not sources.find(IMAGENET).is_other(data_spec(c))
 
 
 def _mean_of(source: Path) -> Rgb:

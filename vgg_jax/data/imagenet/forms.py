@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from vgg_jax.data import image_files
@@ -15,7 +16,7 @@ from vgg_jax.data.source import Source
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.sources.tfds import TfdsSource
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.errors import UserError, require
+from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 
@@ -31,13 +32,21 @@ FORMS = f"""\
         pip install -e '.[prepare]'
         tfds build {TFDS_NAME} --file_format=array_record --data_dir=DIR"""
 
+_EVALUATE = "Without training images it can be evaluated: --mode=eval."
+_HOLD_OUT = "Or hold some of the training images out: --config.data.held_out=50000."
+
 # What to do if a split isn't there.
-REMEDIES = {
+_OF_FILES = {
     "train": "Put ILSVRC2012_img_train.tar there, or the folder train with a folder per synset. "
-    "Without training images it can be evaluated: --mode=eval.",
-    "validation": "Put ILSVRC2012_img_val.tar there, or the folder val. Or hold some of the "
-    "training images out: --config.data.held_out=50000.",
+    f"{_EVALUATE}",
+    "validation": f"Put ILSVRC2012_img_val.tar there, or the folder val. {_HOLD_OUT}",
 }
+_OF_SHARDS = {
+    "train": f"Download its shards, train-00000-of-... and so on. {_EVALUATE}",
+    "validation": f"Download its shards, validation-00000-of-... and so on. {_HOLD_OUT}",
+}
+
+_SYNSET = re.compile(r"n\d{8}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +58,14 @@ class Form:
       splits: The names of its splits; None if it isn't ImageNet, but other class folders.
       open: Opens a split, given its name.
       is_unsplit: Whether it has no splits. The split "" is then all of it.
+      remedies: What to do if a split isn't there.
     """
 
     about: str
     splits: tuple[str, ...] | None
     open: Callable[[str], Source]
     is_unsplit: bool = False
+    remedies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class _Place(NamedTuple):
@@ -73,11 +84,10 @@ def recognise(data: DataSpec) -> Form:
     Raises:
       UserError: It holds none; the message names the forms.
     """
-    root = files.absolute(files.path(data.directory or "~/tensorflow_datasets"))
-    for look in (_tfds, _image_files, _parquet, _other_folders):
-        form = look(data, root)
-        if form is not None:
-            return form
+    form = find(data)
+    if form is not None:
+        return form
+    root = _root(data)
     about = f"{files.printable(root)} {_lacks(root)}." if data.directory else "data.dir is empty."
     raise UserError(
         f"{about} Set --config.data.dir to a folder that holds ImageNet in one of these forms, or "
@@ -85,13 +95,34 @@ def recognise(data: DataSpec) -> Form:
     )
 
 
+def find(data: DataSpec) -> Form | None:
+    """Finds out what form of ImageNet a data.dir holds; None if it holds no images.
+
+    Raises:
+      UserError: It is a part of a form, or has folders among those of synsets.
+    """
+    root = _root(data)
+    require(
+        root.name != "Data" or not (root / "CLS-LOC").is_dir(),
+        f"{files.printable(root)} is a part of Kaggle's tree of ImageNet. Set --config.data.dir "
+        f"to the folder above, {files.printable(root.parent)}.",
+    )
+    looks = (look(data, root) for look in (_tfds, _image_files, _parquet, _other_folders))
+    return next((form for form in looks if form is not None), None)
+
+
+def _root(data: DataSpec) -> Path:
+    return files.absolute(files.path(data.directory or "~/tensorflow_datasets"))
+
+
 def _lacks(root: Path) -> str:
     if not root.exists():
         return "isn't there"
     if root.is_dir():
         return "holds no images"
-    is_csv = root.suffix.lower() == ".csv"
-    return "is a CSV file, which needs --config.data.name=csv" if is_csv else "is a file"
+    if root.suffix.lower() == ".csv":
+        return "is a CSV file, which needs --config.data.name=csv"
+    return f"is a file; give its folder, {files.printable(root.parent)}"
 
 
 def _tfds(data: DataSpec, root: Path) -> Form | None:
@@ -112,18 +143,20 @@ def _image_files(data: DataSpec, root: Path) -> Form | None:
     if not places:
         _refuse_archives_in_bucket(root)
         return None
+    places = _shards(data, root) | places
     where = "; ".join(f"{split}: {places[split].about}" for split in SPLITS if split in places)
 
     def open_split(split: str) -> Source:
         require(
             split in places,
             f"{files.printable(root)} holds ImageNet ({where}), but no {split} images. "
-            f"{REMEDIES.get(split, '')}",
+            f"{_OF_FILES.get(split, '')}",
         )
         return places[split].open()
 
     about = f"{files.printable(root)} holds ImageNet. {where}."
-    return Form(about, tuple(split for split in SPLITS if split in places), open_split)
+    splits = tuple(split for split in SPLITS if split in places)
+    return Form(about, splits, open_split, remedies=_OF_FILES)
 
 
 def _archives(root: pathlib.Path, cache_dir: str) -> dict[str, _Place]:
@@ -158,6 +191,8 @@ def _kaggle(root: Path) -> Iterator[tuple[str, _Place]]:
 
 
 def _folders(base: Path, solution: Path | None = None) -> Iterator[tuple[str, _Place]]:
+    for name in ("train", "val", "validation"):
+        _refuse_among_synsets(base / name)
     train = base / "train" if folder_split.is_of_synsets(base / "train") else None
     if train is not None:
         opened = functools.partial(FolderSplit, train, "train")
@@ -174,6 +209,26 @@ def _folders(base: Path, solution: Path | None = None) -> Iterator[tuple[str, _P
             return
 
 
+def _refuse_among_synsets(folder: Path) -> None:
+    """Refuses folders of other names where most are synsets: all would be other class folders."""
+    found = folder_split.subfolders(folder)
+    others = [name for name in found if not _SYNSET.fullmatch(name)]
+    require(
+        not others or 2 * len(others) >= len(found),
+        f"Most folders in {files.printable(folder)} are synsets of ImageNet, but not these: "
+        f"{some_of([*map(files.printable, others)])}. Move these away, or take each folder for a "
+        "class: --config.data.name=folder.",
+    )
+
+
+def _shards(data: DataSpec, root: Path) -> dict[str, _Place]:
+    spec = dataclasses.replace(data, directory=str(root))
+    return {
+        split: _Place("parquet shards", functools.partial(ParquetSource, spec, split))
+        for split in parquet_shards.splits(root)
+    }
+
+
 def _parquet(data: DataSpec, root: Path) -> Form | None:
     splits = parquet_shards.splits(root)
     if not splits:
@@ -183,12 +238,13 @@ def _parquet(data: DataSpec, root: Path) -> Form | None:
         f"{files.printable(root)} holds parquet shards of the Hub: {', '.join(splits)}.",
         splits,
         functools.partial(ParquetSource, spec),
+        remedies=_OF_SHARDS,
     )
 
 
 def _other_folders(data: DataSpec, root: Path) -> Form | None:
     # In a bucket, the search for an image would list all that is there.
-    if not data.directory or not (files.in_bucket(root) or _has_images(root)):
+    if not data.directory or not (files.in_bucket(root) or has_images(root)):
         return None
     spec, found = dataclasses.replace(data, name="folder"), folder_split.subfolders(root)
     is_unsplit = FolderSource.is_unsplit(spec)
@@ -212,5 +268,6 @@ def _other_folders(data: DataSpec, root: Path) -> Form | None:
     return Form(about, None, open_split, is_unsplit)
 
 
-def _has_images(root: Path) -> bool:
+def has_images(root: pathlib.Path) -> bool:
+    """Returns whether a folder on a disk, or one below it, holds an image."""
     return root.is_dir() and any(True for _ in image_files.below(root))
