@@ -60,6 +60,8 @@ def begin(
 
 def run(folder: str, at: int, number: int, num_workers: int) -> None:
     """Scans, and prints the mean."""
+    # A shell that starts a job in the background lets it ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     scan.KEPT_EVERY_S = 0.0
     source = Interrupted(opened.folder(folder, "train"), at, os.getpid(), number)
     options = ScanOptions(f"{folder}/cache", num_workers=num_workers, progress=False)
