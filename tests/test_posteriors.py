@@ -308,3 +308,21 @@ def test_the_parts_of_a_whole_are_removed(begin, tmp_path):
     assert not list(tmp_path.iterdir())
     unfinished.remove()
     _check_holds(begin())
+
+
+def test_the_same_images_in_two_orders_have_the_same_average():
+    a, b = _made(0), _made(1)
+    order = [2, 0, 3, 1]
+    names = tuple(b.names[k] for k in order)
+    mixed = dataclasses.replace(b, names=names, labels=b.labels[order], values=b.values[order])
+    average = posteriors.average({"a": a, "b": mixed})
+    assert average.names == NAMES
+    assert average.labels.tolist() == a.labels.tolist()
+    mean = (a.values.astype(np.float64) + b.values) / 2
+    np.testing.assert_array_equal(average.values, mean)
+    wrong = dataclasses.replace(mixed, labels=b.labels)
+    with pytest.raises(UserError, match="their labels differ"):
+        posteriors.average({"a": a, "b": wrong})
+    twice = (*names[:3], names[0])
+    with pytest.raises(UserError, match="their images differ"):
+        posteriors.average({"a": a, "b": dataclasses.replace(mixed, names=twice)})

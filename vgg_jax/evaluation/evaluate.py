@@ -26,6 +26,7 @@ from vgg_jax.evaluation import (
     methods,
     posteriors,
     results,
+    same_images,
     set_name,
     time_left,
     trained_net,
@@ -33,7 +34,7 @@ from vgg_jax.evaluation import (
 from vgg_jax.evaluation.class_match import MatchedClasses
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
-from vgg_jax.evaluation.result_key import FOLDER, ResultKey
+from vgg_jax.evaluation.result_key import FOLDER, ResultKey, evaluated_split
 from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.runs import params_digest
@@ -97,7 +98,7 @@ def evaluate(
         names_and_labels = None if jax.process_index() else _names_and_labels(data.source, matched)
         if names_and_labels is not None:
             key.restriction.check(*names_and_labels, len(net.class_names))
-            if key.split != data_settings.evaluated_split(c):
+            if key.split != evaluated_split(c):
                 _tell(key, net, data.source, matched)
         by_scale = {method: of_method.by_scale() for method, of_method in by_method.items()}
         passes = tuple(of_scale for keys in by_scale.values() for of_scale in keys.values())
@@ -184,7 +185,7 @@ class _Evaluation:
             identity["method_code"] = by_name.code_digest(key.method)
         is_first = jax.process_index() == 0
         # ImageNet's posteriors take 200 MB. Other processes only need to know that they exist.
-        found = _reusable(path, identity) if is_first else None
+        found = _reusable(path, identity, self.names_and_labels[0]) if is_first else None
         unfinished = Unfinished(
             path.with_suffix(".unfinished") if is_first else None,
             identity,
@@ -347,17 +348,24 @@ class _Evaluation:
             )
 
 
-def _reusable(path: Path, identity: Mapping[str, Any]) -> Posteriors | None:
+def _reusable(path: Path, identity: Mapping[str, Any], names: tuple[str, ...]) -> Posteriors | None:
     """Reads a file if its identity is the same; returns None if it must be computed.
 
     Raises:
-      UserError: The file is of other images, or damaged.
+      UserError: The file is of other images, or of another form of ImageNet, or damaged.
     """
     if not path.exists():
         return None
     found = posteriors.read(path)
     theirs = found.made_by["identity"]
     if theirs.get("images") != identity["images"]:
+        same = same_images.order_of(found.names, names) is not None
+        if same and same_images.are_ilsvrcs(names):
+            raise UserError(
+                f"{path} holds the posteriors of the same images in another form of ImageNet, and "
+                "can be fused as it is. To evaluate this form too, write to another folder: "
+                "--mode=eval --out=FOLDER."
+            )
         raise UserError(
             f"{path} holds the posteriors of other images. Move it away, give these images another "
             "split's name with --config.data.val_split, or write to another folder with --out."

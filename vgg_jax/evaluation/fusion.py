@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.specs import IMAGENET
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import posteriors, results
+from vgg_jax.evaluation import posteriors, results, same_images
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.restriction import Restriction
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey, Variant
@@ -81,7 +82,8 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             f"commands make them:\n{''.join(commands)}"
         )
     fused = posteriors.average(parts)
-    if len({part.made_by["identity"].get("images") for part in parts.values()}) > 1:
+    fingerprints = {part.made_by["identity"].get("images") for part in parts.values()}
+    if len(fingerprints) > 1 and not same_images.are_ilsvrcs(fused.names):
         raise UserError(
             "The runs were evaluated on image files that differ, though they have the same names. "
             "Evaluate them on the same files."
@@ -112,6 +114,8 @@ def _refuse_other_images(workdirs: Sequence[Path], split: str) -> None:
     keys = ("data.name", "data.dir")
     if split == data_settings.HELD_OUT:  # Any other split is a name, which the commands give.
         keys += ("data.train_split", "data.held_out")
+    elif all(c["data.name"] == IMAGENET for c in configs):
+        keys = ()  # Other folders may hold other forms of the same images.
     for workdir, c in zip(workdirs, configs, strict=True):
         differing = [
             f"{key} is {configs[0][key]!r} and {c[key]!r}"

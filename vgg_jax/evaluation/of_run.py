@@ -5,8 +5,9 @@ from ml_collections import ConfigDict
 from vgg_jax.data import opening
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
+from vgg_jax.data.source import Subset
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import evaluate, fusion
+from vgg_jax.evaluation import evaluate, fusion, same_images
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.runs import run_config, saved_steps
@@ -55,12 +56,16 @@ def images(workdir: Path, posteriors: Posteriors) -> Decoded:
     """
     c = run_config.existing(workdir)
     source = _opened(c, workdir).source
-    if tuple(source.name(i) for i in range(len(source))) != posteriors.names:
+    names = tuple(source.name(i) for i in range(len(source)))
+    if names == posteriors.names:
+        return Decoded(source)
+    order = same_images.order_of(names, posteriors.names)
+    if order is None or not same_images.are_ilsvrcs(names):
         raise UserError(
             f"The images of {c.data.dir or c.data.name} are not those that {workdir} was evaluated "
             "on. Restore them, or remove the folder eval of that workdir to evaluate it again."
         )
-    return Decoded(source)
+    return Decoded(Subset(source, order))
 
 
 def _opened(c: ConfigDict, workdir: Path) -> SizedImages:

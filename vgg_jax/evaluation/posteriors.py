@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation import same_images
 from vgg_jax.storage import files, sealed_json, sealed_npz
 from vgg_jax.storage.files import Path
 
@@ -133,18 +134,29 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
     """Averages posteriors of the same images, each part with the same weight (§3.2).
 
     Args:
-      parts: The posteriors, by their names in error messages.
+      parts: The posteriors, by their names in error messages. If no name of an image occurs twice,
+        the images of each part may have an order of their own. The average has the first's.
 
     Raises:
       UserError: Their images, labels or classes differ.
     """
+    (first_name, first), *others = parts.items()
+    parts = {first_name: first, **{name: _in_order(part, first.names) for name, part in others}}
     check_alike(parts, "averaged")
-    first = next(iter(parts.values()))
     total = np.zeros(first.values.shape)
     for part in parts.values():
         total += part.values
     made_by = {"average_of": {name: dict(part.made_by) for name, part in parts.items()}}
     return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
+
+
+def _in_order(part: Posteriors, names: tuple[str, ...]) -> Posteriors:
+    """Returns posteriors in the order of the names; as they are if their names are others."""
+    if part.names == names or (order := same_images.order_of(part.names, names)) is None:
+        return part
+    return dataclasses.replace(
+        part, names=names, labels=part.labels[order], values=part.values[order]
+    )
 
 
 def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
