@@ -201,11 +201,11 @@ def test_unlabelled_images_give_posteriors_and_a_table(folder, workdir, tmp_path
     output = capsys.readouterr().out
     assert "9 images without labels" in output
     assert "error" not in output
-    assert "top1_error" not in result(workdir, "test-dense-73")
-    with (workdir / "eval/test-dense-73.csv").open(newline="") as file:
+    assert "top1_error" not in result(workdir, "data-test-dense-73")
+    with (workdir / "eval/data-test-dense-73.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["image", *(f"{w}_{k}" for k in (1, 2, 3) for w in ("class", "probability"))]
-    found = posteriors.read(workdir / "eval/test-dense-73.npz")
+    found = posteriors.read(workdir / "eval/data-test-dense-73.npz")
     assert [row[0] for row in rows] == sorted(f"{i}.jpg" for i in range(9))
     assert [row[1] for row in rows] == ["abc"[k] for k in found.values.argmax(axis=1)]
     assert set(found.labels.tolist()) == {-1}

@@ -4,22 +4,25 @@ from ml_collections import ConfigDict
 
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data import sources
+from vgg_jax.data.imagenet import forms
 from vgg_jax.data.source import Source
 from vgg_jax.data.sources import folder
+from vgg_jax.data.specs import IMAGENET
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation.result_key import evaluated_split
 from vgg_jax.runs import record, run_config, saved_steps
 from vgg_jax.storage.files import Path
 
-# ImageNet has several forms, whose fingerprints differ. Its validation split is the same in all.
-_IN_FORMS = ("imagenet", "imagenet2012")
+# How the names of ILSVRC's images begin. Imagenette, for one, has training images in its val.
+_ILSVRC_PREFIXES = {"train": "n", "validation": "ILSVRC2012_val_", "test": "ILSVRC2012_test_"}
 
 
 def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...]) -> str:
     """Returns the name of the images that a config evaluates a run on.
 
     It is the name of the split. The name of the data set stands before it if the images are not the
-    run's own: their classes are not the net's, or they are other images than those that the run was
-    validated on. A folder without splits has its own name.
+    run's own: their classes are not the net's, or they lie elsewhere and are neither ILSVRC's nor
+    those that the run was validated on. A folder without splits has its own name.
 
     Args:
       c: The config of the evaluation.
@@ -30,32 +33,45 @@ def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...
     Raises:
       UserError: The config holds out some images of a set that the run wasn't trained on.
     """
-    split, data = data_settings.evaluated_split(c), data_settings.data_spec(c)
+    data = data_settings.data_spec(c)
     has_other_classes = source.class_names not in ((), class_names)
-    if data.held_out:
-        if has_other_classes or _has_other_images(c, workdir, source):
-            raise UserError(
-                f"The run held out {data.held_out:,} of its training images, and "
-                f"{data.directory or data.name} is another data set, only a part of which would be "
-                "evaluated. To evaluate all of it, add --config.data.held_out=0."
-            )
-        return split
     if data_settings.opens_whole_folder(c):
-        own = data_settings.evaluated_split(run_config.existing(workdir))
+        own = evaluated_split(run_config.existing(workdir))
         return folder.set_name(data.directory, (own, data_settings.HELD_OUT))
-    if has_other_classes or (data.name not in _IN_FORMS and _has_other_images(c, workdir, source)):
-        is_file_or_folder = data.directory and data.name in sources.names()
-        name = folder.set_name(data.directory).removesuffix(".csv")
-        return f"{name if is_file_or_folder else data.name}-{split}"
-    return split
+    own_name = None if has_other_classes else _own_name(c, workdir, source)
+    if own_name is not None:
+        return own_name
+    if data.held_out:
+        raise UserError(
+            f"The run held out {data.held_out:,} of its training images, and "
+            f"{data.directory or data.name} is another data set, only a part of which would be "
+            "evaluated. To evaluate all of it, add --config.data.held_out=0."
+        )
+    is_file_or_folder = data.directory and data.name in sources.names()
+    name = folder.set_name(data.directory).removesuffix(".csv")
+    return f"{name if is_file_or_folder else data.name}-{evaluated_split(c)}"
 
 
-def _has_other_images(c: ConfigDict, workdir: Path, source: Source) -> bool:
-    """Returns whether images are called the run's validation split, but are others, elsewhere."""
-    own = run_config.existing(workdir)
-    is_moved = (c.data.name, c.data.dir) != (own.data.name, own.data.dir)
-    if not is_moved or data_settings.evaluated_split(c) != data_settings.evaluated_split(own):
+def _own_name(c: ConfigDict, workdir: Path, source: Source) -> str | None:
+    """Returns the name of images of the net's classes; None if they are of another data set."""
+    own, split = run_config.existing(workdir), evaluated_split(c)
+    here, there = map(data_settings.evaluated_data, (c, own))
+    if (here["name"], here["dir"]) == (there["name"], there["dir"]):
+        return split
+    # Fingerprints differ from form to form. What is held out depends on the order in a form.
+    is_ilsvrc = _is_ilsvrc(c, source)
+    if is_ilsvrc and not c.data.held_out:
+        return split
+    fingerprint = record.read(saved_steps.last_checkpoint(workdir)).run.facts.val_fingerprint
+    if not fingerprint:  # An imported net has none, and its images are taken for ILSVRC's.
+        return split if is_ilsvrc or here["name"] != IMAGENET else None
+    return evaluated_split(own) if fingerprint == source.fingerprint else None
+
+
+def _is_ilsvrc(c: ConfigDict, source: Source) -> bool:
+    """Returns whether images are ILSVRC's own, and no others that data.name=imagenet reads."""
+    data = data_settings.data_spec(c)
+    if data.name != IMAGENET or forms.recognise(data).splits is None:
         return False
-    facts = record.read(saved_steps.last_checkpoint(workdir)).run.facts
-    # An imported net has no fingerprints.
-    return bool(facts.val_fingerprint) and facts.val_fingerprint != source.fingerprint
+    split = data.train_split if data.held_out else evaluated_split(c)
+    return split in _ILSVRC_PREFIXES and source.name(0).startswith(_ILSVRC_PREFIXES[split])
