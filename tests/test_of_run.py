@@ -55,5 +55,5 @@ def test_images_that_are_gone_are_named_with_the_file_that_says_where_they_were(
     c = run_config.load(trained)
     c.data.dir = str(tmp_path / "gone")
     run_config.save(c, tmp_path / "run")
-    with pytest.raises(UserError, match=r"no folder .*gone/val.*config.json say where they were"):
+    with pytest.raises(UserError, match=r"no folder .*/gone\. .*config.json say where they were"):
         of_run.posteriors(tmp_path / "run")
