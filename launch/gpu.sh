@@ -96,14 +96,23 @@ profile() {
         --config.num_epochs=1 --config.eval.method=none --workdir="$out/runs/profiled"
 }
 
+# How many worker processes pay, by the cores that a command may use: see vgg_jax/data/workers.py.
+workers() {
+    for cores in 2 4 8 16; do
+        [ "$cores" -gt "$(nproc)" ] || taskset --cpu-list "0-$((cores - 1))" \
+            "$python" -m launch.benchmark scan --data="$data/train" --images="$images" \
+            --workers="$cores" --rounds=1 --out="$out/workers_$cores.json"
+    done
+}
+
 tables() {
     "$python" -m launch.sweep --tables=3,4,5,6 --mini --seeds="$seeds" --tasks_per_gpu=6 \
         --root="$out/tables" "$@" \
         -- --config.num_epochs="$epochs" --config.plateau.patience_epochs=10
 }
 
-export -f quickstart deterministic profile tables
-export out python seeds epochs tiny
+export -f quickstart deterministic profile workers tables
+export out python data images seeds epochs tiny
 failed=()
 
 benchmark train train "${net[@]}"
@@ -116,7 +125,10 @@ step quickstart_float32 quickstart float32
 step deterministic deterministic
 step profile profile
 benchmark loop loop "${on_data[@]}"
-[ -z "$data" ] || benchmark input input "${on_data[@]}"
+if [ -n "$data" ]; then
+    benchmark input input "${on_data[@]}"
+    step workers workers
+fi
 benchmark start start "${net[@]}"
 step tables tables "${on_data[@]}"
 

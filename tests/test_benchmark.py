@@ -173,6 +173,9 @@ def test_the_table_of_scans():
         *("1,000 (0.0%)", "0.10", "500 (0.0%)", "0.50", table.number(minutes))
     ]
     assert rows["1 worker process"][3] == "1.25"
+    results["scan, threads"][0]["seconds"] = [-0.001]  # The start took longer by chance.
+    rows = _rows(scanning.rendered([0, 1], 20, results))
+    assert rows["threads"][:3] == ["too few images", "0.10", "500 (0.0%)"]
 
 
 @pytest.mark.parametrize(("platform", "ratio"), [("cpu", "1.25"), ("gpu", "1.67")])

@@ -54,13 +54,15 @@ def rendered(counts: list[int], num_images: int, results: Results) -> str:
         scan_s, scan_spread = table.median_of_rounds(results[_scan(number)])
         epoch_s, epoch_spread = table.median_of_rounds(results[_epoch(number)])
         start_s, _ = table.median_of_rounds(results[_scan(number)], "start_s")
+        crops = f"{table.number(1 / epoch_s)} ({epoch_spread:.1%})"
+        if scan_s <= 0:  # Its start varied by more than the few images took.
+            rows.append([_told(number), "too few images", table.number(start_s), crops, "", ""])
+            continue
         rows.append(
             [
                 _told(number),
-                *(f"{table.number(1 / scan_s)} ({scan_spread:.1%})", table.number(start_s)),
-                f"{table.number(1 / epoch_s)} ({epoch_spread:.1%})",
-                f"{scan_s / epoch_s:.2f}",
-                table.number(_IMAGENET * scan_s / 60),
+                *(f"{table.number(1 / scan_s)} ({scan_spread:.1%})", table.number(start_s), crops),
+                *(f"{scan_s / epoch_s:.2f}", table.number(_IMAGENET * scan_s / 60)),
             ]
         )
     header = (
