@@ -17,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import config, next_steps, not_learned, safe_text
 from vgg_jax.counted import counted
+from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import topk
 from vgg_jax.runs import (
@@ -215,20 +216,20 @@ def _evaluate(c: ConfigDict, workdir: Path, val: "SizedImages | None" = None) ->
     source = val.source if val else opening.for_evaluation(c)
     net = evaluate.load_net(c, workdir, source)
     data = val or opening.scanned(c, source)
-    for line in evaluate.evaluate(c, workdir, net, data, _out(workdir)):
+    key = evaluate.key_of(c, workdir, net, data.source)
+    for line in evaluate.evaluate(c, workdir, key, net, data, _out(workdir)):
         print(safe_text.lines(line), flush=True)
     if not _OUT.value and not c.eval.labels:
-        own, key = run_config.existing(workdir), evaluate.key_of(c, workdir, net, data.source)
+        own = run_config.existing(workdir)
         processes.from_first(lambda: _write_report(own, key, workdir, data))
 
 
 def _write_report(own: ConfigDict, key: "ResultKey", workdir: Path, data: "SizedImages") -> None:
     # Imported here, because Matplotlib takes half a second.
     from vgg_jax.data.decoded import Decoded
-    from vgg_jax.evaluation import result_key
     from vgg_jax.run_report import report
 
-    path = workdir / report.file_name(key, result_key.evaluated_split(own))
+    path = workdir / report.file_name(key, data_settings.evaluated_split(own))
     try:
         report.write(workdir, key, path, Decoded(data.source))
     except UserError as error:  # The run has saved another checkpoint meanwhile, for example.

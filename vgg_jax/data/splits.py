@@ -4,7 +4,7 @@ import numpy as np
 
 from vgg_jax.data import sources
 from vgg_jax.data.source import Source, Subset
-from vgg_jax.data.specs import DataSpec
+from vgg_jax.data.specs import IMAGENET, DataSpec
 from vgg_jax.errors import UserError, some_of
 
 WHOLE = ""  # The split that is all of a folder without splits.
@@ -79,7 +79,8 @@ def is_unsplit(data: DataSpec) -> bool:
 
 def val_split(data: DataSpec) -> str:
     """Returns the name of the split to validate on if no images are held out."""
-    return data.val_split or sources.find(data.name).default_val_split
+    split = data.val_split or sources.find(data.name).default_val_split
+    return "validation" if data.name == IMAGENET and split == "val" else split  # It takes both.
 
 
 def _open_labelled(data: DataSpec, split: str) -> Source:

@@ -34,7 +34,7 @@ from vgg_jax.evaluation import (
 from vgg_jax.evaluation.class_match import MatchedClasses
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
-from vgg_jax.evaluation.result_key import FOLDER, ResultKey, evaluated_split
+from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.runs import params_digest
@@ -68,13 +68,19 @@ def key_of(c: ConfigDict, workdir: Path, net: TrainedNet, source: Source) -> Res
 
 
 def evaluate(
-    c: ConfigDict, workdir: Path, net: TrainedNet, data: SizedImages, out: Path | None = None
+    c: ConfigDict,
+    workdir: Path,
+    key: ResultKey,
+    net: TrainedNet,
+    data: SizedImages,
+    out: Path | None = None,
 ) -> list[str]:
     """Computes the posteriors that are missing, and writes a JSON file for each result.
 
     Args:
       c: A config that has passed `config.validate`. Its `eval` says what to compute.
       workdir: The run's folder.
+      key: See `key_of`.
       net: See `load_net`.
       data: The images.
       out: The folder for the files; None for the workdir.
@@ -86,10 +92,10 @@ def evaluate(
     Raises:
       UserError: The folder has posteriors of other images under the same name, another evaluation
         is writing there, only some images are labelled, posteriors are not finite, or see
-        `Restriction.check` and `set_name.of`.
+        `Restriction.check`.
       StoppedError: A signal asked it to stop, and the computed posteriors are saved.
     """
-    key, out = key_of(c, workdir, net, data.source), out or workdir
+    out = out or workdir
     matched = _matched(net, data.source, workdir)
     by_method = key.by_method()
     # The writer is decided before signals are only noted: it may wait for one that may be dead.
@@ -98,7 +104,7 @@ def evaluate(
         names_and_labels = None if jax.process_index() else _names_and_labels(data.source, matched)
         if names_and_labels is not None:
             key.restriction.check(*names_and_labels, len(net.class_names))
-            if key.split != evaluated_split(c):
+            if key.split != data_settings.evaluated_split(c):
                 _tell(key, net, data.source, matched)
         by_scale = {method: of_method.by_scale() for method, of_method in by_method.items()}
         passes = tuple(of_scale for keys in by_scale.values() for of_scale in keys.values())

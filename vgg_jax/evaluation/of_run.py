@@ -36,8 +36,9 @@ def posteriors(
     if found is None:
         images = _opened(c, workdir)
         net = evaluate.load_net(c, workdir, images.source)
-        evaluate.evaluate(c, workdir, net, images)
-        found = fusion.read_run(workdir, evaluate.key_of(c, workdir, net, images.source))
+        key = evaluate.key_of(c, workdir, net, images.source)
+        evaluate.evaluate(c, workdir, key, net, images)
+        found = fusion.read_run(workdir, key)
     return found
 
 

@@ -104,7 +104,6 @@ class Restriction:
         Raises:
           UserError: See `check`.
         """
-        self.check(posteriors.names, posteriors.labels, len(posteriors.class_names))
         if self.labels:
             path = files.path(self.labels)
             labels = right_labels.read(path, posteriors.names, len(posteriors.class_names))
@@ -113,6 +112,7 @@ class Restriction:
             facts = {"labels": str(path), "labels_sha256": labels.sha256}
             return found, f", labels of {path.name} for {counts}", facts
         if self.classes == "present":
+            self.check(posteriors.names, posteriors.labels, len(posteriors.class_names))
             found = _present(posteriors)
             count = len(found.class_names)
             return (

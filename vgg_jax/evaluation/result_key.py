@@ -8,7 +8,6 @@ from ml_collections import ConfigDict
 
 from vgg_jax import safe_text
 from vgg_jax.data import settings as data_settings
-from vgg_jax.data.specs import IMAGENET
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -19,13 +18,6 @@ from vgg_jax.runs import saved_steps
 from vgg_jax.storage.files import Path
 
 FOLDER = "eval"  # In a workdir.
-
-
-def evaluated_split(c: ConfigDict) -> str:
-    """Returns the one name in results of the split that a config validates on and evaluates."""
-    split = data_settings.evaluated_split(c)
-    is_imagenet = data_settings.data_spec(c).name == IMAGENET
-    return "validation" if is_imagenet and split == "val" else split  # ImageNet takes both.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +87,7 @@ class ResultKey:
     def from_config(cls, c: ConfigDict) -> "ResultKey":
         """Returns the key of the result of a config's evaluation of a split of the run."""
         return cls(
-            evaluated_split(c),
+            data_settings.evaluated_split(c),
             c.eval.method,
             evaluation_settings.test_scales(c),
             Variant.from_config(c),

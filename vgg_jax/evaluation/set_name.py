@@ -9,7 +9,6 @@ from vgg_jax.data.source import Source
 from vgg_jax.data.sources import folder
 from vgg_jax.data.specs import IMAGENET
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation.result_key import evaluated_split
 from vgg_jax.runs import record, run_config, saved_steps
 from vgg_jax.storage.files import Path
 
@@ -36,7 +35,7 @@ def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...
     data = data_settings.data_spec(c)
     has_other_classes = source.class_names not in ((), class_names)
     if data_settings.opens_whole_folder(c):
-        own = evaluated_split(run_config.existing(workdir))
+        own = data_settings.evaluated_split(run_config.existing(workdir))
         return folder.set_name(data.directory, (own, data_settings.HELD_OUT))
     own_name = None if has_other_classes else _own_name(c, workdir, source)
     if own_name is not None:
@@ -49,12 +48,12 @@ def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...
         )
     is_file_or_folder = data.directory and data.name in sources.names()
     name = folder.set_name(data.directory).removesuffix(".csv")
-    return f"{name if is_file_or_folder else data.name}-{evaluated_split(c)}"
+    return f"{name if is_file_or_folder else data.name}-{data_settings.evaluated_split(c)}"
 
 
 def _own_name(c: ConfigDict, workdir: Path, source: Source) -> str | None:
     """Returns the name of images of the net's classes; None if they are of another data set."""
-    own, split = run_config.existing(workdir), evaluated_split(c)
+    own, split = run_config.existing(workdir), data_settings.evaluated_split(c)
     here, there = map(data_settings.evaluated_data, (c, own))
     if (here["name"], here["dir"]) == (there["name"], there["dir"]):
         return split
@@ -65,7 +64,7 @@ def _own_name(c: ConfigDict, workdir: Path, source: Source) -> str | None:
     fingerprint = record.read(saved_steps.last_checkpoint(workdir)).run.facts.val_fingerprint
     if not fingerprint:  # An imported net has none, and its images are taken for ILSVRC's.
         return split if is_ilsvrc or here["name"] != IMAGENET else None
-    return evaluated_split(own) if fingerprint == source.fingerprint else None
+    return data_settings.evaluated_split(own) if fingerprint == source.fingerprint else None
 
 
 def _is_ilsvrc(c: ConfigDict, source: Source) -> bool:
@@ -73,5 +72,5 @@ def _is_ilsvrc(c: ConfigDict, source: Source) -> bool:
     data = data_settings.data_spec(c)
     if data.name != IMAGENET or forms.recognise(data).splits is None:
         return False
-    split = data.train_split if data.held_out else evaluated_split(c)
+    split = data.train_split if data.held_out else data_settings.evaluated_split(c)
     return split in _ILSVRC_PREFIXES and source.name(0).startswith(_ILSVRC_PREFIXES[split])
