@@ -363,7 +363,9 @@ def test_what_another_process_left_beside_a_finished_scan_is_removed(many):
 def test_decodable_splits_are_passed_on(damaged, tmp_path, capsys):
     for path in [*damaged.rglob("*.jpg"), *damaged.rglob("*.JPEG")]:
         path.unlink()
-    train, val, mean_rgb = _check(damaged, tmp_path, "refuse")
+    train, val, mean_rgb, class_counts = _check(damaged, tmp_path, "refuse")
+    labels = [train.label(index) for index in range(len(train))]
+    assert class_counts == tuple(np.bincount(labels, minlength=len(train.class_names)))
     assert (type(train), type(val.source)) == (FolderSource, FolderSource)
     np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)
     assert capsys.readouterr() == ("", "")
@@ -401,7 +403,8 @@ def test_of_many_five_are_named_and_the_file_has_all(damaged, tmp_path):
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
     whole = opened.folder(damaged, "train")
-    train, val, mean_rgb = _check(damaged, tmp_path, "leave_out", num_workers=num_workers)
+    found = _check(damaged, tmp_path, "leave_out", num_workers=num_workers)
+    train, val, mean_rgb, class_counts = found
     output = capsys.readouterr().out
     names = [f"{damaged}/train/a/{name}.jpg" for name in ("cut", "empty", "text")]
     path = scan.cache_path(whole, str(tmp_path))
@@ -412,6 +415,7 @@ def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
     assert output.splitlines()[1].startswith("3 of the 5 validation images can't be decoded")
     assert len(output.splitlines()) == 2
     assert (len(train), len(val)) == (50, 2)
+    assert sum(class_counts) == 50
     assert train.class_names == whole.class_names
     assert train.fingerprint != whole.fingerprint
     np.testing.assert_allclose(mean_rgb, _by_numpy(train), rtol=1e-12)  # This decodes them all.
@@ -438,7 +442,7 @@ def test_a_class_of_nothing_decodable_is_named(damaged, tmp_path):
     assert "every split" in message
     # A validation split may lack a class.
     (damaged / "train/cat/1.jpg").write_bytes(_png(_noise(3, 3)))
-    train, val, _ = _check(damaged, tmp_path, "leave_out")
+    train, val, *_ = _check(damaged, tmp_path, "leave_out")
     assert {val.source[i].label for i in range(len(val.source))} == {0, 1}
     assert {train[i].label for i in range(len(train))} == {0, 1, 2}
 

@@ -24,11 +24,18 @@ class SizedImages(NamedTuple):
 
 
 class TrainingSplits(NamedTuple):
-    """A run's splits, with decodable images only, and the mean RGB of the training split."""
+    """A run's splits, with decodable images only.
+
+    Attributes:
+      train_source, val: The splits.
+      mean_rgb: See `Scan`, of the training split.
+      class_counts: The number of training images of each class.
+    """
 
     train_source: Source
     val: SizedImages
     mean_rgb: Rgb
+    class_counts: tuple[int, ...]
 
 
 def training_splits(
@@ -43,21 +50,23 @@ def training_splits(
         split, or of a class to train on, is left; or images have no label.
     """
 
-    def scanned() -> tuple[Rgb, str, str]:
+    def scanned() -> tuple[Rgb, tuple[int, ...], str, str]:
         splits = _scanned({"training": train_source, "validation": val_source}, options)
         for split in splits:
             _refuse_unlabelled(split)
         train = splits[0]
         _refuse_lost_classes(train)
         _tell(splits)
-        return train.found.mean_rgb, *(packed(split.found.sizes) for split in splits)
+        sizes = (packed(split.found.sizes) for split in splits)
+        return train.found.mean_rgb, train.found.class_counts, *sizes
 
     def read(message: Sequence[Any]) -> TrainingSplits:
-        (red, green, blue), train_sizes, val_sizes = message
+        (red, green, blue), class_counts, train_sizes, val_sizes = message
         return TrainingSplits(
             _decodable(train_source, train_sizes).source,
             _decodable(val_source, val_sizes),
             (float(red), float(green), float(blue)),
+            tuple(map(int, class_counts)),
         )
 
     return processes.from_first(scanned, read)

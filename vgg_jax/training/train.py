@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -189,11 +188,10 @@ class _Run:
         return "\n".join(filter(None, [line, self._classes(), poorly_mixed]))
 
     def _classes(self) -> str:
-        names, source = self.facts.class_names, self._images.train_source
+        names, counts = self.facts.class_names, self._images.class_counts
         if len(names) > _MOST_LISTED:
             return ""
-        counts = Counter(source.label(index) for index in range(len(source)))
-        listed = ", ".join(f"{name} {counts[label]:,}" for label, name in enumerate(names))
+        listed = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
         return safe_text.printable(f"training images of each class: {listed}")
 
     def batches(
