@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from vgg_jax.errors import require
-from vgg_jax.nets import sharding
+from vgg_jax.nets import compiler_options, sharding
 from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG, Params
 
@@ -86,7 +86,8 @@ class Inference:
 
             with jax.default_matmul_precision(self.precision):
                 lowered = jax.jit(program, out_shardings=out).lower(self.params, *arrays)
-            self.programs[key] = _Program(lowered.compile(), time.monotonic() - begin_s)
+            compiled = lowered.compile(compiler_options.for_mesh(self.mesh))
+            self.programs[key] = _Program(compiled, time.monotonic() - begin_s)
         return self.programs[key].run(self.params, *arrays)
 
     def require_fc_layers(self) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Key
 
-from vgg_jax.nets import packed_convolution
+from vgg_jax.nets import packed_convolution, winograd
 
 # LRN of Krizhevsky et al. 2012, whose parameters the paper uses (§2.1).
 LRN_K, LRN_CHANNELS, LRN_ALPHA, LRN_BETA = 2.0, 5, 1e-4, 0.75
@@ -30,6 +30,8 @@ def conv(
         # For a single position, a matrix product gives the same sums and is faster.
         product = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
         return product[:, None, None, :]
+    if padding == "SAME" and x.dtype == jnp.float32 and winograd.suits(x.shape, kernel.shape):
+        return winograd.conv(x, kernel)
     if padding == "SAME" and x.shape[-1] < 8 and x.dtype == jnp.bfloat16:
         same = functools.partial(packed_convolution.plain, padding="SAME")
         return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)

@@ -6,19 +6,11 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from vgg_jax.nets import sharding
+from vgg_jax.nets import compiler_options, sharding
 from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.vgg import VGG
 from vgg_jax.runs.state import abstract_state
 from vgg_jax.training import step
-
-# The operations that XLA for CPUs leaves to YNNPACK. By default convolutions are among them, and
-# YNNPACK's gradients of 3x3 kernels are slower than Eigen's and less exact: the step of net D, 8
-# images of 224 px in float32, took 3.9 s instead of 2.5, and the gradient of 3 x 64 kernels at 224
-# px differed by 1.4e-5 of its largest value from float64 instead of 3.9e-7.
-_COMPILER_OPTIONS = {
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
-}
 
 
 def train_step(
@@ -46,7 +38,7 @@ def train_step(
         donate_argnums=0,
         in_shardings=(state, sharding.split_batch(mesh), copied),
         out_shardings=(state, copied),
-        compiler_options=_COMPILER_OPTIONS.get(mesh.devices.flat[0].platform),
+        compiler_options=compiler_options.for_mesh(mesh),
     )
 
 
@@ -55,6 +47,7 @@ def val_step(model: VGG, mesh: Mesh, normalise: Normalise) -> Callable[..., step
     return jax.jit(
         step.make_val_step(_placed(model, mesh), normalise),
         out_shardings=sharding.replicated(mesh),
+        compiler_options=compiler_options.for_mesh(mesh),
     )
 
 

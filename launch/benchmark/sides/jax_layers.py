@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from launch.benchmark import arithmetic
 from launch.benchmark.case import Case
 from launch.benchmark.sides import process
-from vgg_jax.nets import layers
+from vgg_jax.nets import compiler_options, layers, sharding
 
 
 def measure(case: dict[str, Any], timing: dict[str, Any], calls: int) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def measure(case: dict[str, Any], timing: dict[str, Any], calls: int) -> dict[st
       {layer: {pass: seconds of one call}}, with the passes of `arithmetic.PASSES`.
     """
     case, result = Case(**case), {}
+    options = compiler_options.for_mesh(sharding.make_mesh(jax.devices()[:1]))
     for layer, side in arithmetic.convolutions(case):
         keys = jax.random.split(jax.random.key(0), 3)
         shapes = (
@@ -33,7 +34,7 @@ def measure(case: dict[str, Any], timing: dict[str, Any], calls: int) -> dict[st
         )
         arrays = [jax.random.normal(*each, case.dtype) for each in zip(keys, shapes, strict=True)]
         result[layer.name] = {
-            name: _seconds(jax.jit(PASSES[name]), arrays, timing, calls)
+            name: _seconds(jax.jit(PASSES[name], compiler_options=options), arrays, timing, calls)
             for name in arithmetic.passes(layer)
         }
     return result

@@ -1,0 +1,143 @@
+"""Winograd's convolutions on CPUs, against sums in float64 and the plain convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vgg_jax.nets import architectures, layers, winograd
+from vgg_jax.nets.vgg import VGG, init_params
+
+
+def _plain(x, kernel):
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _random(b, h, w, channels, features):
+    rng = np.random.default_rng(h * w)
+    return tuple(
+        rng.standard_normal(shape)
+        for shape in [(b, h, w, channels), (3, 3, channels, features), (b, h, w, features)]
+    )
+
+
+def _values_and_gradients(conv, dtype, x, kernel, g):
+    x, kernel, g = (jnp.asarray(each, dtype) for each in (x, kernel, g))
+    y, gradients = jax.vjp(conv, x, kernel)
+    return y, *gradients(g)
+
+
+@pytest.mark.parametrize(
+    ("b", "h", "w"),
+    [
+        *[(1, 1, 1), (2, 3, 4), (1, 4, 8), (3, 5, 9), (2, 14, 14), (1, 13, 22)],
+        *[(1, 37, 150), (2, 70, 161)],  # Two and six blocks of rows.
+        (6, 4, 300),  # Two blocks of three images.
+    ],
+)
+def test_values_and_gradients_differ_from_float64_by_rounding(b, h, w):
+    case = _random(b, h, w, channels=5, features=3)
+    with jax.enable_x64(True):
+        exact = _values_and_gradients(_plain, jnp.float64, *case)
+    for found, expected in zip(
+        _values_and_gradients(winograd.conv, jnp.float32, *case), exact, strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4e-6 * np.abs(expected).max())
+
+
+def test_rounding_errors_of_512_channels_stay_below_3e_6():
+    x, kernel, _ = _random(1, 28, 28, channels=512, features=32)
+    x = np.maximum(x, 0)
+    with jax.enable_x64(True):
+        exact = np.asarray(_plain(jnp.asarray(x), jnp.asarray(kernel)))
+    found = winograd.conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
+    assert np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2)) < 3e-6
+
+
+def test_images_do_not_depend_on_their_batch():
+    x, kernel, _ = (jnp.asarray(each, jnp.float32) for each in _random(6, 9, 300, 4, 4))
+    one_by_one = jnp.concatenate([winograd.conv(image[None], kernel) for image in x])
+    np.testing.assert_allclose(winograd.conv(x, kernel), one_by_one, rtol=0, atol=1e-4)
+
+
+def test_d_takes_it_where_its_kernels_are_large(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    found, px = [], 224
+    for layer in architectures.layers("D", num_classes=1000, width=1.0, crop_px=224):
+        if layer.kind == "pool":
+            px //= 2
+        if layer.kind == "conv":
+            kernel = (layer.kernel_px, layer.kernel_px, layer.features_in, layer.features)
+            if winograd.suits((8, px, px, layer.features_in), kernel):
+                found.append(layer.name)
+    assert found == [
+        *("conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3"),
+        *("conv4_1", "conv4_2", "conv4_3", "conv5_1", "conv5_2", "conv5_3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "suits"),
+    [
+        ((8, 56, 56, 256), (3, 3, 256, 256), True),
+        ((8, 56, 56, 256), (1, 1, 256, 256), False),
+        ((8, 56, 56, 256), (5, 5, 256, 256), False),
+        # One image's conv5: transforming the kernel takes longer than the convolution.
+        ((1, 14, 14, 512), (3, 3, 512, 512), False),
+        ((999, 2, 4, 512), (3, 3, 512, 512), False),  # Of each tile, half lies outside.
+    ],
+)
+def test_it_suits_large_3x3_kernels_and_images(monkeypatch, x, kernel, suits):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert winograd.suits(x, kernel) == suits
+
+
+def test_several_devices_and_unknown_sizes_take_the_plain_convolution(monkeypatch):
+    x, kernel = (8, 56, 56, 256), (3, 3, 256, 256)
+    assert not winograd.suits(x, kernel)  # The tests have eight devices.
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    (batch,) = jax.export.symbolic_shape("b")
+    assert not winograd.suits((batch, *x[1:]), kernel)
+
+
+def test_gpus_and_tpus_take_the_plain_convolution():
+    case = (jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 4, 4)), jnp.zeros((2, 8, 8, 4)))
+
+    def loops(platform):
+        step = jax.jit(lambda *case: _values_and_gradients(winograd.conv, jnp.float32, *case))
+        program = jax.export.export(step, platforms=[platform])(*case)
+        return program.mlir_module().count("stablehlo.while")
+
+    assert loops("cpu")
+    assert loops("cuda") == loops("tpu") == 0
+
+
+def test_a_net_and_its_gradients_are_the_same_with_it_and_without(monkeypatch):
+    net = VGG("A", num_classes=5, width=1 / 2, crop_px=32, dropout=0.0)
+    params = init_params(net, jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (64, 32, 32, 3))
+
+    def loss_and_gradients():
+        def loss(params):
+            return jnp.square(net.apply({"params": params}, images)).mean()
+
+        program = jax.jit(jax.value_and_grad(loss))
+        return program.lower(params).as_text().count("stablehlo.while"), program(params)
+
+    loops, plain = loss_and_gradients()
+    assert loops == 0
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    jax.clear_caches()
+    loops, found = loss_and_gradients()
+    assert loops > 0
+    for each, expected in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(each, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+def test_bfloat16_takes_the_plain_convolution(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    x, kernel = jnp.zeros((8, 56, 56, 256), jnp.bfloat16), jnp.zeros((3, 3, 256, 256), jnp.bfloat16)
+    program = jax.jit(lambda x, kernel: layers.conv(x, kernel, "SAME")).lower(x, kernel)
+    assert "stablehlo.while" not in program.as_text()
