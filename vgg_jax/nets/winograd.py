@@ -7,7 +7,7 @@ slices they were no faster, and XLA took a second to compile each layer.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ _LEAST_PRODUCTS = 2**26
 _LEAST_TILES_AT_A_TIME = 256
 
 
-def suits(x: tuple[int, ...], kernel: tuple[int, ...]) -> bool:
+def suits(x: tuple[Any, ...], kernel: tuple[int, ...]) -> bool:
     """Tells whether `conv` takes Winograd's algorithm for these shapes, where it runs on a CPU.
 
     Args:
