@@ -16,6 +16,7 @@ measurement is written to a JSON file.
 
 import importlib.util
 import itertools
+import math
 from typing import Any
 
 from absl import flags
@@ -100,8 +101,8 @@ _IMAGES = flags.DEFINE_integer(
 _WORKERS = flags.DEFINE_integer(
     "workers",
     None,
-    "Worker processes that decode. The default is 1 for input, and one per core otherwise. scan "
-    "also measures fewer.",
+    "Worker processes that decode. The default is 1 for input, one per core for scan, which also "
+    "measures fewer, and for the others that of a long run.",
     1,
 )
 _WORKDIR = flags.DEFINE_string(
@@ -238,16 +239,19 @@ def _loop() -> dict[str, Any]:
         data=data,
         images=_IMAGES.value,
         train_scale=train_scale,
-        workers=_WORKERS.value or workers.available_cores(),
+        workers=_num_workers(),
         **_turns(),
     )
 
 
 def _start() -> dict[str, Any]:
     rates, case = _rates_and_case()
-    return start.measure(
-        case, rates, workers=_WORKERS.value or workers.available_cores(), **_turns()
-    )
+    return start.measure(case, rates, workers=_num_workers(), **_turns())
+
+
+def _num_workers() -> int:
+    """Returns --workers, or what a long run would take: 0 for threads."""
+    return _WORKERS.value or workers.worth(workers.available_cores(), math.inf)
 
 
 def _methods() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from launch.benchmark.case import Case
 from launch.benchmark.turns import Side
 from vgg_jax import base_config
 from vgg_jax.data.pooled import open_images
+from vgg_jax.data.workers import told
 from vgg_jax.errors import require
 
 
@@ -84,7 +85,7 @@ def rendered(
     return "\n".join(
         [
             f"An epoch of {steps} steps, net {case.net}, width {case.width:g}, {case.crop_px} px, "
-            f"batch {case.batch}, {case.dtype}, {workers} worker processes, {rates['device']}, "
+            f"batch {case.batch}, {case.dtype}, {told(workers)}, {rates['device']}, "
             f"medians of {count} rounds",
             "",
             table.markdown(("", "seconds", "spread", "images/s"), rows),
