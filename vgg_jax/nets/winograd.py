@@ -20,12 +20,14 @@ _OUT, _IN = 4, 6  # The sides of a tile of outputs, and of the inputs that it fo
 # Rounding errors depend on the points. With 512 channels, their root mean square is 1.8e-6 of that
 # of the outputs, with 0, 1, -1, 2 and -2 instead 3.9e-6, and that of the plain sums 2.9e-7.
 _POINTS = (0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
-# Measured with the sizes of net D on two cores of an AMD EPYC, with 1 MB of L2 cache for each. With
-# fewer channels the transforms take as long as the products save. With fewer tiles, transforming
-# the kernel does. More tiles than channels at a time no longer fit into the caches.
-_LEAST_WEIGHTS = 64 * 128  # For each of the kernel's pixels.
-_LEAST_PRODUCTS = 2**26
-_LEAST_TILES_AT_A_TIME = 256
+# Measured with the sizes of net D on two cores of an AMD EPYC, with 1 MB of L2 cache for each. The
+# first two are for one of a kernel's nine pixels. With fewer weights, the transforms of inputs and
+# outputs take as long as the products save. With fewer multiplications, that of the kernel does.
+_LEAST_WEIGHTS = 64 * 128
+_LEAST_MULTIPLICATIONS = 2**26
+# With fewer tiles at a time, unless there are more channels, the products are too small. With more,
+# the tiles don't stay in the caches.
+_TILES_AT_A_TIME = 256
 
 
 def suits(x: tuple[Any, ...], kernel: tuple[int, ...]) -> bool:
@@ -46,7 +48,7 @@ def suits(x: tuple[Any, ...], kernel: tuple[int, ...]) -> bool:
     if h * w <= 8 * tiles:
         return False
     weights = math.prod(kernel[2:])
-    return weights >= _LEAST_WEIGHTS and b * h * w * weights >= _LEAST_PRODUCTS
+    return weights >= _LEAST_WEIGHTS and b * h * w * weights >= _LEAST_MULTIPLICATIONS
 
 
 @jax.custom_vjp
@@ -94,7 +96,7 @@ def _conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[
         tiles = _transformed(_OUTPUTS, products)
         tiles = tiles.reshape(_OUT, _OUT, blocks.images, blocks.rows, blocks.columns, features)
         part = tiles.transpose(2, 3, 0, 4, 1, 5)
-        part = part.reshape(blocks.images, 1, blocks.rows * _OUT, blocks.columns * _OUT, features)
+        part = part.reshape(1, blocks.images, blocks.rows * _OUT, blocks.columns * _OUT, features)
         return jax.lax.dynamic_update_slice(y, part, blocks.start(index))
 
     y = jnp.zeros((*blocks.shape, features), x.dtype)
@@ -119,24 +121,29 @@ def _kernel_gradient(
 
 
 class _Blocks(NamedTuple):
-    """How the tiles of a layer are divided into blocks, which are computed one after the other.
+    """How a layer is divided into blocks of tiles, which are computed one after the other.
 
-    The images of a block lie `groups` apart, so that the batch may be divided over devices.
+    Attributes:
+      groups: Groups of images. Each is divided into blocks of rows.
+      images: Images per group.
+      row_blocks: Blocks per group.
+      rows: Rows of tiles per block.
+      columns: Columns of tiles. A block has all of them.
     """
 
-    images: int
     groups: int
-    rows: int  # Of tiles, in each block.
+    images: int
     row_blocks: int
-    columns: int  # Of tiles. A block has all of them.
+    rows: int
+    columns: int
 
     @classmethod
     def of(cls, b: int, h: int, w: int, channels: int) -> "_Blocks":
-        tiles = max(_LEAST_TILES_AT_A_TIME, channels)
+        tiles = max(_TILES_AT_A_TIME, channels)
         rows, columns = -(-h // _OUT), -(-w // _OUT)
         images = max(n for n in range(1, b + 1) if b % n == 0 and (n == 1 or n * columns <= tiles))
         row_blocks = -(-rows // max(1, tiles // (images * columns)))
-        return cls(images, b // images, -(-rows // row_blocks), row_blocks, columns)
+        return cls(b // images, images, row_blocks, -(-rows // row_blocks), columns)
 
     @property
     def count(self) -> int:
@@ -146,36 +153,35 @@ class _Blocks(NamedTuple):
     def shape(self) -> tuple[int, int, int, int]:
         """The shape of the layer's outputs in groups, and in whole tiles."""
         height = self.rows * self.row_blocks * _OUT
-        return self.images, self.groups, height, self.columns * _OUT
+        return self.groups, self.images, height, self.columns * _OUT
 
     def padded(self, x: Array, before: int, after: int) -> Array:
         """Returns x in groups, and in whole tiles, with rows and columns of zeros around them."""
-        x = x.reshape(self.images, self.groups, *x.shape[1:])
+        x = x.reshape(self.groups, self.images, *x.shape[1:])
         bottom, right = np.subtract(self.shape[2:], x.shape[2:4]) + after
         return jnp.pad(x, ((0, 0), (0, 0), (before, bottom), (before, right), (0, 0)))
 
     def start(self, index: Array) -> tuple[Array | int, ...]:
         """Returns where a block begins in a padded array."""
-        return 0, index // self.row_blocks, index % self.row_blocks * self.rows * _OUT, 0, 0
+        return index // self.row_blocks, 0, index % self.row_blocks * self.rows * _OUT, 0, 0
 
     def transformed(self, matrix: np.ndarray, x: Array, index: Array) -> Float[Array, "36 tiles c"]:
         """Applies a matrix to the tiles of a block, whose pixels are its columns."""
         side = math.isqrt(matrix.shape[1])
-        _, group, top, _, _ = self.start(index)
+        group, _, top, _, _ = self.start(index)
         height, width = (self.rows - 1) * _OUT + 1, (self.columns - 1) * _OUT + 1
 
         def pixels(place: Array) -> Array:
-            start = 0, group, top + place // side, place % side, 0
-            part = jax.lax.dynamic_slice(x, start, (self.images, 1, height, width, x.shape[-1]))
-            return part[:, 0, ::_OUT, ::_OUT]
+            start = group, 0, top + place // side, place % side, 0
+            part = jax.lax.dynamic_slice(x, start, (1, self.images, height, width, x.shape[-1]))
+            return part[0, :, ::_OUT, ::_OUT]
 
         tiles = jax.lax.map(pixels, jnp.arange(side * side))
         return _transformed(matrix, tiles).reshape(len(matrix), -1, x.shape[-1])
 
 
 def _transformed(matrix: np.ndarray, values: Array) -> Array:
-    # Without the barrier, XLA may put the slices of the values into each of their uses.
-    return jnp.asarray(matrix) @ jax.lax.optimization_barrier(values.reshape(matrix.shape[1], -1))
+    return jnp.asarray(matrix) @ values.reshape(matrix.shape[1], -1)
 
 
 def _matrices() -> tuple[
