@@ -34,7 +34,8 @@ class Side:
 
 # With these, glibc keeps large blocks that are freed, instead of returning them to the system. On
 # two cores, PyTorch's step of D then took 1.95 s instead of 2.3 s, and its dense evaluation of 8
-# images 2.5 s instead of 3.7 s. This code's step took 3.7 s either way.
+# images 2.5 s instead of 3.7 s. They don't help this code: glibc maps large blocks for all threads
+# but the first, whatever these are.
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": f"{2**32}",
     "MALLOC_TRIM_THRESHOLD_": f"{2**40}",

@@ -1,4 +1,8 @@
-"""The options with which XLA compiles the net's programs."""
+"""The options with which XLA compiles the commands' programs.
+
+JAX takes options for an outermost `jax.jit` alone, so the functions of `evaluation.differentiable`,
+which users compile within their own, have none.
+"""
 
 from jax.sharding import Mesh
 

@@ -96,12 +96,11 @@ def _conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[
         tiles = _transformed(_OUTPUTS, products)
         tiles = tiles.reshape(_OUT, _OUT, blocks.images, blocks.rows, blocks.columns, features)
         part = tiles.transpose(2, 3, 0, 4, 1, 5)
-        part = part.reshape(1, blocks.images, blocks.rows * _OUT, blocks.columns * _OUT, features)
+        part = part.reshape(blocks.images, blocks.rows * _OUT, blocks.columns * _OUT, features)
         return jax.lax.dynamic_update_slice(y, part, blocks.start(index))
 
-    y = jnp.zeros((*blocks.shape, features), x.dtype)
-    y = jax.lax.fori_loop(0, blocks.count, write, y)
-    return y.reshape(b, *y.shape[2:])[:, :h, :w]
+    y = jnp.zeros((b, *blocks.size, features), x.dtype)
+    return jax.lax.fori_loop(0, blocks.count, write, y)[:, :h, :w]
 
 
 def _kernel_gradient(
@@ -124,57 +123,55 @@ class _Blocks(NamedTuple):
     """How a layer is divided into blocks of tiles, which are computed one after the other.
 
     Attributes:
-      groups: Groups of images. Each is divided into blocks of rows.
-      images: Images per group.
-      row_blocks: Blocks per group.
+      images: Images per block.
       rows: Rows of tiles per block.
       columns: Columns of tiles. A block has all of them.
+      row_blocks: Blocks of the same images.
+      count: All blocks.
     """
 
-    groups: int
     images: int
-    row_blocks: int
     rows: int
     columns: int
+    row_blocks: int
+    count: int
 
     @classmethod
     def of(cls, b: int, h: int, w: int, channels: int) -> "_Blocks":
         tiles = max(_TILES_AT_A_TIME, channels)
         rows, columns = -(-h // _OUT), -(-w // _OUT)
-        images = max(n for n in range(1, b + 1) if b % n == 0 and (n == 1 or n * columns <= tiles))
+        divisors = [n for n in range(1, b + 1) if b % n == 0]
+        images = max(n for n in divisors if n == 1 or n * columns <= tiles)
+        if images * rows * columns < tiles / 4:  # For example one of 131 images.
+            images = min((n for n in divisors if n > images), default=images)
         row_blocks = -(-rows // max(1, tiles // (images * columns)))
-        return cls(b // images, images, row_blocks, -(-rows // row_blocks), columns)
+        return cls(images, -(-rows // row_blocks), columns, row_blocks, b // images * row_blocks)
 
     @property
-    def count(self) -> int:
-        return self.groups * self.row_blocks
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """The shape of the layer's outputs in groups, and in whole tiles."""
-        height = self.rows * self.row_blocks * _OUT
-        return self.groups, self.images, height, self.columns * _OUT
+    def size(self) -> tuple[int, int]:
+        """The height and width of the layer in whole tiles, in px."""
+        return self.rows * self.row_blocks * _OUT, self.columns * _OUT
 
     def padded(self, x: Array, before: int, after: int) -> Array:
-        """Returns x in groups, and in whole tiles, with rows and columns of zeros around them."""
-        x = x.reshape(self.groups, self.images, *x.shape[1:])
-        bottom, right = np.subtract(self.shape[2:], x.shape[2:4]) + after
-        return jnp.pad(x, ((0, 0), (0, 0), (before, bottom), (before, right), (0, 0)))
+        """Returns x in whole tiles, with rows and columns of zeros before and after them."""
+        bottom, right = np.subtract(self.size, x.shape[1:3]) + after
+        return jnp.pad(x, ((0, 0), (before, bottom), (before, right), (0, 0)))
 
     def start(self, index: Array) -> tuple[Array | int, ...]:
         """Returns where a block begins in a padded array."""
-        return index // self.row_blocks, 0, index % self.row_blocks * self.rows * _OUT, 0, 0
+        image = index // self.row_blocks * self.images
+        return image, index % self.row_blocks * self.rows * _OUT, 0, 0
 
     def transformed(self, matrix: np.ndarray, x: Array, index: Array) -> Float[Array, "36 tiles c"]:
         """Applies a matrix to the tiles of a block, whose pixels are its columns."""
         side = math.isqrt(matrix.shape[1])
-        group, _, top, _, _ = self.start(index)
+        image, top, _, _ = self.start(index)
         height, width = (self.rows - 1) * _OUT + 1, (self.columns - 1) * _OUT + 1
 
         def pixels(place: Array) -> Array:
-            start = group, 0, top + place // side, place % side, 0
-            part = jax.lax.dynamic_slice(x, start, (1, self.images, height, width, x.shape[-1]))
-            return part[0, :, ::_OUT, ::_OUT]
+            start = image, top + place // side, place % side, 0
+            part = jax.lax.dynamic_slice(x, start, (self.images, height, width, x.shape[-1]))
+            return part[:, ::_OUT, ::_OUT]
 
         tiles = jax.lax.map(pixels, jnp.arange(side * side))
         return _transformed(matrix, tiles).reshape(len(matrix), -1, x.shape[-1])

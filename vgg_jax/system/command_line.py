@@ -13,7 +13,7 @@ from absl import app, logging
 from vgg_jax import safe_text
 from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.storage import owned
-from vgg_jax.system import flag_parsing, freed_memory, shared_memory, signals
+from vgg_jax.system import flag_parsing, shared_memory, signals
 
 # The status of a command whose output nobody reads any more, as in `predict FOLDER | head -1`.
 _UNREAD = 128 + signal.SIGPIPE
@@ -33,7 +33,6 @@ def run(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _prepare_for_libraries()
-    freed_memory.keep()
     signals.handle()
     signals.answer_at_once()
     owned.remove_of_the_dead()

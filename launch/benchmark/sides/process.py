@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from vgg_jax.system import freed_memory
-
 
 def run(measure: Callable[..., dict[str, Any]], *, without: tuple[str, ...]) -> None:
     """Calls measure(**settings) with the settings on stdin, and prints its result.
@@ -19,8 +17,6 @@ def run(measure: Callable[..., dict[str, Any]], *, without: tuple[str, ...]) -> 
     Raises:
       RuntimeError: One of these packages was imported.
     """
-    if "jax" not in without:
-        freed_memory.keep()  # As all commands of this code do.
     result = measure(**json.load(sys.stdin))
     found = [name for name in without if name in sys.modules]
     if found:
