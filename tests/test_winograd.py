@@ -35,6 +35,7 @@ def _values_and_gradients(conv, dtype, x, kernel, g):
         *[(1, 1, 1), (2, 3, 4), (1, 4, 8), (3, 5, 9), (2, 14, 14), (1, 13, 22)],
         *[(1, 37, 150), (2, 70, 161)],  # Two and six blocks of rows.
         (6, 4, 300),  # Two blocks of three images.
+        (67, 13, 14),  # A prime number of images, which would be 67 blocks of 16 tiles.
     ],
 )
 def test_values_and_gradients_differ_from_float64_by_rounding(b, h, w):
@@ -54,6 +55,25 @@ def test_rounding_errors_of_512_channels_stay_below_3e_6():
         exact = np.asarray(_plain(jnp.asarray(x), jnp.asarray(kernel)))
     found = winograd.conv(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
     assert np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2)) < 3e-6
+
+
+def test_second_derivatives_and_batches_of_kernels():
+    x, kernel, _ = (jnp.asarray(each, jnp.float32) for each in _random(2, 5, 6, 3, 3))
+    kernels = jnp.stack([kernel, 2 * kernel])
+
+    def second(conv):
+        def loss(x, kernel):
+            return jnp.sum(conv(x, kernel) ** 3)
+
+        def slope(x, kernel):
+            return jnp.sum(jax.grad(loss, 1)(x, kernel) ** 2)
+
+        return jax.vmap(jax.grad(slope), (None, 0))(x, kernels)
+
+    expected = second(_plain)
+    np.testing.assert_allclose(
+        second(winograd.conv), expected, rtol=0, atol=2e-5 * np.abs(expected).max()
+    )
 
 
 def test_images_do_not_depend_on_their_batch():
