@@ -106,7 +106,7 @@ def test_d_takes_it_where_its_kernels_are_large(monkeypatch):
         ((8, 56, 56, 256), (5, 5, 256, 256), False),
         # One image's conv5: transforming the kernel takes longer than the convolution.
         ((1, 14, 14, 512), (3, 3, 512, 512), False),
-        ((999, 2, 4, 512), (3, 3, 512, 512), False),  # Of each tile, half lies outside.
+        ((999, 2, 4, 512), (3, 3, 512, 512), False),  # Half of each tile lies outside.
     ],
 )
 def test_it_suits_large_3x3_kernels_and_images(monkeypatch, x, kernel, suits):

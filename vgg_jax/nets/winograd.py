@@ -88,7 +88,7 @@ def _gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
 def _conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b h w o"]:
     (b, h, w, channels), features = x.shape, kernel.shape[-1]
     blocks = _Blocks.of(b, h, w, min(channels, features))
-    x = blocks.padded(x, 1, 1)
+    x = blocks.padded(x, border=1)
     kernels = _transformed(_KERNEL, kernel).reshape(_IN * _IN, channels, features)
 
     def write(index: Array, y: Array) -> Array:
@@ -108,7 +108,7 @@ def _kernel_gradient(
 ) -> Float[Array, "3 3 i o"]:
     (b, h, w, channels), features = x.shape, g.shape[-1]
     blocks = _Blocks.of(b, h, w, min(channels, features))
-    x, g = blocks.padded(x, 1, 1), blocks.padded(g, 0, 0)
+    x, g = blocks.padded(x, border=1), blocks.padded(g, border=0)
 
     def add(index: Array, total: Array) -> Array:
         inputs = blocks.transformed(_INPUTS, x, index)
@@ -152,10 +152,10 @@ class _Blocks(NamedTuple):
         """The height and width of the layer in whole tiles, in px."""
         return self.rows * self.row_blocks * _OUT, self.columns * _OUT
 
-    def padded(self, x: Array, before: int, after: int) -> Array:
-        """Returns x in whole tiles, with rows and columns of zeros before and after them."""
-        bottom, right = np.subtract(self.size, x.shape[1:3]) + after
-        return jnp.pad(x, ((0, 0), (before, bottom), (before, right), (0, 0)))
+    def padded(self, x: Array, border: int) -> Array:
+        """Returns x in whole tiles, with a border of zeros around them, in px."""
+        bottom, right = np.subtract(self.size, x.shape[1:3]) + border
+        return jnp.pad(x, ((0, 0), (border, bottom), (border, right), (0, 0)))
 
     def start(self, index: Array) -> tuple[Array | int, ...]:
         """Returns where a block begins in a padded array."""
