@@ -1,9 +1,13 @@
 import contextlib
 import gc
 import logging
+import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +109,27 @@ def kept(workdir):
 def test_the_last_two_and_the_best_are_kept(tmp_path, state):
     save(tmp_path, state, (1, 50.0), (2, 40.0), (3, 45.0), (4, None), (5, None))
     assert kept(tmp_path) == [2, 4, 5]
+
+
+def test_a_save_waits_until_the_last_one_has_removed_what_is_not_kept(
+    tmp_path, state, monkeypatch
+):
+    move = os.replace
+    moves = threading.Event()
+
+    def move_slowly(source, target):
+        if Path(target).parent.name == "removed":
+            moves.set()
+            time.sleep(0.3)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", move_slowly)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        for step in range(1, 5):
+            checkpoints.save(state.replace(step=jnp.int32(step)), SavedRun(FACTS, {}), 50.0 - step)
+            if step == 3:
+                assert moves.wait(60)
+    assert kept(tmp_path) == [3, 4]
 
 
 def test_a_kill_while_a_checkpoint_is_removed_leaves_no_part_of_it(tmp_path):

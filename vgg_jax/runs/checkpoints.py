@@ -80,10 +80,11 @@ class Checkpoints:
         """
         step = int(state.step)
         with self._refuse_unwritten():
+            # Until the last save has ended, Orbax moves checkpoints into the folder of removed ones.
+            self._manager.wait_until_finished()
             self._clear_removed()
             replaces = step == self.last_step
             if replaces:  # The run was stopped after saving this step, before its validation.
-                self._manager.wait_until_finished()
                 processes.from_first(lambda: self._put_aside(step))
                 self._manager.reload()
                 self._await_same_steps()
