@@ -111,9 +111,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path, state):
     assert kept(tmp_path) == [2, 4, 5]
 
 
-def test_a_save_waits_until_the_last_one_has_removed_what_is_not_kept(
-    tmp_path, state, monkeypatch
-):
+def test_a_save_waits_until_the_last_one_has_removed_what_is_not_kept(tmp_path, state, monkeypatch):
     move = os.replace
     moves = threading.Event()
 

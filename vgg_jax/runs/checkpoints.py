@@ -80,7 +80,7 @@ class Checkpoints:
         """
         step = int(state.step)
         with self._refuse_unwritten():
-            # Until the last save has ended, Orbax moves checkpoints into the folder of removed ones.
+            # Until then, Orbax moves checkpoints into the folder of removed ones.
             self._manager.wait_until_finished()
             self._clear_removed()
             replaces = step == self.last_step
