@@ -5,9 +5,11 @@ that their pages are faulted in and cleared each time. With pages of 2 MB that c
 cores, a training step of net D took a quarter less time, in the same memory.
 """
 
+import inspect
 import os
 import pathlib
 import sys
+import traceback
 
 _POLICY = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _VARIABLE = "GLIBC_TUNABLES"
@@ -17,17 +19,16 @@ _SINCE = (2, 35)  # The version of glibc that brought the setting.
 def use() -> None:
     """Starts this command anew with glibc's setting for huge pages, where it does anything.
 
-    glibc reads its settings only when a process begins. Call this first: what the process has done
-    is lost. If `GLIBC_TUNABLES` has any value, also an empty one, the command goes on as it is, and
-    so it does under a debugger or a profiler, which would lose sight of it.
+    glibc reads its settings only when a process begins. Call this first in a module that
+    `python -m` runs: what the process has done is lost. The command goes on as it is if
+    `GLIBC_TUNABLES` has any value, also an empty one.
     """
-    if _VARIABLE in os.environ or not _would_help() or _is_watched() or not _can_start_anew():
-        return
-    environment = os.environ | {_VARIABLE: "glibc.malloc.hugetlb=1"}
-    try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
-    except OSError:  # It is as it was, only slower.
-        return
+    if _VARIABLE not in os.environ and _would_help() and _is_all_that_runs():
+        environment = os.environ | {_VARIABLE: "glibc.malloc.hugetlb=1"}
+        try:
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+        except OSError:  # It is as it was, only slower.
+            return
 
 
 def _would_help() -> bool:
@@ -42,12 +43,8 @@ def _would_help() -> bool:
         return False
 
 
-def _is_watched() -> bool:
-    monitoring = getattr(sys, "monitoring", None)  # Since Python 3.12.
-    tools = monitoring and any(monitoring.get_tool(number) for number in range(6))
-    return bool(sys.gettrace() or sys.getprofile() or tools)
-
-
-def _can_start_anew() -> bool:
-    from_input = sys.argv[0] in ("", "-")  # A program from the standard input is read already.
-    return bool(sys.executable) and not from_input
+def _is_all_that_runs() -> bool:
+    """Returns whether Python itself runs the caller's module, not a debugger or a profiler."""
+    frames = traceback.walk_stack(inspect.currentframe())
+    _, _, *callers = (frame.f_code.co_name for frame, _ in frames)
+    return callers == ["<module>", "_run_code", "_run_module_as_main"]
