@@ -90,6 +90,31 @@ def test_events_on_a_full_disk_are_an_error_with_their_path(tmp_path):
     assert "Exception in thread" not in done.stderr
 
 
+WITHOUT_TORCH = """
+import pathlib, sys
+from vgg_jax.training.events import Events
+events = Events(pathlib.Path(sys.argv[1]), start_step=0)
+events.add("train", 1, {"loss": 1.0})
+events.close()
+print("torch" in sys.modules)
+import torch
+"""
+
+
+def test_events_do_not_import_pytorch(tmp_path):
+    """tensorboardX would, and that takes a second."""
+    (tmp_path / "torch.py").write_text("print('PyTorch is imported')")
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path / "events")],
+        cwd=small_runs.ROOT,
+        env=small_runs.environment(PYTHONPATH=tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "False\nPyTorch is imported\n", done.stderr
+
+
 def test_a_process_that_does_not_write_leaves_nothing(tmp_path, open_log):
     log = open_log(write=False)
     log.train(5, TRAIN)

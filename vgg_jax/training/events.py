@@ -1,9 +1,11 @@
 """TensorBoard's events, written with tensorboardX."""
 
+import contextlib
 import pathlib
 import socket
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from vgg_jax.storage import files
@@ -28,8 +30,9 @@ class Events:
           OSError: The file can't be written.
         """
         # Imported here, because its own imports take half a second.
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.record_writer import RecordWriter
+        with _without_torch():
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
+            from tensorboardX.record_writer import RecordWriter
 
         folder.mkdir(exist_ok=True)
         # TensorBoard reads the files of a folder in the order of their names.
@@ -69,3 +72,17 @@ class Events:
     def _write(self, event: "Event") -> None:
         with files.named(self._path):
             self._file.write(event.SerializeToString())
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    # tensorboardX imports PyTorch where it is installed, which takes a second and serves only its
+    # own writer.
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
