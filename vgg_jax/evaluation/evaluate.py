@@ -2,45 +2,29 @@
 
 import contextlib
 import dataclasses
-import functools
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import jax
-import numpy as np
-from jaxtyping import Bool, Int32
 from ml_collections import ConfigDict
 
 from vgg_jax import safe_text
-from vgg_jax.counted import counted
 from vgg_jax.data import settings as data_settings
-from vgg_jax.data import workers
 from vgg_jax.data.decodable import SizedImages
-from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Source
-from vgg_jax.errors import UserError
 from vgg_jax.evaluation import (
-    class_match,
-    made_with,
+    ground_truth,
     methods,
     posteriors,
     results,
-    same_images,
     set_name,
-    time_left,
     trained_net,
 )
-from vgg_jax.evaluation.class_match import MatchedClasses
-from vgg_jax.evaluation.posterior_pass import PosteriorPass
-from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
+from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
-from vgg_jax.evaluation.time_left import TimeLeft
+from vgg_jax.evaluation.resumable_pass import ResumablePasses
 from vgg_jax.evaluation.trained_net import TrainedNet
-from vgg_jax.runs import params_digest
 from vgg_jax.storage.files import Path
-from vgg_jax.system import by_name, processes, progress_bar
-from vgg_jax.system.signals import StopRequest
+from vgg_jax.system import processes
 
 
 def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
@@ -53,7 +37,7 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
         workdir, checkpoint=c.eval.checkpoint, dtype=c.eval.dtype, pooling=c.eval.pooling
     )
     net.inference.require_fc_layers()
-    _matched(net, source, workdir)
+    ground_truth.match(source, net.class_names, workdir)
     return net
 
 
@@ -96,27 +80,29 @@ def evaluate(
       StoppedError: A signal asked it to stop, and the computed posteriors are saved.
     """
     out = out or workdir
-    matched = _matched(net, data.source, workdir)
+    matched = ground_truth.match(data.source, net.class_names, workdir)
     by_method = key.by_method()
     # The writer is decided before signals are only noted: it may wait for one that may be dead.
     with _one_writer_of_each(by_method, out), processes.stop_request() as stop:
         # Only the first process writes them. An error there ends the others.
-        names_and_labels = None if jax.process_index() else _names_and_labels(data.source, matched)
-        if names_and_labels is not None:
+        names_and_labels = None
+        if jax.process_index() == 0:
+            names_and_labels = ground_truth.names_and_labels(data.source, matched)
             key.restriction.check(*names_and_labels, len(net.class_names))
             if key.split != data_settings.evaluated_split(c):
-                _tell(key, net, data.source, matched)
+                told = ground_truth.summary(data.source, len(net.class_names), matched)
+                print(safe_text.printable(f"{key.split}: {told}"), flush=True)
         by_scale = {method: of_method.by_scale() for method, of_method in by_method.items()}
         passes = tuple(of_scale for keys in by_scale.values() for of_scale in keys.values())
-        evaluation = _Evaluation(c, workdir, out, net, data, names_and_labels, stop, passes)
+        resumable = ResumablePasses(c, workdir, out, net, data, names_and_labels, stop, passes)
         parts = {
-            method: {scale: evaluation.read_or_compute(key) for scale, key in keys.items()}
+            method: {scale: resumable.read_or_compute(key) for scale, key in keys.items()}
             for method, keys in by_scale.items()
         }
         if jax.process_index():
             return []
         return [
-            evaluation.report(dataclasses.replace(key, method=method), parts)
+            _write_result(dataclasses.replace(key, method=method), parts, workdir, out, net.step)
             for method in dict.fromkeys([*by_method, key.method])
         ]
 
@@ -133,251 +119,27 @@ def _one_writer_of_each(by_method: Mapping[str, ResultKey], out: Path) -> Iterat
         yield
 
 
-def _matched(net: TrainedNet, source: Source, workdir: Path) -> MatchedClasses | None:
-    """Returns the net's class for each label; None if labels are the same or there are none."""
-    if source.class_names in ((), net.class_names):
-        return None
-    return class_match.match(source.class_names, net.class_names, f"the net in {workdir}")
-
-
-def _tell(key: ResultKey, net: TrainedNet, source: Source, matched: MatchedClasses | None) -> None:
-    """Says which classes of the net the images of another set have."""
-    of = counted(len(net.class_names), "classes", "class")
-    if matched is not None:
-        count = len(source.class_names)
-        told = f"{key.split}: {count:,} of the net's {of}, {matched.how}"
-    elif source.class_names:
-        told = f"{key.split}: the net's {of}"
-    else:
-        told = f"{key.split}: images without labels"
-    print(safe_text.printable(told), flush=True)
-
-
-def _names_and_labels(
-    source: Source, matched: MatchedClasses | None
-) -> tuple[tuple[str, ...], Int32[np.ndarray, " n"]]:
-    indices = range(len(source))
-    labels = np.array([source.label(i) for i in indices], np.int32)
-    unlabelled = int((labels < 0).sum())
-    if 0 < unlabelled < len(labels):
-        raise UserError(
-            f"{unlabelled:,} of {len(labels):,} images have no label. Evaluate labelled and "
-            "unlabelled images as two splits."
-        )
-    if matched is not None:
-        labels = matched.indices[labels]
-    return tuple(source.name(i) for i in indices), labels
-
-
-@dataclasses.dataclass(frozen=True)
-class _Evaluation:
-    """The values that all passes of one evaluation share."""
-
-    c: ConfigDict
-    workdir: Path
-    out: Path
-    net: TrainedNet
-    data: SizedImages
-    names_and_labels: tuple[tuple[str, ...], Int32[np.ndarray, " n"]] | None
-    stop: StopRequest
-    passes: tuple[ResultKey, ...]
-
-    def read_or_compute(self, key: ResultKey) -> Posteriors | None:
-        """Reads or computes the file of one method and Q. Only the first process returns it."""
-        path = key.path(self.out, ".npz")
-        (scale,) = key.scales
-        identity = {**self._identity, "method": key.method, "scale": scale}
-        if by_name.is_own(key.method):  # A user changes a method of their own under the same name.
-            identity["method_code"] = by_name.code_digest(key.method)
-        is_first = jax.process_index() == 0
-        # ImageNet's posteriors take 200 MB. Other processes only need to know that they exist.
-        found = _reusable(path, identity, self.names_and_labels[0]) if is_first else None
-        unfinished = Unfinished(
-            path.with_suffix(".unfinished") if is_first else None,
-            identity,
-            len(self.data.source),
-            len(self.net.class_names),
-            save_every_s=self.c.eval.save_every_s,
-        )
-        done = processes.from_first(
-            lambda: np.flatnonzero(unfinished.done).tolist() if found is None else None,
-            self._read_done,
-        )
-        if done is not None:
-            facts = self._compute(key, unfinished, done)
-            if is_first:
-                found = Posteriors(
-                    *self.names_and_labels,
-                    self.net.class_names,
-                    unfinished.values,
-                    {"identity": identity, **facts},
-                )
-                found.save(path)
-        unfinished.remove()
-        return found
-
-    def _read_done(self, indices: Sequence[int] | None) -> Bool[np.ndarray, " n"] | None:
-        if indices is None:
-            return None
-        done = np.zeros(len(self.data.source), bool)
-        done[np.array(indices, np.intp)] = True
-        return done
-
-    def report(self, key: ResultKey, parts: Mapping[str, Mapping[int, Posteriors]]) -> str:
-        """Writes a method's result, returns its line. The parts are by single method, then by Q."""
-        found = posteriors.combine(
-            {single: parts[single] for single in methods.singles(key.method)}
-        )
-        found, restricted, facts = key.restriction.applied(found)
-        return results.write_result(
-            key.path(self.out),
-            found,
-            f"{key.method}, Q = {', '.join(map(str, key.scales))}{restricted}",
-            {
-                "run": self.workdir.resolve().name,
-                "split": key.split,
-                "method": key.method,
-                "scales": list(key.scales),
-                **facts,
-                "checkpoint": key.variant.checkpoint,
-                "checkpoint_step": self.net.step,
-            },
-        )
-
-    @functools.cached_property
-    def _identity(self) -> dict[str, Any]:
-        """All that the posteriors depend on, except for the method and the scale."""
-        return {
-            **self.net.identity(),
-            "images": self.data.source.fingerprint,
-            "contents": self.data.source.contents_key,
-        }
-
-    def _compute(
-        self, key: ResultKey, unfinished: Unfinished, done: Bool[np.ndarray, " n"]
-    ) -> dict[str, Any]:
-        """Computes the images that aren't done, and returns the facts for the file's `made_by`."""
-        begin_s, num_images = time.monotonic(), len(self.data.source)
-        inference, (scale,) = self.net.inference, key.scales
-        compiled_before_s = inference.compile_s
-        posterior_pass = PosteriorPass(
-            inference,
-            Decoded(self.data.source),
-            self.data.sizes,
-            method=key.method,
-            scale=scale,
-            batch_px=self.c.eval.batch_px,
-            num_workers=workers.resolved(self.c.data.num_workers, self.data.source),
-        )
-        plan = posterior_pass.plan
-        if jax.process_index() == 0:
-            print(
-                f"{key.method}, Q = {scale}: {counted(num_images, 'images')} in "
-                f"{counted(len(plan.batches), 'batches', 'batch')} of "
-                f"{counted(len(plan.shapes), 'shapes')}, with {plan.waste:.1%} padding"
-                f"{self._compared_with_dense(key)}",
-                flush=True,
-            )
-        self._run(posterior_pass, key, unfinished, done)
-        compile_s = inference.compile_s - compiled_before_s
-        return {
-            "run": self.workdir.resolve().name,
-            "checkpoint_step": self.net.step,
-            "params_digest": params_digest.of_checkpoint(
-                self.workdir / "checkpoints" / str(self.net.step)
-            ),
-            "data": {"split": key.split, **data_settings.evaluated_data(self.c)},
-            "num_images": num_images,
-            "images_computed": int(num_images - done.sum()),  # The others are from an earlier call.
-            "seconds": round(time.monotonic() - begin_s - compile_s, 3),
-            "compile_s": round(compile_s, 3),
-            "shapes": len(plan.shapes),
-            "waste": round(plan.waste, 4),
-            **made_with.facts(),
-        }
-
-    def _whole_px(self, key: ResultKey) -> int:
-        (scale,) = key.scales
-        return time_left.whole_px(self.net.inference, key.method, scale, self.data.sizes)
-
-    def _compared_with_dense(self, key: ResultKey) -> str:
-        times = self._whole_px(key) / self._whole_px(dataclasses.replace(key, method="dense"))
-        return f"; {times:.1f} times the pixels of dense evaluation" if times >= 1.5 else ""
-
-    def _later_px(self, key: ResultKey) -> int:
-        """Returns the pixels of the passes after this one that have no file yet."""
-        later = self.passes[self.passes.index(key) + 1 :]
-        return sum(self._whole_px(k) for k in later if not k.path(self.out, ".npz").exists())
-
-    def _run(
-        self,
-        posterior_pass: PosteriorPass,
-        key: ResultKey,
-        unfinished: Unfinished,
-        done: Bool[np.ndarray, " n"],
-    ) -> None:
-        num_images, is_first = len(self.data.source), jax.process_index() == 0
-        title = f"{key.method} Q={key.scales[0]}"
-        left = TimeLeft(
-            self.net.inference,
-            key.method,
-            posterior_pass.plan.without(done).batches,
-            self._later_px(key) if is_first else 0,
-        )
-        with (
-            contextlib.closing(posterior_pass.run(done)) as computed,
-            progress_bar.bar(
-                num_images, "images", title, done=int(unfinished.done.sum()), disable=not is_first
-            ) as bar,
-        ):
-            bar.say("compiling")
-            for number, (indices, values) in enumerate(computed):
-                if not number:
-                    bar.say(f"compiled in {left.compile_s:.1f} s")
-                pass_s, whole_s = left.after_batch()
-                bar.set_left(pass_s)
-                if len(self.passes) > 1:
-                    bar.set_postfix_str(
-                        f"the whole evaluation: {progress_bar.interval(whole_s)}", refresh=False
-                    )
-                bar.update(int((~unfinished.done[indices]).sum()))
-                unfinished.add(indices, values)
-                if self.stop:
-                    unfinished.save()
-                    raise self.stop.error(
-                        "Stopped; what was computed is kept, and the same command goes on from it."
-                    )
-        if is_first and not unfinished.done.all():
-            raise RuntimeError(
-                f"The pass computed {unfinished.done.sum():,} images of {num_images:,}. This is a "
-                "bug; please report it."
-            )
-
-
-def _reusable(path: Path, identity: Mapping[str, Any], names: tuple[str, ...]) -> Posteriors | None:
-    """Reads a file if its identity is the same; returns None if it must be computed.
-
-    Raises:
-      UserError: The file is of other images, or of another form of ImageNet, or damaged.
-    """
-    if not path.exists():
-        return None
-    found = posteriors.read(path)
-    theirs = found.made_by["identity"]
-    if theirs.get("images") != identity["images"]:
-        same = same_images.order_of(found.names, names) is not None
-        if same and same_images.are_ilsvrcs(names):
-            raise UserError(
-                f"{path} holds the posteriors of the same images in another form of ImageNet, and "
-                "can be fused as it is. To evaluate this form too, write to another folder: "
-                "--mode=eval --out=FOLDER."
-            )
-        raise UserError(
-            f"{path} holds the posteriors of other images. Move it away, give these images another "
-            "split's name with --config.data.val_split, or write to another folder with --out."
-        )
-    if theirs == identity:
-        return found
-    differing = [key for key in identity if theirs.get(key) != identity[key]]
-    print(f"{path} was made with other {', '.join(differing)}; it is made again.")
-    return None
+def _write_result(
+    key: ResultKey,
+    parts: Mapping[str, Mapping[int, Posteriors]],
+    workdir: Path,
+    out: Path,
+    checkpoint_step: int,
+) -> str:
+    """Writes a method's result, returns its line. The parts are by single method, then by Q."""
+    found = posteriors.combine({single: parts[single] for single in methods.singles(key.method)})
+    found, restricted, facts = key.restriction.applied(found)
+    return results.write_result(
+        key.path(out),
+        found,
+        f"{key.method}, Q = {', '.join(map(str, key.scales))}{restricted}",
+        {
+            "run": workdir.resolve().name,
+            "split": key.split,
+            "method": key.method,
+            "scales": list(key.scales),
+            **facts,
+            "checkpoint": key.variant.checkpoint,
+            "checkpoint_step": checkpoint_step,
+        },
+    )
