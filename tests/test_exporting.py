@@ -14,7 +14,7 @@ import small_runs
 
 import vgg_jax
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import trained_net
+from vgg_jax.evaluation import loading
 from vgg_jax.export import exporting
 from vgg_jax.export.formats import keras_weights
 from vgg_jax.export.options import Options
@@ -178,7 +178,7 @@ def test_a_net_is_refused_before_its_parameters_are_read(net, tmp_path):
     workdir = tmp_path / "run"
     exported_nets.imported(_export(net, tmp_path / "net.safetensors"), workdir)
     shutil.rmtree(workdir / "checkpoints/0/params/d")
-    outline = trained_net.outline(workdir)
+    outline = loading.outline(workdir)
     assert repr(outline) == repr(net).replace("step 3", "step 0")
     done = _command("export", workdir, tmp_path / "timm.safetensors", "--layout=timm")
     assert done.returncode == 2

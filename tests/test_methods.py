@@ -11,7 +11,7 @@ import small_runs
 from PIL import Image
 
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import crop_average, methods, trained_net
+from vgg_jax.evaluation import crop_average, loading, methods
 from vgg_jax.evaluation.method import Method
 from vgg_jax.evaluation.posteriors import read
 
@@ -79,7 +79,7 @@ def test_a_method_that_returns_no_posteriors_is_refused(own_module, trained, ret
     own_module("mine", f"{OWN[:start]}    return {returned}\n\n{OWN[end:]}")
     images = [np.full((64, 64, 3), 200, np.uint8)] * 8
     with pytest.raises(UserError, match=f"method mine:UNFLIPPED returned .*{message}"):
-        trained_net.load(trained).posteriors(images, method="mine:UNFLIPPED", scales=(64,))
+        loading.load(trained).posteriors(images, method="mine:UNFLIPPED", scales=(64,))
 
 
 def test_the_places_of_crops_lie_within_the_image():
@@ -104,7 +104,7 @@ def test_a_method_of_ones_own_evaluates_a_run(own_module, trained, folder):
     assert "mine:UNFLIPPED, Q = 73: top-1 error" in done.stdout
     path = trained / "eval/val-mine@UNFLIPPED-73.npz"
     found = read(path)
-    net = trained_net.load(trained)
+    net = loading.load(trained)
     for name, values in zip(found.names, found.values, strict=True):
         map_ = net.score_map(np.asarray(Image.open(folder / "val" / name).convert("RGB")), scale=73)
         expected = jax.nn.softmax(map_.mean((0, 1)))

@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     # `load` needs JAX, but commands and worker processes import the package without JAX.
     if name == "load":
-        from vgg_jax.evaluation.trained_net import load
+        from vgg_jax.evaluation.loading import load
 
         return load
     raise AttributeError(f"module 'vgg_jax' has no attribute {name!r}")

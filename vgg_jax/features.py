@@ -131,10 +131,10 @@ def main(argv: list[str]) -> None:
     with heavy_imports():
         from vgg_jax.data import workers
         from vgg_jax.data.decoded import Decoded
-        from vgg_jax.evaluation import descriptor_file, descriptors, trained_net
+        from vgg_jax.evaluation import descriptor_file, descriptors, loading
 
     workdir = files.path(argv[1])
-    net = trained_net.load(workdir, checkpoint=_CHECKPOINT.value)
+    net = loading.load(workdir, checkpoint=_CHECKPOINT.value)
     scales = scales or evaluation_settings.test_scales(net.config)
     settings = DescriptorSettings(scales, _LAYER.value, _COMBINE.value)
     descriptors.check(settings, net.inference)

@@ -84,9 +84,9 @@ def main(argv: list[str]) -> None:
     scales = evaluation_settings.parse_scales(_SCALES.value)
 
     with heavy_imports():
-        from vgg_jax.evaluation import trained_net
+        from vgg_jax.evaluation import loading
 
-    net = trained_net.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
+    net = loading.load(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     map_scale = _MAP_SCALE.value or 2 * net.model.crop_px
     evaluation_settings.check_scales((map_scale,), net.model.crop_px)
     if maps:

@@ -100,13 +100,13 @@ def _import(path: pathlib.Path, workdir: Path) -> None:
 
 def _export(workdir: Path, path: Path) -> None:
     with heavy_imports():
-        from vgg_jax.evaluation import trained_net
+        from vgg_jax.evaluation import loading
         from vgg_jax.export import exporting
         from vgg_jax.export.options import Options
 
     writer = exporting.writer(path, Options(layout=_LAYOUT.value, output=_OUTPUT.value))
-    writer.refuse(trained_net.outline(workdir, dtype="float32"))
-    net = trained_net.load(workdir, dtype="float32")
+    writer.refuse(loading.outline(workdir, dtype="float32"))
+    net = loading.load(workdir, dtype="float32")
     note = writer.write(net)
     print(f"{path} holds net {net.model.net} of {workdir}, step {net.step:,}. {note}".rstrip())
 

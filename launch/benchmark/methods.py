@@ -21,7 +21,7 @@ from vgg_jax.data import decodable, images
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.splits import open_val_source
-from vgg_jax.evaluation import methods, topk, trained_net
+from vgg_jax.evaluation import loading, methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
@@ -42,7 +42,7 @@ def measure(
     Raises:
       UserError: There is no run, its images can't be read, or a scale is below the crop.
     """
-    net = trained_net.load(workdir)
+    net = loading.load(workdir)
     c = net.config
     source = open_val_source(data_settings.data_spec(c))
     checked = decodable.one_split(

@@ -11,14 +11,7 @@ from vgg_jax import safe_text
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.source import Source
-from vgg_jax.evaluation import (
-    ground_truth,
-    methods,
-    posteriors,
-    results,
-    set_name,
-    trained_net,
-)
+from vgg_jax.evaluation import ground_truth, loading, methods, posteriors, results, set_name
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.resumable_pass import ResumablePasses
@@ -33,7 +26,7 @@ def load_net(c: ConfigDict, workdir: Path, source: Source) -> TrainedNet:
     Raises:
       UserError: There is no checkpoint, it is damaged, or the net lacks classes of the images.
     """
-    net = trained_net.load(
+    net = loading.load(
         workdir, checkpoint=c.eval.checkpoint, dtype=c.eval.dtype, pooling=c.eval.pooling
     )
     net.inference.require_fc_layers()

@@ -30,7 +30,7 @@ class Writer:
     options: Options
 
     def refuse(self, net: TrainedNet) -> None:
-        """Checks that the file can hold a net, of which `trained_net.outline` is enough.
+        """Checks that the file can hold a net, of which `loading.outline` is enough.
 
         Raises:
           UserError: The format or the layout can't hold the net; the message names the reason.
