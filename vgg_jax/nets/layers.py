@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, Int, Key
 
-from vgg_jax.nets import packed_convolution, winograd
+from vgg_jax.nets import packed_convolution, plain_convolution, winograd
 
 # LRN of Krizhevsky et al. 2012, whose parameters the paper uses (§2.1).
 LRN_K, LRN_CHANNELS, LRN_ALPHA, LRN_BETA = 2.0, 5, 1e-4, 0.75
@@ -18,7 +18,7 @@ def conv(
     kernel: Float[Array, "k k i o"],
     padding: Literal["SAME", "VALID"],
 ) -> Float[Array, "b h2 w2 o"]:
-    """Convolves with stride 1, without a bias.
+    """Convolves with stride 1, without a bias, by the fastest algorithm for these arrays.
 
     Args:
       x: Activations.
@@ -33,9 +33,9 @@ def conv(
     if padding == "SAME" and x.dtype == jnp.float32 and winograd.suits(x.shape, kernel.shape):
         return winograd.conv(x, kernel)
     if padding == "SAME" and x.shape[-1] < 8 and x.dtype == jnp.bfloat16:
-        same = functools.partial(packed_convolution.plain, padding="SAME")
+        same = functools.partial(plain_convolution.conv, padding="SAME")
         return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
-    return packed_convolution.plain(x, kernel, padding)
+    return plain_convolution.conv(x, kernel, padding)
 
 
 @jax.custom_vjp

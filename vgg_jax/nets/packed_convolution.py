@@ -2,9 +2,10 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from vgg_jax.nets import plain_convolution
 
 MOST_PIXELS = 4
 
@@ -28,17 +29,8 @@ def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[A
     b, h, w, channels = x.shape
     pixels = math.gcd(w, MOST_PIXELS)
     groups = x.reshape(b, h, w // pixels, pixels * channels)
-    y = plain(groups, _packed(kernel, pixels), "SAME")
+    y = plain_convolution.conv(groups, _packed(kernel, pixels), "SAME")
     return y.reshape(b, h, w, kernel.shape[-1])
-
-
-def plain(
-    x: Float[Array, "b h w i"], kernel: Float[Array, "k k3 i o"], padding: str
-) -> Float[Array, "b h2 w2 o"]:
-    """Convolves with stride 1, one pixel at a time: see `layers.conv`."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
 
 
 def _packed(kernel: Float[Array, "k k i o"], pixels: int) -> Float[Array, "k k2 i2 o2"]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vgg_jax.nets import packed_convolution
+from vgg_jax.nets import plain_convolution
 
 _OUT, _IN = 4, 6  # The sides of a tile of outputs, and of the inputs that it follows from.
 # Rounding errors depend on the points. With 512 channels, their root mean square is 1.8e-6 of that
@@ -72,7 +72,7 @@ conv.defvjp(_forward, _backward)
 
 
 def _plain(x: Array, kernel: Array) -> Array:
-    return packed_convolution.plain(x, kernel, "SAME")
+    return plain_convolution.conv(x, kernel, "SAME")
 
 
 def _plain_gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
