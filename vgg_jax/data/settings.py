@@ -51,7 +51,11 @@ def check(c: ConfigDict) -> None:
         f"{decode_budget.DEFAULT_BYTES} is the default.",
     )
     require(c.data.held_out >= 0, f"data.held_out={c.data.held_out} must be 0 or above.")
-    mean = c.data.mean_rgb
+    _check_mean(c.data.mean_rgb)
+    _check_scales(c)
+
+
+def _check_mean(mean: tuple[Any, ...]) -> None:
     require(
         mean == AUTO_MEAN
         or (
@@ -61,6 +65,9 @@ def check(c: ConfigDict) -> None:
         f"data.mean_rgb={mean} must be three numbers from 0 to 255, () to compute it from the "
         "training set, or auto.",
     )
+
+
+def _check_scales(c: ConfigDict) -> None:
     require(
         len(c.train_scale) == 2
         and all(isinstance(scale, int) for scale in c.train_scale)

@@ -73,16 +73,7 @@ def train(
         train_batches, val_batches = (
             stack.enter_context(contextlib.closing(batches)) for batches in run.batches(start_step)
         )
-        log = metrics.MetricsLog(
-            workdir,
-            start_step=start_step,
-            validation_due=progress.validation_due,
-            total_steps=run.timetable.num_steps,
-            with_top5=len(run.facts.class_names) > 5,
-            write=jax.process_index() == 0,
-            mark=run.log_mark,
-        )
-        stack.enter_context(contextlib.closing(log))
+        log = stack.enter_context(contextlib.closing(run.log(workdir, start_step, progress)))
         work = run.work(train_batches, val_batches, checkpoints, log, stop)
         if profile and jax.process_index() == 0:
             trace = stack.enter_context(contextlib.closing(StepTrace(workdir, log.note)))
@@ -110,7 +101,6 @@ class _Run:
       config: The run's config. `open` gives it the input scale that the run has.
       facts: The facts that don't change from step to step. `open` gives them the run's mean.
       timetable: The run's length, and how often it logs and saves.
-      log_mark: See `metrics.MetricsLog`. `open` sets it if the run goes on.
     """
 
     def __init__(self, c: ConfigDict, images: TrainingSplits) -> None:
@@ -136,7 +126,7 @@ class _Run:
             checkpoint_every_steps=c.checkpoint_every_steps,
         )
         self.config, self._images = c.copy_and_resolve_references(), images
-        self._start, self.log_mark = "", None
+        self._start, self._log_mark = "", None
         self._train_workers, self._val_workers = (
             workers.resolved(c.data.num_workers, source, c.num_epochs)
             for source in (images.train_source, images.val.source)
@@ -158,7 +148,7 @@ class _Run:
             state = sharding.put_state(init_state(params, optimiser), mesh)
             return state, Progress(schedule)
         saved = checkpoints.restore_run()
-        self.facts, self.log_mark = saved.facts.continued(self.facts), saved.progress.get("log")
+        self.facts, self._log_mark = saved.facts.continued(self.facts), saved.progress.get("log")
         c.input_scale = (run_config.load(workdir) or c).input_scale
         self._start = f"goes on at step {checkpoints.last_step:,}"
         state = checkpoints.restore(abstract_state(model, optimiser, mesh))
@@ -271,6 +261,18 @@ class _Run:
         )
         if warning:
             log.note(warning)
+
+    def log(self, workdir: Path, start_step: int, progress: Progress) -> metrics.MetricsLog:
+        """Returns the log of the metrics from a step on, which only the first process writes."""
+        return metrics.MetricsLog(
+            workdir,
+            start_step=start_step,
+            validation_due=progress.validation_due,
+            total_steps=self.timetable.num_steps,
+            with_top5=len(self.facts.class_names) > 5,
+            write=jax.process_index() == 0,
+            mark=self._log_mark,
+        )
 
     def window(self, log: metrics.MetricsLog, progress: Progress) -> metrics.Window:
         """Returns the window that collects metrics, with those saved before they were logged."""
