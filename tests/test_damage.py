@@ -19,7 +19,8 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
 from vgg_jax.runs import run_config, run_result, saved_steps
-from vgg_jax.runs.checkpoints import Checkpoints, PrunedError, until_not_pruned
+from vgg_jax.runs.checkpoint_errors import PrunedError, until_not_pruned
+from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.storage import sealed_json
 from vgg_jax.training import metrics, metrics_file
 

@@ -16,7 +16,8 @@ from vgg_jax.nets.architectures import DType
 from vgg_jax.nets.pixels import Normalise
 from vgg_jax.nets.settings import OddEdges
 from vgg_jax.runs import first_params, run_config, saved_steps
-from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
+from vgg_jax.runs.checkpoint_errors import until_not_pruned
+from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import compilation_cache

@@ -2,16 +2,15 @@
 
 import contextlib
 import gc
-import itertools
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from vgg_jax.errors import UnwrittenError, UserError
+from vgg_jax.errors import UserError
 from vgg_jax.runs import (
-    checkpoint_check,
+    checkpoint_errors,
     orbax_manager,
     record,
     run_config,
@@ -20,18 +19,10 @@ from vgg_jax.runs import (
 )
 from vgg_jax.runs.record import SavedRun
 from vgg_jax.runs.state import TrainState
-from vgg_jax.storage import files, gcs
+from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.system import processes
 from vgg_jax.system.peers import is_lost
-
-T = TypeVar("T")
-
-_ATTEMPTS = 5
-
-
-class PrunedError(UserError):
-    """Raised when a checkpoint was removed while it was read, because its run saved others."""
 
 
 class Checkpoints:
@@ -57,7 +48,7 @@ class Checkpoints:
             processes.from_first(self._bring_back)
             self._clear_removed()
         self._refuse_damaged_records()
-        with self._refuse_unopened():
+        with checkpoint_errors.refuse_unopened(self.directory, read_only=read_only):
             self._manager = orbax_manager.opened(self.directory, read_only=read_only)
         if not read_only:
             self._await_same_steps()
@@ -79,7 +70,7 @@ class Checkpoints:
           UserError: This checkpoint or the previous one could not be written.
         """
         step = int(state.step)
-        with self._refuse_unwritten():
+        with self._writing():
             # Until then, Orbax moves checkpoints into the folder of removed ones.
             self._manager.wait_until_finished()
             self._clear_removed()
@@ -135,8 +126,8 @@ class Checkpoints:
           UserError: There is no checkpoint, or it is damaged, or the config is another run's.
         """
         step = self.step_of("last") if step is None else step
-        with self._refuse_unreadable(step):
-            saved = record.read(self.directory / str(step)).run
+        with self._reading(step) as checkpoint:
+            saved = record.read(checkpoint).run
         run_config.refuse_other_than(saved.progress.get("config", {}), self.directory.parent)
         return saved
 
@@ -173,7 +164,7 @@ class Checkpoints:
         Raises:
           UserError: A checkpoint could not be written.
         """
-        with self._refuse_unwritten():
+        with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -221,113 +212,27 @@ class Checkpoints:
 
     def _read(self, step: int | None, **items: Any) -> Any:
         step = self.step_of("last") if step is None else step
-        with self._refuse_unreadable(step):
-            found = record.read(self.directory / str(step))
+        with self._reading(step) as checkpoint:
+            found = record.read(checkpoint)
             restored = self._manager.restore(step, args=ocp.args.Composite(**items))
             for item in items:
                 found.check(item, restored[item])
             return restored
 
-    @contextlib.contextmanager
-    def _refuse_unreadable(self, step: int) -> Iterator[None]:
-        try:
-            yield
-        except (MemoryError, jax.errors.JaxRuntimeError, PermissionError):
-            raise  # A full device, or a folder of somebody else's, isn't damage.
-        # For missing or truncated files, Orbax and TensorStore raise any of a dozen exceptions.
-        except Exception as error:
-            if is_lost(error) or gcs.explain(error):
-                raise
-            # Only another process removes it.
-            if self._read_only and saved_steps.is_removed(self.directory / str(step)):
-                raise _pruned(self.directory / str(step)) from error
-            raise self.unreadable(step, checkpoint_check.reason(error)) from error
-
     def _refuse_damaged_records(self) -> None:
         # Orbax reads all errors at once, and its error doesn't say which one is damaged.
         for step in saved_steps.complete(self.directory.parent):
-            with self._refuse_unreadable(step):
-                record.read(self.directory / str(step))
+            with self._reading(step) as checkpoint:
+                record.read(checkpoint)
 
     @contextlib.contextmanager
-    def _refuse_unopened(self) -> Iterator[None]:
-        before = saved_steps.complete(self.directory.parent)
-        try:
-            yield
-        except Exception as error:
-            gone = sorted({*before} - {*saved_steps.complete(self.directory.parent)})
-            if self._read_only and gone:
-                raise _pruned(self.directory / str(gone[0])) from error
-            if not isinstance(error, ValueError) or is_lost(error) or gcs.explain(error):
-                raise
-            raise UserError(
-                f"The checkpoints in {self.directory} can't be opened "
-                f"({checkpoint_check.reason(error)}). A file of Orbax's own is damaged, which no "
-                f"run needs. Remove it: {self.directory}/STEP/_CHECKPOINT_METADATA."
-            ) from error
+    def _reading(self, step: int) -> Iterator[Path]:
+        checkpoint = self.directory / str(step)
+        with checkpoint_errors.refuse_unreadable(checkpoint, read_only=self._read_only):
+            yield checkpoint
 
-    def unreadable(self, step: int, reason: str) -> UserError:
-        """Returns the error of a damaged checkpoint, with the command that does without it.
-
-        Args:
-          step: The step of the checkpoint.
-          reason: What is wrong with it, in a few words.
-        """
-        damaged = self.directory / str(step)
-        others = [
-            other
-            for other in reversed(saved_steps.complete(self.directory.parent))
-            if other != step
-        ]
-        is_checked = jax.process_count() == 1
-        if is_checked:
-            good = (o for o in others if not checkpoint_check.damage(self.directory / str(o)))
-            others = [*itertools.islice(good, 1)]
-        return UserError(
-            f"The checkpoint {damaged} can't be read ({reason}).\n"
-            + checkpoint_check.remedy(damaged, others[0] if others else None, is_checked)
-        )
-
-    @contextlib.contextmanager
-    def _refuse_unwritten(self) -> Iterator[None]:
-        try:
-            yield
-        # A failure to write also raises any of a dozen exceptions: a full disk may be an OSError or
-        # a ValueError of TensorStore.
-        except Exception as error:
-            if is_lost(error):
-                raise
-            last = self._manager.latest_step()
-            kept = "" if last is None else f" The last good one is {self.directory / str(last)}."
-            reason = checkpoint_check.reason(error)
-            raise UnwrittenError(
-                f"A checkpoint could not be written to {self.directory} ({reason}).{kept}\n"
-                "Free some space, or make the folder accessible; the same command then goes on."
-            ) from error
-
-
-def until_not_pruned(read: Callable[[], T]) -> T:
-    """Calls a function that opens and reads checkpoints, again if one was removed meanwhile.
-
-    Several processes don't try again, because each could then read another checkpoint.
-
-    Raises:
-      PrunedError: Checkpoints are removed faster than they can be read.
-    """
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return read()
-        except PrunedError:
-            if jax.process_count() > 1:
-                raise
-    return read()
-
-
-def _pruned(checkpoint: Path) -> PrunedError:
-    return PrunedError(
-        f"{checkpoint} was removed while it was read, because the run there has saved newer "
-        "checkpoints. Give the same command again."
-    )
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return checkpoint_errors.refuse_unwritten(self.directory, self._manager.latest_step)
 
 
 def _free_copies(restored: Any) -> None:

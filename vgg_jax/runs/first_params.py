@@ -12,7 +12,8 @@ from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets.preinitialisation import preinitialise
 from vgg_jax.nets.vgg import VGG, Params, init_params
 from vgg_jax.runs import chain, run_config
-from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
+from vgg_jax.runs.checkpoint_errors import until_not_pruned
+from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.storage.files import Path
 

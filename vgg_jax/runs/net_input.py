@@ -12,7 +12,8 @@ from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB, data_spec
 from vgg_jax.data.specs import IMAGENET, canonical_name
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import chain, run_config
-from vgg_jax.runs.checkpoints import Checkpoints, until_not_pruned
+from vgg_jax.runs.checkpoint_errors import until_not_pruned
+from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.storage.files import Path
 
 

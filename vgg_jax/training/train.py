@@ -18,7 +18,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.nets.pixels import Normalise
-from vgg_jax.runs import net_input, run_config, run_result
+from vgg_jax.runs import checkpoint_errors, net_input, run_config, run_result
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.first_params import first_params
@@ -155,8 +155,9 @@ class _Run:
         try:
             return state, Progress.from_json(saved.progress, schedule)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise checkpoints.unreadable(
-                checkpoints.last_step, f"its progress is not that of schedule={c.schedule}"
+            raise checkpoint_errors.unreadable(
+                checkpoints.directory / str(checkpoints.last_step),
+                f"its progress is not that of schedule={c.schedule}",
             ) from error
 
     def headline(self, state: TrainState) -> str:
