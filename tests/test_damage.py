@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from vgg_jax import base_config, verify
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
-from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
+from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.unfinished import Unfinished
 from vgg_jax.runs import run_config, run_result, saved_steps
 from vgg_jax.runs.checkpoint_errors import PrunedError, until_not_pruned
 from vgg_jax.runs.checkpoints import Checkpoints

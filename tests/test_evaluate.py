@@ -17,6 +17,7 @@ from PIL import Image
 
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation.unfinished import Unfinished
 from vgg_jax.runs import run_config
 from vgg_jax.storage import writer
 
@@ -80,7 +81,7 @@ def test_saved_whole_but_not_yet_a_file(folder, workdir, run_main):
     path = workdir / "eval/val-dense-73.npz"
     before = posteriors.read(path)
     identity = before.made_by["identity"]
-    parts = posteriors.Unfinished(path.with_suffix(".unfinished"), identity, 9, 3, save_every_s=0.0)
+    parts = Unfinished(path.with_suffix(".unfinished"), identity, 9, 3, save_every_s=0.0)
     parts.add(np.arange(9), before.values)
     path.unlink()
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))

@@ -25,9 +25,9 @@ from vgg_jax.data.sources.folder import set_name
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UndecodableError, UserError
-from vgg_jax.evaluation import fusion
-from vgg_jax.evaluation import posteriors as posteriors_lib
+from vgg_jax.evaluation import fusion, posteriors
 from vgg_jax.evaluation.result_key import Variant
+from vgg_jax.evaluation.unfinished import Unfinished
 from vgg_jax.nets import sharding
 from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
@@ -208,7 +208,7 @@ def test_a_bucket_that_is_closed_to_us_is_one_error(root, server, monkeypatch, c
 
 def test_an_evaluation_goes_on_from_its_parts(root, server):
     def unfinished(**identity):
-        return posteriors_lib.Unfinished(root / "x.unfinished", identity, 4, 3, save_every_s=0.0)
+        return Unfinished(root / "x.unfinished", identity, 4, 3, save_every_s=0.0)
 
     values = np.full((2, 3), 1 / 3, np.float32)
     unfinished(net="A").add(np.array([3, 1]), values)
@@ -470,7 +470,7 @@ def test_a_run_in_a_bucket_ends_as_one_on_a_disk(folder, trained, server):
     assert records(workdir) == records(trained)
     for method in ("dense", "multicrop"):
         ours, theirs = (
-            posteriors_lib.read(of / "eval" / f"val-{method}-73.npz") for of in (workdir, trained)
+            posteriors.read(of / "eval" / f"val-{method}-73.npz") for of in (workdir, trained)
         )
         np.testing.assert_array_equal(ours.values, theirs.values)
         assert ours.names == theirs.names

@@ -20,10 +20,11 @@ from vgg_jax.data.decoded import Decoded
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import made_with, posteriors, same_images, time_left
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
-from vgg_jax.evaluation.posteriors import Posteriors, Unfinished
+from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.evaluation.unfinished import Unfinished
 from vgg_jax.runs import params_digest
 from vgg_jax.storage.files import Path
 from vgg_jax.system import by_name, processes, progress_bar
