@@ -73,14 +73,9 @@ class Campaign:
         self.references = {}
 
     def arguments(self, workdir, workers=0):
-        return small_runs.arguments(
+        return small_runs.small_crops(
             self.images,
             workdir,
-            "a_256",
-            "--config.crop_px=32",
-            "--config.train_scale=33,48",
-            "--config.val_scale=36",
-            "--config.batch_size=8",
             "--config.eval.batch_size=4",
             f"--config.num_epochs={NUM_EPOCHS}",
             "--config.log_every_steps=4",

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import textwrap
 
+import gcs_server
 import small_runs
 
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {small_runs.XLA_FLAGS}"
@@ -91,6 +92,22 @@ def parsed_flags():
     yield
     if not was_parsed:
         flags.FLAGS.unparse_flags()
+
+
+@pytest.fixture
+def highest_precision():
+    """Computes matrix products and convolutions in full float32."""
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server with a bucket, which this process and those that tests start reach."""
+    with gcs_server.serve("bucket") as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
 
 
 @pytest.fixture

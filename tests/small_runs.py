@@ -37,6 +37,12 @@ def one_epoch(folder, workdir, *more):
     return arguments(folder, workdir, "a_256", *small, *more)
 
 
+def small_crops(folder, workdir, *more):
+    """Returns the flags that train net A on crops of 32 px, at several S, in batches of 8."""
+    crops = ("--config.crop_px=32", "--config.train_scale=33,48", "--config.val_scale=36")
+    return arguments(folder, workdir, "a_256", *crops, "--config.batch_size=8", *more)
+
+
 def environment(**more):
     """Returns this process's environment, without its eight virtual devices, and with `more`."""
     # Bytecode of this project's modules is kept, however the session was started.

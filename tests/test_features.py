@@ -12,6 +12,8 @@ from vgg_jax.errors import UserError
 from vgg_jax.nets import architectures
 from vgg_jax.nets.vgg import VGG, init_params
 
+pytestmark = pytest.mark.usefixtures("highest_precision")
+
 OF_D = [
     *("conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"),
     *("conv2_1", "relu2_1", "conv2_2", "relu2_2", "pool2"),
@@ -20,12 +22,6 @@ OF_D = [
     *("conv5_1", "relu5_1", "conv5_2", "relu5_2", "conv5_3", "relu5_3", "pool5"),
     *("fc6", "relu6", "fc7", "relu7", "fc8", "prob"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _highest_precision():
-    with jax.default_matmul_precision("highest"):
-        yield
 
 
 def small(net, **overrides):

@@ -41,15 +41,6 @@ FACTS = RunFacts(("a", "b", "c"), "train", "val", (120.0, 110.0, 100.0), ())
 
 
 @pytest.fixture(scope="module")
-def server():
-    """A server that is reached from this process and from those that tests start."""
-    with gcs_server.serve("bucket") as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server
-
-
-@pytest.fixture(scope="module")
 def refused():
     """A run whose server refuses all connections. gcsfs tries again for half a minute."""
     arguments = small_runs.one_epoch("nowhere", "gs://bucket/run")

@@ -7,11 +7,7 @@ import pytest
 
 from vgg_jax.nets import layers, packed_convolution
 
-
-@pytest.fixture(autouse=True)
-def _highest_precision():
-    with jax.default_matmul_precision("highest"):
-        yield
+pytestmark = pytest.mark.usefixtures("highest_precision")
 
 
 def _conv_by_loop(x, kernel, padding):

@@ -81,10 +81,10 @@ def test_without_the_secret_nothing_can_be_sent(monkeypatch):
 
 # A stranger in the place of the first process, which sends bytes of its own and waits.
 STRANGER = """
-import os, sys, time
+import os, time
 import jax
 from jax._src import distributed
-message = open(sys.argv[1], "rb").read()
+message = open(os.environ["MESSAGE"], "rb").read()
 jax.distributed.initialize(os.environ["JAX_COORDINATOR_ADDRESS"], 2, 0)
 jax.devices()
 distributed.global_state.client.key_value_set_bytes("vgg_jax/0", message)
@@ -101,6 +101,30 @@ command_line.run(main)
 """
 
 
+def beside_stranger(tmp_path, message, code, *arguments, secret=""):
+    """Runs a program that ends with an error, because a stranger sends it a message.
+
+    Returns what it has printed, and the error.
+    """
+    (tmp_path / "message").write_bytes(message)
+    stranger, ours = small_runs.start_processes(
+        2,
+        1,
+        lambda i: (STRANGER, code)[i],
+        *arguments,
+        command=(sys.executable, "-c"),
+        **{"MESSAGE": str(tmp_path / "message"), messages.SECRET: secret},
+    )
+    try:
+        output, errors = ours.communicate(timeout=60)
+    finally:
+        stranger.kill()
+        stranger.communicate()
+    assert ours.returncode == 2, errors
+    assert "Traceback" not in errors
+    return output, errors
+
+
 @pytest.mark.runs
 @pytest.mark.parametrize(("secret", "kind"), [("", "pickle"), ("", "huge"), ("a secret", "json")])
 def test_a_stranger_in_the_place_of_the_first_process(tmp_path, secret, kind):
@@ -110,24 +134,9 @@ def test_a_stranger_in_the_place_of_the_first_process(tmp_path, secret, kind):
     assert ran.exists()  # This is what a pickle does.
     ran.unlink()
     message = {"pickle": code, "huge": b"\0" * 2**20 * 5, "json": signed(b"null")}[kind]
-    (tmp_path / "message").write_bytes(message)
-    stranger, ours = small_runs.start_processes(
-        2,
-        1,
-        lambda i: (STRANGER, OURS)[i],
-        tmp_path / "message",
-        command=(sys.executable, "-c"),
-        **{messages.SECRET: secret},
-    )
-    try:
-        output, errors = ours.communicate(timeout=60)
-    finally:
-        stranger.kill()
-        stranger.communicate()
-    assert ours.returncode == 2, errors
+    output, errors = beside_stranger(tmp_path, message, OURS, secret=secret)
     assert "received" not in output
     assert "error: A message to this process is not one of its job" in errors
-    assert "Traceback" not in errors
     assert not ran.exists()
 
 
@@ -159,24 +168,9 @@ def test_what_a_stranger_sends_in_another_form(folder, tmp_path, use, sent):
     kept.touch()
     text = json.dumps(str(kept) if sent == "{kept}" else sent).encode()
     message = hmac.digest(b"", b"vgg_jax/0\0" + text, "sha256") + text
-    (tmp_path / "message").write_bytes(message)
-    stranger, ours = small_runs.start_processes(
-        2,
-        1,
-        lambda i: (STRANGER, USES)[i],
-        lambda i: (tmp_path / "message", use)[i],
-        lambda i: (tmp_path, tmp_path if use == "probe" else folder)[i],
-        command=(sys.executable, "-c"),
-        **{messages.SECRET: ""},
-    )
-    try:
-        _, errors = ours.communicate(timeout=60)
-    finally:
-        stranger.kill()
-        stranger.communicate()
-    assert ours.returncode == 2, errors
+    where = tmp_path if use == "probe" else folder
+    _, errors = beside_stranger(tmp_path, message, USES, use, where)
     assert "not one of its job (it has another form than what was awaited)" in errors
-    assert "Traceback" not in errors
     assert kept.exists()
 
 

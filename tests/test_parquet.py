@@ -499,15 +499,10 @@ def test_workers_are_decided_by_a_few_images(source):
 
 
 def start(folder, workdir, *more):
-    arguments = small_runs.arguments(
+    arguments = small_runs.small_crops(
         folder,
         workdir,
-        "a_256",
         "--config.data.name=imagenet",
-        "--config.crop_px=32",
-        "--config.train_scale=33,48",
-        "--config.val_scale=36",
-        "--config.batch_size=8",
         "--config.eval.batch_size=8",
         "--config.num_epochs=3",
         "--config.checkpoint_every_steps=4",

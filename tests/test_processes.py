@@ -28,14 +28,9 @@ def images(tmp_path_factory):
 
 def arguments(images, workdir, *more, epochs):
     """Returns flags with dropout, colour shift, scale jitter and checkpoints within epochs."""
-    return small_runs.arguments(
+    return small_runs.small_crops(
         images,
         workdir,
-        "a_256",
-        "--config.crop_px=32",
-        "--config.train_scale=33,48",
-        "--config.val_scale=36",
-        "--config.batch_size=8",
         "--config.eval.batch_size=8",
         f"--config.num_epochs={epochs}",
         "--config.plateau.patience_epochs=100",

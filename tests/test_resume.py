@@ -30,14 +30,9 @@ def folder(tmp_path_factory):
 
 def start(folder, workdir, *more, prefix=(), process_group=None):
     """Starts a run with dropout, colour shift, jitter, a rate that drops and many checkpoints."""
-    arguments = small_runs.arguments(
+    arguments = small_runs.small_crops(
         folder,
         workdir,
-        "a_256",
-        "--config.crop_px=32",
-        "--config.train_scale=33,48",
-        "--config.val_scale=36",
-        "--config.batch_size=8",
         "--config.eval.batch_size=4",  # 15 batches, to have time for a kill in a validation.
         f"--config.num_epochs={NUM_EPOCHS}",
         "--config.plateau.patience_epochs=1",

@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_architectures import NUM_PARAMETERS
 
 from vgg_jax.nets import architectures
 from vgg_jax.nets.preinitialisation import preinitialise
 from vgg_jax.nets.vgg import VGG, init_params
+
+pytestmark = pytest.mark.usefixtures("highest_precision")
 
 # This is Table 1 again: kernel sizes of the convolutions, "lrn" and "pool".
 _TABLE_1 = {
@@ -21,21 +24,7 @@ _TABLE_1 = {
     "D": [3, 3, "pool"] * 2 + [3, 3, 3, "pool"] * 3,
     "E": [3, 3, "pool"] * 2 + [3, 3, 3, 3, "pool"] * 3,
 }
-_PARAMETERS = {
-    "A": 132_863_336,
-    "A-LRN": 132_863_336,
-    "B": 133_047_848,
-    "C": 133_638_952,
-    "D": 138_357_544,
-    "E": 143_667_240,
-}
 _NETS = tuple(_TABLE_1)
-
-
-@pytest.fixture(autouse=True)
-def _highest_precision():
-    with jax.default_matmul_precision("highest"):
-        yield
 
 
 def _small(net, **overrides):
@@ -119,8 +108,8 @@ def test_the_trees_parameter_count_is_table_2s(net):
 
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(shapes))
     assert count == architectures.num_parameters(architectures.layers(net))
-    if net in _PARAMETERS:
-        assert count == _PARAMETERS[net]
+    if net in NUM_PARAMETERS:
+        assert count == NUM_PARAMETERS[net]
     else:
         # B-5x5 has 5x5 kernels from 3 to 64, 64 to 128, ... 512 to 512 channels, and B's FC layers.
         convs = 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512 * 512) + 64 + 128 + 256 + 1024

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 
-import gcs_server
 import pytest
 
 from vgg_jax.errors import UserError
@@ -47,14 +46,6 @@ def place(request, tmp_path, monkeypatch):
     if request.param == "no flock":
         _without_flock(monkeypatch)
     return tmp_path / "folder"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with gcs_server.serve("bucket") as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
-        yield server
 
 
 def _without_flock(monkeypatch):
