@@ -36,7 +36,7 @@ from vgg_jax.evaluation import calibration, class_errors, of_run, topk, wrong_im
 from vgg_jax.foreign import class_names
 from vgg_jax.plots import confusion, curves, image_grid, intervals, reliability
 from vgg_jax.runs import run_config
-from vgg_jax.training import metrics
+from vgg_jax.training import metrics_file
 
 # %matplotlib inline
 
@@ -72,7 +72,7 @@ display(
 # the validation error stops falling (§3.1). Dotted lines mark these drops.
 
 # %%
-train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
+train, val = (metrics_file.read(workdir, kind) for kind in ("train", "val"))
 if train and val:
     display(curves.figure(train, val, c.name))
     drops = curves.drops(train)

@@ -286,7 +286,7 @@ def test_metrics_that_a_checkpoint_knows_are_missed(workdir, change):
     with pytest.raises(UserError, match=r"metrics.jsonl is damaged(.|\n)*init_from="):
         log(workdir, mark)
     with pytest.raises(UserError, match=r"metrics.jsonl is damaged"):
-        metrics.read(workdir, "train")
+        metrics_file.read(workdir, "train")
 
 
 def test_lines_beyond_the_checkpoint_are_removed_and_the_others_kept(workdir):

@@ -24,7 +24,7 @@ from vgg_jax.nets import from_config
 from vgg_jax.nets.vgg import init_params
 from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.runs.checkpoints import Checkpoints
-from vgg_jax.training import metrics
+from vgg_jax.training import metrics_file
 
 pytestmark = pytest.mark.runs
 
@@ -63,7 +63,7 @@ def test_every_config_trains(folder, tmp_path, run_main, capsys, name):
     result = json.loads((workdir / "result.json").read_text())
     assert result["last"]["num_images"] == 9
     assert result["last"]["step"] == 2  # The 17 images make 2 batches of 8.
-    steps = metrics.read(workdir, "train")
+    steps = metrics_file.read(workdir, "train")
     assert [record["step"] for record in steps] == [1, 2]
     assert all(np.isfinite(record["loss"]) for record in steps)
     with Image.open(workdir / "curves.png") as curves:
@@ -262,7 +262,7 @@ def test_workers_end_with_a_killed_run(folder, tmp_path, name):
         stderr=subprocess.PIPE,  # The workers hold the pipe's other end.
     )
     deadline = time.monotonic() + 180
-    while not (tmp_path / "metrics.jsonl").exists() or not metrics.read(tmp_path, "train"):
+    while not (tmp_path / "metrics.jsonl").exists() or not metrics_file.read(tmp_path, "train"):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)

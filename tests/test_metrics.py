@@ -13,7 +13,7 @@ from PIL import Image
 
 from vgg_jax.errors import UserError
 from vgg_jax.plots import curves, picture_file
-from vgg_jax.training import metrics
+from vgg_jax.training import metrics, metrics_file
 
 TRAIN = {"loss": 2.0, "error": 50.0, "images_per_s": 10.0, "learning_rate": 0.01}
 VAL = {"epoch": 1, "top1_error": 40.0, "top5_error": 10.0, "loss": 1.5, "learning_rate": 0.01}
@@ -54,8 +54,8 @@ def test_records_are_lines(tmp_path, open_log):
         {"kind": "train", "step": 5, **TRAIN},
         {"kind": "val", "step": 10, **VAL},
     ]
-    assert metrics.read(tmp_path, "val") == [{"kind": "val", "step": 10, **VAL}]
-    assert [record["step"] for record in metrics.read(tmp_path, "train")] == [5]
+    assert metrics_file.read(tmp_path, "val") == [{"kind": "val", "step": 10, **VAL}]
+    assert [record["step"] for record in metrics_file.read(tmp_path, "train")] == [5]
 
 
 def test_records_are_tensorboard_events(tmp_path, open_log):
@@ -175,7 +175,7 @@ def test_a_half_written_line_is_not_read(tmp_path, open_log):
     log.train(1, TRAIN)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "step": 2')
-    assert [record["step"] for record in metrics.read(tmp_path, "train")] == [1]
+    assert [record["step"] for record in metrics_file.read(tmp_path, "train")] == [1]
 
 
 # The window.
@@ -262,7 +262,9 @@ def _log_run(log, rates):
 
 def _draw(workdir, title="net A"):
     path = workdir / "curves.png"
-    figure = curves.figure(metrics.read(workdir, "train"), metrics.read(workdir, "val"), title)
+    figure = curves.figure(
+        metrics_file.read(workdir, "train"), metrics_file.read(workdir, "val"), title
+    )
     picture_file.write(figure, path, dpi=110)
     return path
 

@@ -12,13 +12,13 @@ import small_runs
 from vgg_jax import base_config
 from vgg_jax.errors import UserError
 from vgg_jax.runs import run_config
-from vgg_jax.training import metrics, schedules
+from vgg_jax.training import metrics_file, schedules
 
 _SHORT = ("--config.num_epochs=3", "--config.log_every_steps=1", "--config.eval.method=none")
 
 
 def _logged_rates(workdir):
-    train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
+    train, val = (metrics_file.read(workdir, kind) for kind in ("train", "val"))
     # A validation is logged with the rate of the step before it.
     at = {record["step"]: record["learning_rate"] for record in train}
     assert [record["learning_rate"] for record in val] == [at[record["step"]] for record in val]

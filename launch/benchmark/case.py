@@ -23,7 +23,7 @@ class Case:
       batch: Images per step.
       dropout, colour_shift, momentum, l2_penalty: See `base_config`.
       learning_rate: Small, so that the loss of random images stays finite.
-      input_scale: The factor on the mean-subtracted RGB.
+      mean_rgb, input_scale: See `pixels.Normalise`.
     """
 
     net: str

@@ -27,7 +27,7 @@ def logits(
       UserError: The images have another dtype or shape, or are too small.
     """
     inference.require_fc_layers()
-    check_images(images)
+    _check_images(images)
     return _logits(inference, jnp.asarray(images), dropout_key)
 
 
@@ -44,7 +44,7 @@ def features(
     Raises:
       UserError: The images have another dtype or shape, or `VGG.features` refuses the arguments.
     """
-    check_images(images)
+    _check_images(images)
     names = names if isinstance(names, str) else tuple(names)
     if {*names} & {*FC_FEATURES}:
         inference.require_fc_layers()
@@ -52,7 +52,7 @@ def features(
     return {name: computed[name] for name in names}  # `jit` has sorted them.
 
 
-def check_images(images: Array | np.ndarray) -> None:
+def _check_images(images: Array | np.ndarray) -> None:
     """Checks that images are a batch of RGB. Their dtype and shape are known under `jit` too.
 
     Raises:

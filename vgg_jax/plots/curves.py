@@ -22,7 +22,7 @@ def figure(
     Dotted lines mark the drops of the rate: see `drops`.
 
     Args:
-      train, val: A run's records in the order of their steps: see `training.metrics.read`.
+      train, val: A run's records in the order of their steps: see `training.metrics_file.read`.
       title: The title of the whole figure.
       with_top5: Whether to draw the top-5 error. It says nothing of five classes or fewer.
     """

@@ -18,7 +18,7 @@ from vgg_jax.run_report import sections
 from vgg_jax.runs import run_config
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.training import metrics
+from vgg_jax.training import metrics_file
 
 NAME = "report.html"
 
@@ -60,7 +60,7 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
             f"    {fusion.evaluation_command(workdir, key, [workdir])}"
         )
     found, restricted, _ = key.restriction.applied(found)
-    train, val = (metrics.read(workdir, kind) for kind in ("train", "val"))
+    train, val = (metrics_file.read(workdir, kind) for kind in ("train", "val"))
     results = [read_result(file) for file in sorted((workdir / FOLDER).glob("*.json"))]
     with_top5 = len(found.class_names) > 5
     parts = [sections.results(results, with_top5)]

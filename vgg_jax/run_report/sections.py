@@ -61,7 +61,7 @@ def _error(result: Mapping[str, Any], k: int) -> str:
 def learning(
     train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], with_top5: bool
 ) -> Section:
-    """Returns the curves of a run, from its records: see `training.metrics.read`."""
+    """Returns the curves of a run, from its records: see `training.metrics_file.read`."""
     caption = (
         "The loss that training lowers, the errors, and the learning rate. The training curves are "
         "of augmented crops, with dropout; validation is on centre crops. Dotted lines mark the "

@@ -21,8 +21,6 @@ from vgg_jax.storage.files import Path
 from vgg_jax.system import progress_bar
 from vgg_jax.training import events, metrics_file
 
-read = metrics_file.read
-
 
 class NotFiniteError(UserError):
     """The loss or a parameter became infinite or NaN."""

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.storage.files import Path
-from vgg_jax.training import metrics
+from vgg_jax.training import metrics_file
 
 # A net that gives all classes the same probability has a loss of ln(classes). A loss that
 # differs from it by at most this fraction counts as chance.
@@ -33,7 +33,7 @@ def warning(
       num_classes: Classes of the data set.
     """
     first, last = (epoch - 1) * steps_per_epoch, epoch * steps_per_epoch
-    losses = [r["loss"] for r in metrics.read(workdir, "train") if first < r["step"] <= last]
+    losses = [r["loss"] for r in metrics_file.read(workdir, "train") if first < r["step"] <= last]
     at_chance = math.log(num_classes)
     if not losses:  # Somebody removed the log.
         return None

@@ -26,7 +26,7 @@ from vgg_jax.runs.state import TrainState, abstract_state, init_state
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, jax_devices, processes
 from vgg_jax.system.signals import StopRequest
-from vgg_jax.training import metrics, parallel, schedules, stuck_at_chance, validation
+from vgg_jax.training import metrics, metrics_file, parallel, schedules, stuck_at_chance, validation
 from vgg_jax.training import settings as training_settings
 from vgg_jax.training.loop import Loop, Progress, Timetable, Work
 from vgg_jax.training.optimiser import sgd
@@ -303,12 +303,12 @@ def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
     # Imported here, because Matplotlib takes half a second.
     from vgg_jax.plots import curves, picture_file
 
-    history = metrics.read(workdir, "val")
+    history = metrics_file.read(workdir, "val")
     # If errors are equal, the last counts as the best, as in `Checkpoints`.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     title = f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%"
     with_top5 = len(facts.class_names) > 5
-    train = metrics.read(workdir, "train")
+    train = metrics_file.read(workdir, "train")
     figure = curves.figure(train, history, title, with_top5=with_top5)
     picture_file.write(figure, workdir / "curves.png", dpi=110)
     keys = ("commits", "train_fingerprint", "val_fingerprint")
