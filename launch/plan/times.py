@@ -2,12 +2,11 @@
 
 import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 from launch.plan.task import Task
 from vgg_jax.counted import counted
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import results
+from vgg_jax.evaluation import posteriors, results
 from vgg_jax.runs import run_config
 from vgg_jax.system import progress_bar
 from vgg_jax.training import metrics_file
@@ -76,17 +75,10 @@ def _trained_s(task: Task) -> float | None:
 
 def _evaluated_s(task: Task) -> float | None:
     made_by = results.read_result(task.result).get("made_by", {})
-    passes = list(_leaves(made_by))
+    passes = list(posteriors.parts_made_by(made_by))
     if not passes or any("seconds" not in one for one in passes):
         return None
     return sum(one["seconds"] + one.get("compile_s", 0) for one in passes)
-
-
-def _leaves(made_by: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
-    if "average_of" not in made_by:
-        yield made_by
-    for part in made_by.get("average_of", {}).values():
-        yield from _leaves(part)
 
 
 def _without_seed(name: str) -> str:

@@ -227,6 +227,14 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
     return dataclasses.replace(mean, made_by=made_by)
 
 
+def parts_made_by(made_by: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yields how each file was made that an average is of; `made_by` itself if it is of none."""
+    if "average_of" not in made_by:
+        yield made_by
+    for part in made_by.get("average_of", {}).values():
+        yield from parts_made_by(part)
+
+
 def _difference(ours: Sequence[object], theirs: Sequence[object]) -> str:
     if len(ours) != len(theirs):
         return f" ({len(ours):,} and {len(theirs):,})"

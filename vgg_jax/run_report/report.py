@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from vgg_jax import web_page
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import fusion, of_run
+from vgg_jax.evaluation import fusion, of_run, posteriors
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.results import read_result
@@ -98,20 +98,13 @@ def _passes(results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Returns how the files of posteriors behind some results were made, each once."""
     found = {}
     for result in results:
-        for made_by in _leaves(result["made_by"]):
+        for made_by in posteriors.parts_made_by(result["made_by"]):
             found[json.dumps(made_by, sort_keys=True)] = made_by
     return list(found.values())
 
 
-def _leaves(made_by: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    if "average_of" not in made_by:
-        yield made_by
-    for part in made_by.get("average_of", {}).values():
-        yield from _leaves(part)
-
-
 def _facts(c: ConfigDict, workdir: Path, found: Posteriors) -> list[tuple[str, str]]:
-    identity, made_by = found.made_by["identity"], next(_leaves(found.made_by))
+    identity, made_by = found.made_by["identity"], next(posteriors.parts_made_by(found.made_by))
     checkpoint = workdir / "checkpoints" / str(made_by["checkpoint_step"])
     named = [
         ("workdir", str(workdir)),
