@@ -6,17 +6,16 @@ import shutil
 import tarfile
 
 import numpy as np
+from image_bytes import encoded
 from PIL import Image
 
 from vgg_jax.data.imagenet import classes, val_labels
 
 
 def _jpeg(rng):
-    buffer = io.BytesIO()
     height, width = rng.integers(16, 40, 2)
     colour = rng.integers(0, 256, (2, 2, 3), np.uint8)
-    Image.fromarray(colour).resize((width, height)).save(buffer, "JPEG")
-    return buffer.getvalue()
+    return encoded(Image.fromarray(colour).resize((width, height)), "JPEG")
 
 
 def images():

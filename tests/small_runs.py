@@ -56,8 +56,13 @@ def run_process(*args, **more):
 
 def run_module(module, *args, **more):
     """Runs a module of this project to its end; `more` joins its environment."""
+    return run_python("-m", module, *args, **more)
+
+
+def run_python(*args, **more):
+    """Runs Python to its end, in the folder of this project; `more` joins its environment."""
     return subprocess.run(
-        [sys.executable, "-m", module, *map(str, args)],
+        [sys.executable, *map(str, args)],
         cwd=ROOT,
         capture_output=True,
         text=True,

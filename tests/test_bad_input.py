@@ -1,23 +1,17 @@
 """Bad files through the real entry point: they are refused by name, or left out and counted."""
 
-import io
 import json
 
 import numpy as np
 import opened
 import pytest
+from image_bytes import encoded
 from PIL import Image
 from small_runs import arguments, fill, run_process
 
 from vgg_jax.data import scan
 
 pytestmark = pytest.mark.runs
-
-
-def _encoded(image, file_format, **options):
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
 
 
 def _noise(*shape):
@@ -32,25 +26,25 @@ def _rotated():
 
 PHOTO = Image.fromarray(_noise(90, 120, 3))
 GOOD = {
-    "photo.jpg": _encoded(PHOTO, "JPEG"),
-    "cmyk.jpg": _encoded(PHOTO.convert("CMYK"), "JPEG"),
-    "grey.jpg": _encoded(PHOTO.convert("L"), "JPEG"),
-    "palette.png": _encoded(PHOTO.quantize(), "PNG", transparency=b"\x80\xff\x10"),
-    "alpha.png": _encoded(PHOTO.convert("RGBA"), "PNG"),
-    "16-bit.png": _encoded(Image.fromarray(_noise(70, 70).astype(np.uint16) * 257), "PNG"),
-    "rotated.jpg": _encoded(PHOTO, "JPEG", exif=_rotated()),
-    "broken exif.jpg": _encoded(PHOTO, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
-    "smaller than the crop.png": _encoded(PHOTO.resize((20, 31)), "PNG"),
-    "one pixel.gif": _encoded(PHOTO.crop((0, 0, 1, 1)), "GIF"),
-    "long.png": _encoded(Image.new("RGB", (10_000, 10), "red"), "PNG"),
-    "a PNG.jpg": _encoded(PHOTO, "PNG"),
+    "photo.jpg": encoded(PHOTO, "JPEG"),
+    "cmyk.jpg": encoded(PHOTO.convert("CMYK"), "JPEG"),
+    "grey.jpg": encoded(PHOTO.convert("L"), "JPEG"),
+    "palette.png": encoded(PHOTO.quantize(), "PNG", transparency=b"\x80\xff\x10"),
+    "alpha.png": encoded(PHOTO.convert("RGBA"), "PNG"),
+    "16-bit.png": encoded(Image.fromarray(_noise(70, 70).astype(np.uint16) * 257), "PNG"),
+    "rotated.jpg": encoded(PHOTO, "JPEG", exif=_rotated()),
+    "broken exif.jpg": encoded(PHOTO, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+    "smaller than the crop.png": encoded(PHOTO.resize((20, 31)), "PNG"),
+    "one pixel.gif": encoded(PHOTO.crop((0, 0, 1, 1)), "GIF"),
+    "long.png": encoded(Image.new("RGB", (10_000, 10), "red"), "PNG"),
+    "a PNG.jpg": encoded(PHOTO, "PNG"),
 }
 BAD = {
     "bomb.ppm": (b"P6 40000 40000 255 ", "decompression bomb"),
     "empty.jpg": (b"", "an empty file"),
-    "float.tif": (_encoded(Image.new("F", (9, 9)), "TIFF"), "32-bit values, mode F"),
+    "float.tif": (encoded(Image.new("F", (9, 9)), "TIFF"), "32-bit values, mode F"),
     "text.JPEG": (b"<html>404</html>", "of no known format"),
-    "truncated.jpg": (_encoded(PHOTO, "JPEG")[:3000], "truncated"),
+    "truncated.jpg": (encoded(PHOTO, "JPEG")[:3000], "truncated"),
 }
 
 

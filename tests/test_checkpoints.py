@@ -91,14 +91,8 @@ def test_restored_parameters_are_in_memory_once(tmp_path, state):
     for step, side in enumerate((8, 3072)):
         params = {"a": {"a": rng.random((side, side), np.float32)}}
         save(tmp_path, state.replace(params=jax.device_put(params, jax.devices()[0])), (step, None))
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, tmp_path],
-        cwd=small_runs.ROOT,
-        env=small_runs.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = small_runs.run_python("-c", LOAD, tmp_path)
+    assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1.5
 
 

@@ -7,8 +7,6 @@ import os
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import opened
@@ -124,14 +122,7 @@ def test_names_are_read_where_the_encoding_is_ascii(root):
         f"source = CsvSource(DataSpec('csv', {str(file)!r}, 'train', '', ''), 'val')\n"
         "print(source[0].image, ascii(source[0].key), ascii(source.name(0)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=small_runs.ROOT,
-        env=small_runs.environment(**small_runs.ASCII_ALONE),
-        check=False,
-    )
+    done = small_runs.run_python("-c", code, **small_runs.ASCII_ALONE)
     key = ascii(f"{root}/größe.jpg")
     assert done.stdout.split() == ["b'g'", key, ascii("größe.jpg")], done.stderr
 

@@ -1,6 +1,5 @@
 """Decoding takes no more memory than its budget, and no more than the headers were read to need."""
 
-import io
 import os
 import signal
 import struct
@@ -10,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from image_bytes import encoded
 from PIL import Image, TiffImagePlugin
 
 from vgg_jax import base_config
@@ -24,12 +24,6 @@ def budget():
     """Sets the budget of this process; the default is restored."""
     yield decode_budget.set_bytes
     decode_budget.set_bytes(decode_budget.DEFAULT_BYTES)
-
-
-def _encoded(image, file_format, **options):
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
 
 
 def _webp_header(width, height):
@@ -80,7 +74,7 @@ def test_an_image_that_needs_too_much_is_refused_by_its_header(budget, data, say
 def test_the_frames_of_an_avif_are_found(size, mode, more):
     if more:
         more = {**more, "append_images": [Image.new(mode, size, "red")]}
-    data = _encoded(Image.new(mode, size), "AVIF", speed=10, **more)
+    data = encoded(Image.new(mode, size), "AVIF", speed=10, **more)
     assert av1_frames.largest(data) == size
     for length in range(0, len(data), 7):
         av1_frames.largest(data[:length])
@@ -88,7 +82,7 @@ def test_the_frames_of_an_avif_are_found(size, mode, more):
 
 def test_an_avif_whose_container_claims_a_small_image_is_refused(budget):
     budget(64 * MB)
-    data = _encoded(Image.new("RGB", (2000, 1500)), "AVIF", speed=10)
+    data = encoded(Image.new("RGB", (2000, 1500)), "AVIF", speed=10)
     size = struct.pack(">II", 2000, 1500)
     with pytest.raises(UndecodableError, match="2,000 x 1,500 px of AVIF may need"):
         images.decode(data.replace(size, struct.pack(">II", 20, 15), 1))
@@ -105,7 +99,7 @@ def test_an_avif_whose_container_claims_a_small_image_is_refused(budget):
 )
 def test_photos_of_50_megapixels_fit_the_default(file_format, options):
     photo = Image.new("RGB", (8660, 5774), (90, 30, 60))
-    assert images.decode(_encoded(photo, file_format, **options)).size == photo.size
+    assert images.decode(encoded(photo, file_format, **options)).size == photo.size
 
 
 MEMORY = """
@@ -185,7 +179,7 @@ def test_a_worker_waits_for_room_that_another_process_has_and_leaves_it_when_it_
 
 def test_room_is_kept_until_the_work_on_the_image_is_done(budget):
     budget(16 * MB)
-    data = _encoded(Image.new("RGB", (1000, 1000)), "PNG")
+    data = encoded(Image.new("RGB", (1000, 1000)), "PNG")
     done = threading.Event()
 
     def other():
@@ -207,7 +201,7 @@ def test_room_is_kept_until_the_work_on_the_image_is_done(budget):
 
 def test_more_threads_than_room_all_finish(budget):
     budget(16 * MB)
-    data = _encoded(Image.new("RGB", (300, 200)), "PNG")
+    data = encoded(Image.new("RGB", (300, 200)), "PNG")
     left = []
 
     def work():
@@ -288,7 +282,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 
 def test_no_format_takes_more_than_was_read_from_its_header(tmp_path, monkeypatch):
     for number, (file_format, image, options) in enumerate(_files(monkeypatch)):
-        data = _encoded(image, file_format, **options)
+        data = encoded(image, file_format, **options)
         (tmp_path / f"{number:02}-{file_format}-{image.mode}".replace(";", "")).write_bytes(data)
     command = [sys.executable, "-c", MEASURE, str(tmp_path)]
     lines = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split("\n")

@@ -1,6 +1,5 @@
 """Properties of decoding over sizes, modes, formats, orientations and damage, and of crops."""
 
-import io
 import struct
 import zlib
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from image_bytes import encoded
 from PIL import Image, ImageCms
 
 from vgg_jax.data import images
@@ -43,12 +43,6 @@ sizes = st.one_of(
     st.tuples(st.integers(300, 10_000), st.integers(1, 3)),
 )
 seeds = st.integers(0, 2**32 - 1)
-
-
-def _encoded(image, file_format, **options):
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
 
 
 def _noise(mode, size, seed):
@@ -105,7 +99,7 @@ def _gradient(mode, size):
 def test_what_is_stored_exactly_is_decoded_exactly(mode, file_format, size, seed):
     image, expected = _noise(mode, size, seed)
     options = SAVE_OPTIONS.get(file_format, {})
-    decoded = images.decode(_encoded(image, file_format, **options))
+    decoded = images.decode(encoded(image, file_format, **options))
     assert (decoded.mode, decoded.size) == ("RGB", size)
     np.testing.assert_array_equal(decoded, expected)
 
@@ -115,7 +109,7 @@ def test_what_is_stored_exactly_is_decoded_exactly(mode, file_format, size, seed
 @given(size=st.tuples(st.integers(8, 300), st.integers(8, 300)))  # Smaller lossy WebP is far off.
 def test_what_is_stored_roughly_is_decoded_roughly(mode, file_format, size):
     image, expected = _gradient(mode, size)
-    decoded = images.decode(_encoded(image, file_format, quality=95))
+    decoded = images.decode(encoded(image, file_format, quality=95))
     assert (decoded.mode, decoded.size) == ("RGB", size)
     difference = np.abs(np.asarray(decoded, np.int32) - expected)
     assert difference.mean() < 4
@@ -155,7 +149,7 @@ def test_the_papers_crops_of_extreme_images(size):
 @pytest.mark.parametrize("file_format", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_the_first_frame_counts(file_format):
     frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
-    data = _encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
+    data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:])
     np.testing.assert_allclose(images.decode(data), frames[0], atol=1)  # Pillow's WebP is lossy.
 
 
@@ -183,7 +177,7 @@ def test_16_bits_a_channel(colour_type, channels):
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_have_no_white(mode):
-    data = _encoded(Image.new(mode, (3, 3), 1), "TIFF")
+    data = encoded(Image.new(mode, (3, 3), 1), "TIFF")
     with pytest.raises(UndecodableError, match=f"32-bit values, mode {mode}"):
         images.decode(data)
 
@@ -217,7 +211,7 @@ UPRIGHT = {
 def test_an_orientation_is_applied(mode, file_format, orientation):
     image, stored = _noise(mode, (13, 7), 0)
     options = {"lossless": True} if file_format == "WEBP" else {}
-    data = _encoded(image, file_format, exif=_exif(orientation), **options)
+    data = encoded(image, file_format, exif=_exif(orientation), **options)
     np.testing.assert_array_equal(images.decode(data), UPRIGHT[orientation](stored))
 
 
@@ -226,7 +220,7 @@ def test_a_photographs_orientation_is_applied(orientation):
     stored = np.kron(
         np.array([[30, 90, 150], [200, 60, 240]], np.uint8), np.ones((16, 16), np.uint8)
     )
-    data = _encoded(Image.fromarray(stored), "JPEG", exif=_exif(orientation))
+    data = encoded(Image.fromarray(stored), "JPEG", exif=_exif(orientation))
     decoded = np.asarray(images.decode(data), np.int32)[..., 0]
     assert np.max(np.abs(decoded - UPRIGHT[orientation](stored).astype(np.int32))) <= 8
 
@@ -247,15 +241,15 @@ def test_a_photographs_orientation_is_applied(orientation):
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
 def test_broken_exif_does_no_harm(file_format, exif):
     image, _ = _gradient("RGB", (20, 10))
-    plain = images.decode(_encoded(image, file_format))
-    np.testing.assert_array_equal(images.decode(_encoded(image, file_format, exif=exif)), plain)
+    plain = images.decode(encoded(image, file_format))
+    np.testing.assert_array_equal(images.decode(encoded(image, file_format, exif=exif)), plain)
 
 
 @properties
 @given(garbage=st.binary(max_size=60), cut=st.integers(0, 40))
 def test_garbage_in_exif_does_no_harm(garbage, cut):
     image, _ = _gradient("L", (9, 9))
-    decoded = images.decode(_encoded(image, "JPEG", exif=_exif(1)[:cut] + garbage))
+    decoded = images.decode(encoded(image, "JPEG", exif=_exif(1)[:cut] + garbage))
     assert sorted(decoded.size) == [9, 9]
 
 
@@ -274,33 +268,33 @@ def _decodes_or_raises(data):
 
 
 FILES = {
-    "grey JPEG": _encoded(_noise("L", (17, 9), 0)[0], "JPEG"),
-    "CMYK JPEG": _encoded(_noise("CMYK", (17, 9), 0)[0], "JPEG"),
-    "progressive JPEG": _encoded(_noise("RGB", (17, 9), 0)[0], "JPEG", progressive=True),
-    "JPEG with EXIF": _encoded(_noise("RGB", (17, 9), 0)[0], "JPEG", exif=_exif(6)),
-    "PNG": _encoded(_noise("RGBA", (17, 9), 0)[0], "PNG", exif=_exif(6)),
-    "palette PNG": _encoded(_noise("P", (17, 9), 0)[0], "PNG", transparency=b"\x80\xff\x10"),
-    "GIF": _encoded(_noise("P", (17, 9), 0)[0], "GIF", transparency=1),
-    "BMP": _encoded(_noise("RGB", (17, 9), 0)[0], "BMP"),
-    "WebP": _encoded(_noise("RGBA", (17, 9), 0)[0], "WEBP"),
-    "TIFF": _encoded(_noise("RGB", (17, 9), 0)[0], "TIFF"),
-    "TIFF by LZW": _encoded(_noise("L", (17, 9), 0)[0], "TIFF", compression="tiff_lzw"),
-    "16-bit TIFF": _encoded(_noise("I;16", (17, 9), 0)[0], "TIFF"),
-    "PPM": _encoded(_noise("RGB", (17, 9), 0)[0], "PPM"),
-    "AVIF": _encoded(_noise("RGBA", (17, 9), 0)[0], "AVIF", exif=_exif(6)),
+    "grey JPEG": encoded(_noise("L", (17, 9), 0)[0], "JPEG"),
+    "CMYK JPEG": encoded(_noise("CMYK", (17, 9), 0)[0], "JPEG"),
+    "progressive JPEG": encoded(_noise("RGB", (17, 9), 0)[0], "JPEG", progressive=True),
+    "JPEG with EXIF": encoded(_noise("RGB", (17, 9), 0)[0], "JPEG", exif=_exif(6)),
+    "PNG": encoded(_noise("RGBA", (17, 9), 0)[0], "PNG", exif=_exif(6)),
+    "palette PNG": encoded(_noise("P", (17, 9), 0)[0], "PNG", transparency=b"\x80\xff\x10"),
+    "GIF": encoded(_noise("P", (17, 9), 0)[0], "GIF", transparency=1),
+    "BMP": encoded(_noise("RGB", (17, 9), 0)[0], "BMP"),
+    "WebP": encoded(_noise("RGBA", (17, 9), 0)[0], "WEBP"),
+    "TIFF": encoded(_noise("RGB", (17, 9), 0)[0], "TIFF"),
+    "TIFF by LZW": encoded(_noise("L", (17, 9), 0)[0], "TIFF", compression="tiff_lzw"),
+    "16-bit TIFF": encoded(_noise("I;16", (17, 9), 0)[0], "TIFF"),
+    "PPM": encoded(_noise("RGB", (17, 9), 0)[0], "PPM"),
+    "AVIF": encoded(_noise("RGBA", (17, 9), 0)[0], "AVIF", exif=_exif(6)),
 }
 FRAMES = {"save_all": True, "append_images": [_noise("RGB", (17, 9), seed)[0] for seed in (1, 2)]}
 MORE_FILES = FILES | {
     **{
-        f"animated {file_format}": _encoded(_noise("RGB", (17, 9), 0)[0], file_format, **FRAMES)
+        f"animated {file_format}": encoded(_noise("RGB", (17, 9), 0)[0], file_format, **FRAMES)
         for file_format in ("GIF", "PNG", "WEBP", "AVIF")
     },
-    "lossless WebP": _encoded(_noise("RGBA", (17, 9), 0)[0], "WEBP", lossless=True, exif=_exif(6)),
-    "TIFF of a JPEG": _encoded(_noise("RGB", (17, 9), 0)[0], "TIFF", compression="jpeg"),
-    "64-bit TIFF": _encoded(_noise("RGB", (17, 9), 0)[0], "TIFF", big_tiff=True),
-    "JPEG 2000": _encoded(_noise("RGB", (17, 9), 0)[0], "JPEG2000"),
-    "JPEG 2000 of tiles": _encoded(_noise("RGB", (17, 9), 0)[0], "JPEG2000", tile_size=(8, 8)),
-    "JPEG 2000 without a box": _encoded(_noise("L", (17, 9), 0)[0], "JPEG2000", no_jp2=True),
+    "lossless WebP": encoded(_noise("RGBA", (17, 9), 0)[0], "WEBP", lossless=True, exif=_exif(6)),
+    "TIFF of a JPEG": encoded(_noise("RGB", (17, 9), 0)[0], "TIFF", compression="jpeg"),
+    "64-bit TIFF": encoded(_noise("RGB", (17, 9), 0)[0], "TIFF", big_tiff=True),
+    "JPEG 2000": encoded(_noise("RGB", (17, 9), 0)[0], "JPEG2000"),
+    "JPEG 2000 of tiles": encoded(_noise("RGB", (17, 9), 0)[0], "JPEG2000", tile_size=(8, 8)),
+    "JPEG 2000 without a box": encoded(_noise("L", (17, 9), 0)[0], "JPEG2000", no_jp2=True),
     "PPM in text": b"P3 2 2 255\n" + b"1 2 3 " * 4,
 }
 EDGES = [0, 1, 2, 127, 128, 255, 256, 4096, 16383, 32767, 65535, 2**16, 2**24 - 1, 2**31, 2**32 - 1]

@@ -2,8 +2,6 @@
 
 import importlib.util
 import os
-import subprocess
-import sys
 
 import exported_nets
 import numpy as np
@@ -52,15 +50,10 @@ def test_keras_applications_predict_the_same(tmp_path, name):
     path = _written(net, tmp_path / "net.weights.h5")
     images = exported_nets.photos(3, 32, 32)
     np.save(tmp_path / "images.npy", images)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-c", PREDICT, keras_weights.MODELS[name], path),
-            *(tmp_path / "images.npy", tmp_path / "found.npy"),
-        ],
-        env=small_runs.environment(KERAS_BACKEND="jax"),
-        capture_output=True,
-        text=True,
-        check=False,
+    done = small_runs.run_python(
+        *("-c", PREDICT, keras_weights.MODELS[name], path),
+        *(tmp_path / "images.npy", tmp_path / "found.npy"),
+        KERAS_BACKEND="jax",
     )
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npy")

@@ -1,8 +1,5 @@
 """Exported StableHLO programs, which run without this package."""
 
-import subprocess
-import sys
-
 import exported_nets
 import numpy as np
 import pytest
@@ -35,12 +32,8 @@ def test_a_process_that_imports_only_jax_computes_the_same(tmp_path, name, pooli
     exporting.writer(path, Options(output=output)).write(net)
     images = {str(size): exported_nets.photos(*size) for size in SIZES}
     np.savez(tmp_path / "images.npz", **images)
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", RUN, path, tmp_path / "images.npz", tmp_path / "found.npz"],
-        env=small_runs.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
+    done = small_runs.run_python(
+        *("-I", "-c", RUN, path, tmp_path / "images.npz", tmp_path / "found.npz")
     )
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npz")

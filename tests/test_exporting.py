@@ -3,8 +3,6 @@
 import dataclasses
 import importlib.util
 import shutil
-import subprocess
-import sys
 
 import exported_nets
 import jax.numpy as jnp
@@ -37,14 +35,7 @@ def _refusal(net, path, **options):
 
 
 def _command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "vgg_jax.weights", *map(str, arguments)],
-        cwd=small_runs.ROOT,
-        env=small_runs.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return small_runs.run_module("vgg_jax.weights", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ import csv
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -332,9 +330,7 @@ def test_arguments_that_cannot_be_meant_are_refused(runs, tmp_path, again, flag,
 
 def test_no_jax_is_needed():
     code = "import sys; import vgg_jax.fuse; print('jax' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
-    )
+    done = small_runs.run_python("-c", code)
     assert done.stdout.split() == ["False"], done.stderr
 
 

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import opened
 import pytest
+from image_bytes import encoded
 from PIL import Image
 from small_runs import fill
 
@@ -17,12 +18,6 @@ from vgg_jax.data.specs import ScanOptions
 
 # An EXIF tag of 2,555,904 bytes, of which none is there: many tools warn of it.
 CORRUPT_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\0\0\0\x07\0\x27\0\0\0\0\xff\xff\0\0\0\0"
-
-
-def _encoded(image, file_format, **options):
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
 
 
 def _blocks(channels, side=64):
@@ -39,7 +34,7 @@ def _four_channels(stored, transform):
       transform: That of Adobe's marker: 0 for CMYK, 2 for YCCK. None for CMYK without a marker.
     """
     image = Image.fromarray(255 - stored, "CMYK")  # Pillow inverts them when it writes.
-    data = bytearray(_encoded(image, "JPEG", quality=100))
+    data = bytearray(encoded(image, "JPEG", quality=100))
     begin = data.index(b"Adobe") - 4
     if transform is None:
         del data[begin : begin + 2 + int.from_bytes(data[begin + 2 : begin + 4], "big")]
@@ -89,7 +84,7 @@ def test_four_inks_without_adobes_marker_are_read_as_with_it_like_torchvisions()
 
 def test_grey_has_three_equal_channels():
     grey = _blocks(1)[..., 0]
-    decoded = np.asarray(images.decode(_encoded(Image.fromarray(grey), "JPEG", quality=100)))
+    decoded = np.asarray(images.decode(encoded(Image.fromarray(grey), "JPEG", quality=100)))
     assert decoded.shape == (64, 64, 3)
     assert np.max(np.abs(decoded - grey[..., None].astype(np.int32))) <= 1
     assert np.ptp(decoded, axis=-1).max() == 0
@@ -103,10 +98,10 @@ def _read_exif_by_pillow(data):
 
 def test_a_corrupt_exif_of_which_pillow_warns_says_nothing():
     picture = Image.fromarray(_blocks(3))
-    data = _encoded(picture, "JPEG", exif=CORRUPT_EXIF)
+    data = encoded(picture, "JPEG", exif=CORRUPT_EXIF)
     with pytest.warns(UserWarning, match="Skipping tag"):
         _read_exif_by_pillow(data)
-    np.testing.assert_array_equal(images.decode(data), images.decode(_encoded(picture, "JPEG")))
+    np.testing.assert_array_equal(images.decode(data), images.decode(encoded(picture, "JPEG")))
 
 
 @pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
@@ -118,10 +113,10 @@ def test_a_folder_of_all_of_them_is_scanned_and_cropped_like_any_other(tmp_path,
     oddities = {
         "n01739381/n01739381_1309.JPEG": (_four_channels(_blocks(4), 0), (64, 64)),
         "n02077923/n02077923_14822.JPEG": (_four_channels(_blocks(4), 2), (64, 64)),
-        "n02105855/n02105855_2933.JPEG": (_encoded(Image.fromarray(_blocks(4)), "PNG"), (64, 64)),
-        "n02105855/grey.JPEG": (_encoded(Image.fromarray(_blocks(1)[..., 0]), "JPEG"), (64, 64)),
-        "n02105855/lying.JPEG": (_encoded(picture, "JPEG", exif=exif.tobytes()), upright),
-        "n02105855/warns.JPEG": (_encoded(picture, "JPEG", exif=CORRUPT_EXIF), (64, 128)),
+        "n02105855/n02105855_2933.JPEG": (encoded(Image.fromarray(_blocks(4)), "PNG"), (64, 64)),
+        "n02105855/grey.JPEG": (encoded(Image.fromarray(_blocks(1)[..., 0]), "JPEG"), (64, 64)),
+        "n02105855/lying.JPEG": (encoded(picture, "JPEG", exif=exif.tobytes()), upright),
+        "n02105855/warns.JPEG": (encoded(picture, "JPEG", exif=CORRUPT_EXIF), (64, 128)),
     }
     fill(tmp_path / "train", {name: data for name, (data, _) in oddities.items()})
     source = opened.folder(tmp_path, "train")
@@ -138,7 +133,7 @@ def test_a_folder_of_all_of_them_is_scanned_and_cropped_like_any_other(tmp_path,
 
 
 def test_the_png_that_calls_itself_jpeg_loses_its_alpha_as_in_torchvision():
-    data = _encoded(Image.fromarray(_blocks(4)), "PNG")
+    data = encoded(Image.fromarray(_blocks(4)), "PNG")
     decoded = np.asarray(images.decode(data))
     np.testing.assert_array_equal(decoded, _blocks(4)[..., :3])
     np.testing.assert_array_equal(decoded, _by_torchvision(data))

@@ -2,11 +2,11 @@
 
 import concurrent.futures
 import contextlib
-import io
 import warnings
 
 import numpy as np
 import pytest
+from image_bytes import encoded
 from PIL import Image
 
 from vgg_jax.data import images
@@ -22,12 +22,6 @@ def _coordinates(width, height):
     """Returns an image whose red is x and whose green is y."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([x, y, 0 * x], -1).astype(np.uint8))
-
-
-def _encoded(image, file_format, **options):
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +141,7 @@ def test_a_random_crop_depends_on_its_generator_alone():
 
 def test_decode_keeps_rgb():
     image = _noise(17, 13)
-    decoded = images.decode(_encoded(image, "PNG"))
+    decoded = images.decode(encoded(image, "PNG"))
     assert decoded.mode == "RGB"
     np.testing.assert_array_equal(decoded, image)
 
@@ -155,7 +149,7 @@ def test_decode_keeps_rgb():
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF"])
 def test_decode_grey(file_format):
     grey = Image.linear_gradient("L")
-    decoded = images.decode(_encoded(grey, file_format, quality=100))
+    decoded = images.decode(encoded(grey, file_format, quality=100))
     assert decoded.mode == "RGB"
     pixels = np.asarray(decoded, np.int32)
     assert np.max(np.abs(pixels - np.asarray(grey, np.int32)[..., None])) <= 2
@@ -163,7 +157,7 @@ def test_decode_grey(file_format):
 
 def test_decode_16_bit_grey_keeps_the_range():
     grey = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
-    decoded = np.asarray(images.decode(_encoded(Image.fromarray(grey), "PNG")), np.int32)
+    decoded = np.asarray(images.decode(encoded(Image.fromarray(grey), "PNG")), np.int32)
     assert np.max(np.abs(decoded - (grey / 257)[..., None])) <= 1
 
 
@@ -178,7 +172,7 @@ def test_decode_palette(file_format, transparency):
     image.putpalette(colours.tobytes())
     options = {} if transparency is None else {"transparency": transparency}
 
-    decoded = images.decode(_encoded(image, file_format, **options))
+    decoded = images.decode(encoded(image, file_format, **options))
 
     assert decoded.mode == "RGB"
     np.testing.assert_array_equal(decoded, colours[indices])
@@ -187,7 +181,7 @@ def test_decode_palette(file_format, transparency):
 def test_decode_rgba_drops_alpha():
     rgb = np.asarray(_noise(12, 9))
     alpha = np.random.default_rng(1).integers(0, 256, (9, 12, 1), np.uint8)
-    decoded = images.decode(_encoded(Image.fromarray(np.concatenate([rgb, alpha], -1)), "PNG"))
+    decoded = images.decode(encoded(Image.fromarray(np.concatenate([rgb, alpha], -1)), "PNG"))
     assert decoded.mode == "RGB"
     np.testing.assert_array_equal(decoded, rgb)
 
@@ -195,7 +189,7 @@ def test_decode_rgba_drops_alpha():
 @pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
 def test_decode_cmyk(file_format):
     image = Image.new("RGB", (16, 16), (200, 60, 20))
-    decoded = images.decode(_encoded(image.convert("CMYK"), file_format))
+    decoded = images.decode(encoded(image.convert("CMYK"), file_format))
     assert decoded.mode == "RGB"
     np.testing.assert_allclose(np.asarray(decoded, np.int32), np.asarray(image, np.int32), atol=4)
 
@@ -209,14 +203,14 @@ def test_decode_garbage_raises(data):
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9])
 def test_decode_truncated_raises(file_format, part):
-    data = _encoded(_noise(64, 48), file_format)
+    data = encoded(_noise(64, 48), file_format)
     with pytest.raises(ValueError, match="not a readable image"):
         images.decode(data[: int(len(data) * part)])
 
 
 def test_a_large_image_decodes_without_a_warning_and_a_bomb_is_named(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    large, bomb = (_encoded(Image.new("RGB", (10, side)), "PNG") for side in (20, 21))
+    large, bomb = (encoded(Image.new("RGB", (10, side)), "PNG") for side in (20, 21))
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(8) as pool:
         warnings.simplefilter("error")
         decoded = list(pool.map(images.decode, [large] * 200))
@@ -231,14 +225,14 @@ def test_a_real_bomb_is_refused_before_it_unfolds():
 
 
 def test_warnings_that_are_not_pillows_stay():
-    images.decode(_encoded(Image.new("L", (2, 2)), "PNG"))
+    images.decode(encoded(Image.new("L", (2, 2)), "PNG"))
     with pytest.raises(UserWarning, match="ours"):  # Pytest makes errors of warnings.
         warnings.warn("ours", stacklevel=1)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
 def test_damaged_tiffs_print_nothing(compression, capfd):
-    data = _encoded(_noise(64, 64), "TIFF", compression=compression)
+    data = encoded(_noise(64, 64), "TIFF", compression=compression)
     for size in (len(data) - 1, len(data) // 2):
         for changed in (data[:size], data[:-150] + bytes(range(150)), data[:90] + b"9" * 3000):
             with contextlib.suppress(UndecodableError):

@@ -143,16 +143,9 @@ def test_a_folder_configs_where_one_works_is_not_imported(tmp_path):
 @pytest.mark.runs
 def test_jax_is_imported_only_once_the_config_has_passed_its_checks(folder, tmp_path):
     def imported(*given):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-X", "importtime", "-m", "vgg_jax.main"),
-                *small_runs.one_epoch(folder, tmp_path / "run", *given),
-            ],
-            cwd=ROOT,
-            env=small_runs.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
+        done = small_runs.run_python(
+            *("-X", "importtime", "-m", "vgg_jax.main"),
+            *small_runs.one_epoch(folder, tmp_path / "run", *given),
         )
         assert done.returncode == 2, done.stderr
         lines = done.stderr.splitlines()

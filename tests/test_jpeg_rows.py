@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from image_bytes import encoded
 from PIL import Image, ImageOps
 
 from vgg_jax.data import images, jpeg_rows
@@ -26,12 +27,6 @@ def _photo(width, height, mode="RGB", seed=0):
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
 
 
-def _jpeg(photo, **options):
-    file = io.BytesIO()
-    photo.save(file, "JPEG", **options)
-    return file.getvalue()
-
-
 def _crop(data, cut):
     return images.decode_crop(data, "photo", lambda size: cut)
 
@@ -50,7 +45,7 @@ def _of_whole(data, cut):
 @pytest.mark.parametrize("size", [(97, 131), (131, 97), (64, 200)])
 def test_crops_are_those_of_the_whole_image(kind, size):
     mode, options = KINDS[kind]
-    data = _jpeg(_photo(*size, mode), **options)
+    data = encoded(_photo(*size, mode), "JPEG", **options)
     for cut in _cuts(size):
         np.testing.assert_array_equal(_crop(data, cut), _of_whole(data, cut))
 
@@ -59,7 +54,7 @@ def test_crops_are_those_of_the_whole_image(kind, size):
 def test_crops_of_turned_images_are_upright(orientation):
     exif = Image.Exif()
     exif[0x112] = orientation
-    data = _jpeg(_photo(97, 131), exif=exif)
+    data = encoded(_photo(97, 131), "JPEG", exif=exif)
     size = (97, 131) if orientation < 5 else (131, 97)
     for cut in _cuts(size):
         np.testing.assert_array_equal(_crop(data, cut), _of_whole(data, cut))
@@ -67,7 +62,7 @@ def test_crops_of_turned_images_are_upright(orientation):
 
 def test_the_place_of_a_crop_is_drawn_once():
     rng, same = (np.random.default_rng(5) for _ in range(2))
-    data = _jpeg(_photo(97, 131))
+    data = encoded(_photo(97, 131), "JPEG")
     images.decode_crop(data, "photo", lambda size: images.random_cut(size, (48, 96), 32, rng))
     images.random_cut((97, 131), (48, 96), 32, same)
     assert rng.integers(2**62) == same.integers(2**62)
@@ -77,7 +72,7 @@ def test_the_place_of_a_crop_is_drawn_once():
 @pytest.mark.parametrize("num_rows", [1, 17, 48, 100, 120])
 def test_the_first_rows_are_those_of_the_whole_image(kind, num_rows):
     mode, options = KINDS[kind]
-    data = _jpeg(_photo(97, 131, mode), **options)
+    data = encoded(_photo(97, 131, mode), "JPEG", **options)
     rows = np.asarray(Image.open(jpeg_rows.shortened(data, num_rows)))
     assert len(rows) < 131
     np.testing.assert_array_equal(
@@ -87,10 +82,10 @@ def test_the_first_rows_are_those_of_the_whole_image(kind, num_rows):
 
 def test_files_that_must_be_decoded_whole_are_not_shortened():
     photo = _photo(97, 131)
-    data = _jpeg(photo)
+    data = encoded(photo, "JPEG")
     middle = len(data) - 200
     for whole in (
-        _jpeg(photo, progressive=True),
+        encoded(photo, "JPEG", progressive=True),
         data[:-2],
         data[:middle],
         data[:middle] + b"\xff\x23" + data[middle:],
@@ -103,7 +98,7 @@ def test_files_that_must_be_decoded_whole_are_not_shortened():
 
 @pytest.mark.parametrize("damage", ["cut off", "a marker below the crop", "no header"])
 def test_what_is_damaged_below_a_crop_is_refused_as_ever(damage):
-    data = _jpeg(_photo(97, 131))
+    data = encoded(_photo(97, 131), "JPEG")
     middle = len(data) - 200
     data = {
         "cut off": data[:middle],

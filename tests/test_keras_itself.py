@@ -2,8 +2,6 @@
 
 import importlib.util
 import pathlib
-import subprocess
-import sys
 
 import foreign_arrays
 import foreign_layers
@@ -42,13 +40,7 @@ def saved(tmp_path_factory, layers):
     np.save(folder / "images.npy", rng.integers(0, 256, (5, side, side, 3), np.uint8))
     keras_files.write(folder / "applications.h5", keras_files.legacy, layers)
     script = pathlib.Path(__file__).with_name("keras_models.py")
-    done = subprocess.run(
-        [sys.executable, script, folder],
-        env=small_runs.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = small_runs.run_python(script, folder)
     assert done.returncode == 0, done.stderr
     return folder
 

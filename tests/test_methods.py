@@ -1,8 +1,6 @@
 """The methods of evaluation: one file for each, and a user's own."""
 
 import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -132,7 +130,5 @@ def test_names_need_no_jax():
         "import sys; from vgg_jax.evaluation import fusion, results, settings, topk, result_key; "
         "print('jax' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
-    )
+    done = small_runs.run_python("-c", code)
     assert done.stdout.split() == ["False"], done.stderr

@@ -14,6 +14,7 @@ import time
 
 import gcs_server
 import jax
+import no_flock
 import numpy as np
 import pytest
 import saved
@@ -24,20 +25,13 @@ from vgg_jax.storage.lease import Lease, Owner
 
 pytestmark = pytest.mark.runs
 
-NO_FLOCK = """
-import errno, fcntl
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-"""
-
 
 @pytest.fixture(params=["flock", "no flock"])
 def environment(request, tmp_path):
     """An environment for commands, on a disk with flock or without."""
     if request.param == "flock":
         return {}
-    small_runs.fill(tmp_path / "site", {"sitecustomize.py": NO_FLOCK.encode()})
+    small_runs.fill(tmp_path / "site", {"sitecustomize.py": no_flock.CODE.encode()})
     return {"PYTHONPATH": str(tmp_path / "site")}
 
 

@@ -1,8 +1,6 @@
 """Files that are written aside: made safely, and removed once their writer is dead."""
 
 import contextlib
-import errno
-import fcntl
 import os
 import pathlib
 import signal
@@ -10,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import no_flock
 import pytest
 
 from vgg_jax.storage import files, flock, partial_files, running
@@ -56,13 +55,6 @@ def left(path):
     return sorted({*os.listdir(path.parent)} - {path.name})
 
 
-def without_flock(monkeypatch):
-    def fail(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", fail)
-
-
 def test_the_next_writer_removes_what_a_killed_one_left(path):
     for _ in range(3):
         killed(path)
@@ -84,7 +76,7 @@ def test_what_another_process_is_writing_is_left_alone(path):
 
 def test_without_flock_what_is_a_day_old_is_removed(path, monkeypatch):
     aside = killed(path)
-    without_flock(monkeypatch)
+    no_flock.patch(monkeypatch)
     files.write_text(path, "ours")
     assert left(path) == [aside.name]
     os.utime(aside, (time.time() - 25 * 3600,) * 2)

@@ -3,8 +3,6 @@
 import html
 import html.parser
 import re
-import subprocess
-import sys
 import urllib.parse
 
 import made_sweeps
@@ -145,7 +143,5 @@ def test_what_it_cannot_do_is_one_line(tmp_path, arguments, says):
 
 def test_no_jax_is_needed():
     code = "import sys; import launch.tables; print('jax' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
-    )
+    done = small_runs.run_python("-c", code)
     assert done.stdout.split() == ["False"], done.stderr

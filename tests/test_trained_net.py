@@ -1,8 +1,6 @@
 """The Python API on NumPy arrays."""
 
 import dataclasses
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -138,9 +136,7 @@ def test_a_workdir_without_a_run_gives_no_net(tmp_path):
 def test_a_net_is_loaded_without_what_only_training_and_batches_need():
     heavy = {"grain", "matplotlib", "tensorboardX", "tensorflow_datasets", "torch"}
     code = "import sys, vgg_jax; vgg_jax.load; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
-    )
+    done = small_runs.run_python("-c", code)
     loaded = set(done.stdout.split())
     assert "jax" in loaded, done.stderr
     assert not heavy & loaded

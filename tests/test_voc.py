@@ -1,10 +1,9 @@
 """VOC's folders, made small: what is read, and what is refused."""
 
-import io
-
 import numpy as np
 import pytest
 import small_runs
+from image_bytes import encoded
 from PIL import Image
 
 from vgg_jax.data import pooled
@@ -22,10 +21,8 @@ LABELS = {
 
 
 def jpeg(seed):
-    file = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (40, 50, 3), np.uint8)
-    Image.fromarray(pixels).save(file, "JPEG")
-    return file.getvalue()
+    return encoded(Image.fromarray(pixels), "JPEG")
 
 
 def made(root, sets=("train", "val", "test"), **changed):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import json
 import os
 import pathlib
@@ -13,6 +12,7 @@ import sys
 import threading
 import time
 
+import no_flock
 import pytest
 
 from vgg_jax.errors import UserError
@@ -28,12 +28,6 @@ with one_writer(pathlib.Path(sys.argv[1]), "run", "training", "go elsewhere") as
     sys.stdin.read()
 print("free", flush=True)
 """
-NO_FLOCK = """
-import errno, fcntl
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-"""
 
 
 @pytest.fixture(params=["flock", "no flock", "bucket"])
@@ -44,15 +38,8 @@ def place(request, tmp_path, monkeypatch):
         server.objects.clear()
         return files.path("gs://bucket/folder")
     if request.param == "no flock":
-        _without_flock(monkeypatch)
+        no_flock.patch(monkeypatch)
     return tmp_path / "folder"
-
-
-def _without_flock(monkeypatch):
-    def flock(*_):
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
 
 
 @pytest.fixture
@@ -135,10 +122,10 @@ def test_writers_of_other_things_are_not_in_the_way(place):
         pass
 
 
-@pytest.mark.parametrize("before", ["", NO_FLOCK], ids=["flock", "no flock"])
+@pytest.mark.parametrize("before", ["", no_flock.CODE], ids=["flock", "no flock"])
 def test_a_refusal_says_who_writes_since_when_and_what_to_do(tmp_path, monkeypatch, before):
     if before:
-        _without_flock(monkeypatch)
+        no_flock.patch(monkeypatch)
     with other_process(tmp_path, before) as process:
         with pytest.raises(UserError) as caught, one_writer(tmp_path):
             pass
@@ -150,10 +137,10 @@ def test_a_refusal_says_who_writes_since_when_and_what_to_do(tmp_path, monkeypat
         )
 
 
-@pytest.mark.parametrize("before", ["", NO_FLOCK], ids=["flock", "no flock"])
+@pytest.mark.parametrize("before", ["", no_flock.CODE], ids=["flock", "no flock"])
 def test_a_killed_process_is_replaced_at_once(tmp_path, monkeypatch, before, capsys):
     if before:
-        _without_flock(monkeypatch)
+        no_flock.patch(monkeypatch)
     with other_process(tmp_path, before) as process:
         process.kill()  # It isn't waited for.
         with writer.one_writer(tmp_path, "run", "training", "go elsewhere"):
