@@ -81,6 +81,13 @@ def find(directory: str, split: str) -> list[pathlib.Path]:
             "names of its splits; or hold N of the training images out to validate on: "
             "--config.data.held_out=N."
         )
+    return _whole_set(of_split, split)
+
+
+def _whole_set(
+    of_split: list[tuple[re.Match[str], pathlib.Path]], split: str
+) -> list[pathlib.Path]:
+    """Returns a split's shards in order, after checking that they are one set and all of it."""
     counts: dict[int, pathlib.Path] = {}
     by_number: dict[int, pathlib.Path] = {}
     for match, path in of_split:
