@@ -56,7 +56,12 @@ class ResumablePasses:
     passes: tuple[ResultKey, ...]
 
     def read_or_compute(self, key: ResultKey) -> Posteriors | None:
-        """Reads or computes the file of one method and Q. Only the first process returns it."""
+        """Reads or computes the file of one method and Q. Only the first process returns it.
+
+        Raises:
+          UserError: The file is damaged or of other images, or posteriors are not finite.
+          StoppedError: A signal asked it to stop, and the computed posteriors are saved.
+        """
         path = key.path(self.out, ".npz")
         (scale,) = key.scales
         identity = {**self._identity, "method": key.method, "scale": scale}
