@@ -1,8 +1,7 @@
 """VGG in JAX: the nets, the recipe and the test protocol of Simonyan & Zisserman 2015.
 
-`vgg_jax.load` opens a trained net in Python. `main`, `fuse`, `predict` and `describe` are commands.
-The packages, from the lowest: `storage`, `system`, `plots`, `nets`, `data`, `runs`,
-`training` and `evaluation`, `analysis`.
+`vgg_jax.load` opens a trained net in Python, and `python -m vgg_jax` lists the commands. README.md
+in this folder says what each package and module is for.
 """
 
 import sys
