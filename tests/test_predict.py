@@ -1,5 +1,6 @@
 """The command that classifies photos, on a small run's net."""
 
+import csv
 import subprocess
 import sys
 
@@ -63,6 +64,24 @@ def test_a_map_of_one_image_is_a_file(folder, trained, tmp_path):
         assert picture.format == "JPEG"
 
 
+def test_a_table_has_what_is_printed(folder, trained, bad, tmp_path):
+    odd = tmp_path / "=1+\x1b[2J, ü.jpg"
+    odd.write_bytes((folder / "val/a/0.jpg").read_bytes())
+    table = tmp_path / "new/classes.csv"
+    done = predict(trained, odd.parent, bad, folder / "val/b", "--top=2", f"--csv={table}")
+    assert (done.returncode, done.stderr.count(b"is not a readable image")) == (2, 2)
+    with table.open(newline="", encoding="utf-8") as lines:
+        head, *rows = csv.reader(lines)
+    assert head == ["image", "class_1", "probability_1", "class_2", "probability_2"]
+    printed = done.stdout.decode().splitlines()
+    assert [row[0] for row in rows] == printed[::3]
+    assert rows[0][0] == f"{tmp_path}/=1+\\x1b[2J, ü.jpg"
+    for row, *of_image in zip(rows, printed[1::3], printed[2::3], strict=True):
+        for line, name, p in zip(of_image, row[1::2], row[2::2], strict=True):
+            assert line.split()[1] == name
+            assert float(line.split("%")[0]) == pytest.approx(100 * float(p), abs=0.006)
+
+
 @pytest.fixture(scope="session")
 def bad(tmp_path_factory):
     path = tmp_path_factory.mktemp("bad")
@@ -86,11 +105,16 @@ def bad(tmp_path_factory):
         (["{val}", "--scales=73,63"], "Q=63 is below the net's crop of 64 px"),
         (["{val}", "--scales=a"], "--scales takes whole numbers"),
         (["{val}", "--map_scale=63", "--map=x"], "Q=63 is below"),
+        (["{val}", "--csv", "{val}/a/0.jpg", "{val}/a/3.jpg"], "must be a file whose name ends"),
+        (["{val}", "--csv="], "--csv= must be a file whose name ends with .csv."),
+        (["{val}", "--csv={folder}.csv"], "{folder}.csv must be a file whose name ends with .csv."),
+        (["{val}", "--csv=README.md/x.csv"], "README.md can't be written to: "),
         (["{val}", "--workdir=none"], "no checkpoint of a run in none"),
     ],
 )
-def test_bad_input_is_one_error(folder, trained, bad, args, message):
-    places = {"bad": bad, "val": folder / "val"}
+def test_bad_input_is_one_error(folder, trained, bad, tmp_path, args, message):
+    (tmp_path / "folder.csv").mkdir()
+    places = {"bad": bad, "val": folder / "val", "folder": tmp_path / "folder"}
     done = predict(trained, *(arg.format(**places) for arg in args))
     assert done.returncode == 2
     errors = done.stderr.decode()

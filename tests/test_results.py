@@ -115,13 +115,12 @@ def test_fewer_than_five_classes_have_fewer_columns(file):
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_the_top_classes_are_those_that_are_not_wrong(k):
-    posteriors = _made(UNLABELLED)
-    for index in range(4):
-        top = results.top_classes(posteriors, index, k)
-        assert len(top) == k
-        assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
-        right = ~topk.wrong(VALUES[[index] * 7], np.arange(7), k)
-        assert {name for name, _ in top} == {CLASSES[i] for i in np.flatnonzero(right)}
+    for values in VALUES:
+        best = topk.best(values, k)
+        assert values[best].tolist() == sorted(values, reverse=True)[:k]
+        assert {*best.tolist()} == {
+            *np.flatnonzero(~topk.wrong(np.stack([values] * 7), np.arange(7), k))
+        }
 
 
 # What fails.

@@ -1,7 +1,8 @@
 """Classifies photos: `python -m vgg_jax.predict photo.jpg --workdir=runs/e_multiscale`.
 
 The arguments are files, folders, or `-` for an image on stdin. With --map=where.png the class score
-map is drawn over the image; for several images --map is a folder.
+map is drawn over the image; for several images --map is a folder. --csv=classes.csv writes what is
+printed as a table.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from vgg_jax import plots, safe_text
 from vgg_jax.data import decode_budget, decode_flag, photos
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import methods, topk
+from vgg_jax.evaluation import class_table, methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.foreign import class_names
 from vgg_jax.runs import saved_steps
@@ -70,6 +71,12 @@ _MAP_SCALE = flags.DEFINE_integer(
     "The test scale Q of the map in px, for example 448. The default is twice the net's crop.",
 )
 
+_CSV = flags.DEFINE_string(
+    "csv",
+    None,
+    "The CSV file to write, for example classes.csv: a row per image with its path, its most "
+    "probable classes (--top of them) and their probabilities. By default none is written.",
+)
 _DECODE_BYTES = decode_flag.define()
 
 _MAPPED_CLASSES = 3
@@ -80,7 +87,7 @@ def main(argv: list[str]) -> None:
     methods.check("--method", _METHOD.value)
     decode_budget.set_bytes(_DECODE_BYTES.value)
     found = photos.find(argv[1:])
-    maps = _map_files(found.paths)
+    maps, table = _map_files(found.paths), _table_file()
     scales = evaluation_settings.parse_scales(_SCALES.value)
 
     with heavy_imports():
@@ -100,13 +107,17 @@ def main(argv: list[str]) -> None:
         scales=scales,
         progress=len(decodable) > 1,
     )
-    with contextlib.closing(computed):  # An error below must not be printed behind the bar.
+    with (
+        contextlib.closing(computed),  # An error below must not be printed behind the bar.
+        _table(table, net.class_names) as add_row,
+    ):
         for place, posteriors in _in_order(computed):
             index = decodable[place]
             best = topk.best(posteriors, _TOP.value)
             names = [safe_text.printable(class_names.shown(net.class_names[k])) for k in best]
             lines = [f"  {posteriors[k]:7.2%}  {name}" for k, name in zip(best, names, strict=True)]
             _print(found.name(index), *lines)
+            add_row(found.name(index), posteriors)
             if maps:
                 _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
                 _print(f"  map: {files.printable(maps[index])}")
@@ -166,6 +177,25 @@ def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:
         out / f"{number:0{width}}-{'stdin' if path == '-' else pathlib.Path(path).name}.png"
         for number, path in enumerate(paths, 1)
     ]
+
+
+def _table_file() -> files.Path | None:
+    if _CSV.value is None:
+        return None
+    path = files.path(_CSV.value)
+    # A suffix of its own keeps `--csv a.jpg b.jpg` from writing over a photo.
+    if path.suffix.lower() != ".csv" or path.is_dir():
+        raise UserError(f"--csv={_CSV.value} must be a file whose name ends with .csv.")
+    files.refuse_unwritable(path.parent, "Name another file with --csv.")
+    return path
+
+
+def _table(
+    path: files.Path | None, class_names: tuple[str, ...]
+) -> contextlib.AbstractContextManager[class_table.Add]:
+    if path is None:
+        return contextlib.nullcontext(lambda name, posteriors: None)
+    return class_table.written(path, class_names, _TOP.value)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
 """Results from posteriors: the errors, or the most probable classes of unlabelled images."""
 
-import csv
 from collections.abc import Mapping
 from typing import Any
 
-from vgg_jax import safe_text
 from vgg_jax.counted import counted
-from vgg_jax.evaluation import topk
+from vgg_jax.evaluation import class_table, topk
 from vgg_jax.evaluation.posteriors import Posteriors
-from vgg_jax.storage import files, sealed_json
+from vgg_jax.storage import sealed_json
 from vgg_jax.storage.files import Path
 
 TOP = 5
@@ -45,7 +43,9 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
         line = f"{title}: {', '.join(errors)} on {counted(len(labels), 'images')}"
     else:
         table = file.with_suffix(".csv")
-        _write_csv(table, posteriors)
+        with class_table.written(table, posteriors.class_names, TOP) as add:
+            for name, values_of_image in zip(posteriors.names, values, strict=True):
+                add(name, values_of_image)
         line = (
             f"{title}: {counted(len(labels), 'images')} without labels; their most "
             f"probable classes are in {table}"
@@ -74,24 +74,3 @@ def _checked(result: dict[str, Any]) -> dict[str, Any]:
             if not 0 <= result[f"top{k}_error"] <= 100:
                 raise ValueError(f"its top-{k} error is {result[f'top{k}_error']}%")
     return result
-
-
-def top_classes(posteriors: Posteriors, index: int, top: int = TOP) -> list[tuple[str, float]]:
-    """Returns an image's most probable classes, with their probabilities."""
-    values = posteriors.values[index]
-    return [(posteriors.class_names[k], float(values[k])) for k in topk.best(values, top)]
-
-
-def _write_csv(path: Path, posteriors: Posteriors) -> None:
-    with files.written_aside(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        top = min(TOP, len(posteriors.class_names))
-        columns = [f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")]
-        writer.writerow(["image", *columns])
-        for index, name in enumerate(posteriors.names):
-            cells = [
-                cell
-                for class_name, p in top_classes(posteriors, index)
-                for cell in (safe_text.cell(class_name), f"{p:.6g}")
-            ]
-            writer.writerow([safe_text.cell(name), *cells])
