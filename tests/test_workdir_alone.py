@@ -54,6 +54,7 @@ def test_a_finished_run_is_shown(run_main, workdir, capsys, flag):
     output = capsys.readouterr().out
     assert output.startswith("This run is finished.\n")
     assert f"top-1 error {result['last']['top1_error']:.2f}%" in output
+    assert "9 validation images (centre crop; the paper reports dense evaluation, §3.2)" in output
 
 
 def test_an_unfinished_run_goes_on(workdir):

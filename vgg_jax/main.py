@@ -252,7 +252,8 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
     print(
         f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "
-        f"on {counted(last['num_images'], 'validation images')} (centre crop) "
+        f"on {counted(last['num_images'], 'validation images')} (centre crop; "
+        "the paper reports dense evaluation, §3.2) "
         f"after {counted(int(last['epoch']), 'epochs')}\n"
         f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
         f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
