@@ -61,6 +61,7 @@ def root(tmp_path_factory):
         *small_runs.one_epoch(root / "folders", root / "run", "--config.data.name=imagenet")
     )
     assert done.returncode == 0, done.stderr
+    assert "with the mean RGB 123.7,116.8,103.9 of ILSVRC" in done.stdout
     return root
 
 

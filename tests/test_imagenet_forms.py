@@ -21,14 +21,13 @@ import saved
 import small_runs
 import tensorflow_datasets as tfds
 
-from configs import mini
-from vgg_jax.data import settings, sources
+from vgg_jax.data import sources
 from vgg_jax.data.imagenet import classes, forms
+from vgg_jax.data.source import Subset
 from vgg_jax.data.sources import imagenet
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UserError
-from vgg_jax.runs import chain, net_input
 
 TRAIN_TAR, VAL_TAR = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 
@@ -292,24 +291,22 @@ def test_other_class_folders_are_read_as_such(folder, capsys):
     assert "Its class folders are read as with data.name=folder" in capsys.readouterr().out
 
 
-def _mean_of_a_new_run(directory, tmp_path):
-    c = mini.get_config("a_256")
-    c.data.name, c.data.dir, c.data.cache_dir = "imagenet", str(directory), f"{tmp_path}/cache"
-    chain.check(c, tmp_path / "run")
-    return net_input.of_new_run(c, tmp_path / "run", (1.0, 2.0, 3.0)).mean_rgb
-
-
-def test_other_class_folders_have_a_mean_of_their_own(made, folder, tmp_path):
-    assert _mean_of_a_new_run(folder, tmp_path) == (1.0, 2.0, 3.0)
-    assert _mean_of_a_new_run(folder / "train", tmp_path) == (1.0, 2.0, 3.0)
-    assert _mean_of_a_new_run(made / "sorted", tmp_path) == settings.ILSVRC_MEAN_RGB
-
-
 @pytest.fixture(scope="session")
 def train_shards(made, tmp_path_factory):
     """The training images alone, as shards."""
     root = tmp_path_factory.mktemp("shards")
     return made_parquet.of_folders(made / "sorted", "train", root, "train")
+
+
+def test_images_of_other_sets_are_not_taken_for_ilsvrcs(made, prepared, train_shards, folder):
+    for directory in (made / "tars", made / "sorted", prepared, train_shards):
+        source = _open(directory, "train")
+        assert forms.is_ilsvrc("imagenet", source)
+        assert forms.is_ilsvrc("imagenet", Subset(source, np.array([5, 7])))
+    others = made_parquet.of_folders(folder, "train", folder.parent / "others", "train")
+    for directory in (folder, others):
+        assert not forms.is_ilsvrc("imagenet", _open(directory, "train"))
+    assert not forms.is_ilsvrc("imagenet_v2", _open(made / "sorted", "train"))
 
 
 def test_one_split_may_be_shards_and_the_other_an_archive(made, train_shards, tmp_path):

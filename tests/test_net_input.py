@@ -23,12 +23,12 @@ def source(tmp_path):
     return tmp_path / "source"
 
 
-def of_run(tmp_path, *, init_from="none", mean=("auto",), data="folder", input_scale=0.0):
+def of_run(tmp_path, *, init_from="none", mean=("auto",), is_ilsvrc=False, input_scale=0.0):
     c = mini.get_config("a_256")
     c.width, c.init_from, c.input_scale = 1 / 64, str(init_from), input_scale
-    c.data.name, c.data.mean_rgb = data, mean
+    c.data.mean_rgb = mean
     chain.check(c, tmp_path / "run")
-    return net_input.of_new_run(c, tmp_path / "run", DATA)
+    return net_input.of_new_run(c, tmp_path / "run", DATA, is_ilsvrc=is_ilsvrc)
 
 
 def test_a_run_keeps_the_input_of_the_run_it_starts_from(tmp_path, source):
@@ -55,16 +55,17 @@ def test_another_mean_that_is_given_is_taken_with_a_warning(
 
 
 @pytest.mark.parametrize(
-    ("data", "mean", "expected", "whose"),
+    ("is_ilsvrc", "mean", "expected", "whose"),
     [
-        ("folder", ("auto",), DATA, "of the training images"),
-        ("imagenet", ("auto",), ILSVRC, "of ILSVRC"),
-        ("imagenet2012", ("auto",), ILSVRC, "of ILSVRC"),
-        ("imagenet2012", (), DATA, "of the training images"),
+        (False, ("auto",), DATA, "of the training images"),
+        (True, ("auto",), ILSVRC, "of ILSVRC"),
+        (True, (), DATA, "of the training images"),
     ],
 )
-def test_without_such_a_run_the_mean_is_that_of_the_images(tmp_path, data, mean, expected, whose):
-    found = of_run(tmp_path, data=data, mean=mean)
+def test_without_such_a_run_the_mean_is_that_of_the_images(
+    tmp_path, is_ilsvrc, mean, expected, whose
+):
+    found = of_run(tmp_path, is_ilsvrc=is_ilsvrc, mean=mean)
     assert (found.mean_rgb, found.input_scale) == (expected, 0.0)
     assert found.origin.startswith("starts from random parameters, with")
     assert found.origin.endswith(whose)

@@ -70,7 +70,7 @@ def _own_name(c: ConfigDict, workdir: Path, source: Source) -> str | None:
 def _is_ilsvrc(c: ConfigDict, source: Source) -> bool:
     """Returns whether images are ILSVRC's own, and no others that data.name=imagenet reads."""
     data = data_settings.data_spec(c)
-    if data.name != IMAGENET or forms.recognise(data).splits is None:
+    if not forms.is_ilsvrc(data.name, source):
         return False
     split = data.train_split if data.held_out else data_settings.evaluated_split(c)
     return split in _ILSVRC_PREFIXES and source.name(0).startswith(_ILSVRC_PREFIXES[split])

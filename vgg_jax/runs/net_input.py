@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from vgg_jax.data import sources
 from vgg_jax.data.scan_results import Rgb
-from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB, data_spec
-from vgg_jax.data.specs import IMAGENET, canonical_name
+from vgg_jax.data.settings import AUTO_MEAN, ILSVRC_MEAN_RGB
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import chain, run_config
 from vgg_jax.runs.checkpoint_errors import until_not_pruned
@@ -34,7 +32,7 @@ class NetInput:
     warning: str
 
 
-def of_new_run(c: ConfigDict, workdir: Path, data_mean_rgb: Rgb) -> NetInput:
+def of_new_run(c: ConfigDict, workdir: Path, data_mean_rgb: Rgb, *, is_ilsvrc: bool) -> NetInput:
     """Finds the input of a run that has no checkpoint yet.
 
     The layers of the run that it starts from were trained with that run's mean and input scale, so
@@ -44,13 +42,14 @@ def of_new_run(c: ConfigDict, workdir: Path, data_mean_rgb: Rgb) -> NetInput:
       c: A config that `chain.check` has passed.
       workdir: The run's workdir.
       data_mean_rgb: The mean of the training images.
+      is_ilsvrc: Whether these are ILSVRC's: see `forms.is_ilsvrc`.
 
     Raises:
       UserError: The checkpoint of the run that it starts from can't be read.
     """
     source = chain.resolve(c.init_from, workdir)
     theirs = None if source is None else _mean_of(source)
-    mean, whose = _chosen(c, data_mean_rgb, theirs)
+    mean, whose = _chosen(c, data_mean_rgb, theirs, is_ilsvrc)
     warning = ""
     if theirs is not None and not net_settings.same_mean(mean, theirs):
         warning = (
@@ -66,7 +65,9 @@ def of_new_run(c: ConfigDict, workdir: Path, data_mean_rgb: Rgb) -> NetInput:
     )
 
 
-def _chosen(c: ConfigDict, data_mean_rgb: Rgb, theirs: Rgb | None) -> tuple[Rgb, str]:
+def _chosen(
+    c: ConfigDict, data_mean_rgb: Rgb, theirs: Rgb | None, is_ilsvrc: bool
+) -> tuple[Rgb, str]:
     """Returns the mean that a config chooses, and whose it is."""
     given = tuple(c.data.mean_rgb)
     if given not in (AUTO_MEAN, ()):
@@ -74,15 +75,9 @@ def _chosen(c: ConfigDict, data_mean_rgb: Rgb, theirs: Rgb | None) -> tuple[Rgb,
         return (red, green, blue), "of data.mean_rgb"
     if given == AUTO_MEAN and theirs is not None:
         return theirs, "of that run"
-    if given == AUTO_MEAN and _is_imagenet(c):
+    if given == AUTO_MEAN and is_ilsvrc:
         return ILSVRC_MEAN_RGB, "of ILSVRC"
     return data_mean_rgb, "of the training images"
-
-
-def _is_imagenet(c: ConfigDict) -> bool:
-    if canonical_name(c.data.name) != IMAGENET:
-        return False
-    return not sources.find(IMAGENET).is_other(data_spec(c))
 
 
 def _mean_of(source: Path) -> Rgb:

@@ -13,6 +13,7 @@ from vgg_jax import safe_text
 from vgg_jax.data import crops, shuffle, workers
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import TrainingSplits
+from vgg_jax.data.imagenet import forms
 from vgg_jax.data.prefetch import Shard
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
@@ -140,7 +141,9 @@ class _Run:
         c, model, optimiser, mesh = self.config, self._model, self._optimiser, self._mesh
         schedule = schedules.from_config(c)
         if checkpoints.last_step is None:
-            first = net_input.of_new_run(c, workdir, self.facts.mean_rgb)
+            is_ilsvrc = forms.is_ilsvrc(c.data.name, self._images.train_source)
+            mean = self.facts.mean_rgb
+            first = net_input.of_new_run(c, workdir, mean, is_ilsvrc=is_ilsvrc)
             self.facts = dataclasses.replace(self.facts, mean_rgb=first.mean_rgb)
             c.input_scale = first.input_scale
             self._start = "\n".join(filter(None, [first.origin, first.warning]))

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from vgg_jax.data import image_files
-from vgg_jax.data.imagenet import folder_split, parquet_shards, tar_split
+from vgg_jax.data.imagenet import classes, folder_split, parquet_shards, tar_split
 from vgg_jax.data.imagenet.folder_split import FolderSplit
 from vgg_jax.data.imagenet.parquet import ParquetSource
 from vgg_jax.data.imagenet.tar_split import TarSplit
-from vgg_jax.data.source import Source
+from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.sources.tfds import TfdsSource
-from vgg_jax.data.specs import DataSpec
+from vgg_jax.data.specs import IMAGENET, DataSpec, canonical_name
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
@@ -82,24 +82,8 @@ def recognise(data: DataSpec) -> Form:
     alone.
 
     Raises:
-      UserError: It holds none; the message names the forms.
-    """
-    form = find(data)
-    if form is not None:
-        return form
-    root = _root(data)
-    about = f"{files.printable(root)} {_lacks(root)}." if data.directory else "data.dir is empty."
-    raise UserError(
-        f"{about} Set --config.data.dir to a folder that holds ImageNet in one of these forms, or "
-        f"to one of other images in class folders:\n{FORMS}"
-    )
-
-
-def find(data: DataSpec) -> Form | None:
-    """Finds out what form of ImageNet a data.dir holds; None if it holds no images.
-
-    Raises:
-      UserError: It is a part of a form, or has folders among those of synsets.
+      UserError: It holds none, and the message names the forms; or it is a part of a form, or has
+        folders among those of synsets.
     """
     root = _root(data)
     require(
@@ -108,7 +92,34 @@ def find(data: DataSpec) -> Form | None:
         f"to the folder above, {files.printable(root.parent)}.",
     )
     looks = (look(data, root) for look in (_tfds, _image_files, _parquet, _other_folders))
-    return next((form for form in looks if form is not None), None)
+    form = next((form for form in looks if form is not None), None)
+    if form is not None:
+        return form
+    about = f"{files.printable(root)} {_lacks(root)}." if data.directory else "data.dir is empty."
+    raise UserError(
+        f"{about} Set --config.data.dir to a folder that holds ImageNet in one of these forms, or "
+        f"to one of other images in class folders:\n{FORMS}"
+    )
+
+
+def is_ilsvrc(name: str, source: Source) -> bool:
+    """Returns whether a split of data.name=imagenet is of ImageNet's classes, or of some of them.
+
+    Args:
+      name: The value of data.name.
+      source: The split.
+    """
+    if canonical_name(name) != IMAGENET:
+        return False
+    while isinstance(source, Subset):
+        source = source.source
+    match source:
+        case FolderSource():
+            return False
+        case ParquetSource():  # The Hub has other sets in shards too. Test images have no labels.
+            return {*source.class_names} <= {*classes.synsets()}
+        case _:
+            return True
 
 
 def _root(data: DataSpec) -> Path:

@@ -38,11 +38,5 @@ class ImageNet:
         """
         return forms.recognise(data).is_unsplit
 
-    @classmethod
-    def is_other(cls, data: DataSpec) -> bool:
-        """Returns whether data.dir holds other class folders or images, and not ImageNet."""
-        form = forms.find(data)
-        return form is not None and form.splits is None
-
 
 SOURCE = ImageNet
