@@ -25,6 +25,7 @@ from vgg_jax.data import sources
 from vgg_jax.data.imagenet import classes, forms
 from vgg_jax.data.source import Subset
 from vgg_jax.data.sources import imagenet
+from vgg_jax.data.sources.folder import FolderSource, is_whole
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.errors import UserError
@@ -404,21 +405,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     assert f"give its folder, {tmp_path}." in _message(tmp_path / VAL_TAR, "train")
 
 
-@pytest.mark.parametrize("split", ["train", "validation", ""])
-def test_class_folders_without_splits_are_one(folder, split):
+@pytest.mark.parametrize(("split", "held_out"), [("train", 1), ("validation", 0), ("", 0)])
+def test_class_folders_without_splits_are_one(folder, split, held_out):
     where, whole = folder / "train", DataSpec("folder", str(folder), "train", "", cache_dir="")
     expected = sources.open_split(whole, "train")
-    assert _contents(sources.open_split(_spec(where, held_out=1), split)) == _contents(expected)
-
-
-def test_other_folders_are_known_to_have_splits_or_none(folder, made):
-    assert imagenet.ImageNet.is_unsplit(_spec(folder / "train"))
-    assert not imagenet.ImageNet.is_unsplit(_spec(folder))
-    assert not imagenet.ImageNet.is_unsplit(_spec(made / "sorted"))
+    source = sources.open_split(_spec(where, held_out=held_out), split)
+    assert _contents(source) == _contents(expected)
+    assert is_whole(Subset(source, np.array([0, 2])))
+    assert not is_whole(expected)
 
 
 def test_all_of_a_folder_without_splits_is_not_trained_and_validated_on(folder):
-    assert "Hold N of them out: --config.data.held_out=N" in _message(folder / "train", "train")
+    assert "--config.data.held_out=N holds out N of" in _message(folder / "train", "train")
 
 
 def test_a_split_that_is_named_is_not_all_of_other_folders(folder):
@@ -866,7 +864,7 @@ def test_the_command_sees_the_splits_that_a_run_sees(tmp_path, layout):
     table = [" ".join(line.split()) for line in output.splitlines()[2:]]
     assert table[: len(expected)] == [*expected]
     assert len(table) == len(expected) or table[len(expected)].startswith(("T", "E"))
-    assert imagenet.ImageNet.is_unsplit(_spec(tmp_path)) is is_unsplit
+    assert FolderSource.is_unsplit(_spec(tmp_path)) is is_unsplit
     if is_unsplit:
         folder = DataSpec("folder", str(tmp_path), "train", "", cache_dir="")
         assert len(open_val_source(folder)) == len(open_val_source(_spec(tmp_path))) == len(names)

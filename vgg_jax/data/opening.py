@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from vgg_jax.data import decodable, decode_budget, settings
 from vgg_jax.data.decodable import SizedImages, TrainingSplits
 from vgg_jax.data.source import Source
+from vgg_jax.data.sources import folder
 from vgg_jax.data.splits import open_sources, open_val_source
 from vgg_jax.system import processes
 
@@ -44,4 +45,6 @@ def scanned(c: ConfigDict, source: Source) -> SizedImages:
     Raises:
       UserError: See `decodable.one_split`.
     """
-    return decodable.one_split(source, settings.opened_split(c), settings.scan_options(c))
+    is_whole = settings.is_whole_folder(c, source)
+    name = folder.set_name(c.data.dir) if is_whole else settings.evaluated_split(c)
+    return decodable.one_split(source, name, settings.scan_options(c))

@@ -5,9 +5,10 @@ from typing import Any, get_args
 from ml_collections import ConfigDict
 
 from vgg_jax.data import decode_budget, sources, workers
+from vgg_jax.data.source import Source
 from vgg_jax.data.sources import folder
 from vgg_jax.data.specs import DataSpec, OnUndecodable, ScanOptions, canonical_name
-from vgg_jax.data.splits import is_unsplit, val_split
+from vgg_jax.data.splits import val_split
 from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.storage import files
 
@@ -92,17 +93,14 @@ def evaluated_split(c: ConfigDict) -> str:
     return HELD_OUT if c.data.held_out else val_split(data_spec(c))
 
 
-def opened_split(c: ConfigDict) -> str:
-    """Returns the name of the images that an evaluation opens, after a look at the data.
+def is_whole_folder(c: ConfigDict, source: Source) -> bool:
+    """Returns whether an evaluation opens all of a folder without splits.
 
-    It is that of `evaluated_split`, or the folder's if the data are a folder without splits.
+    Args:
+      c: The config.
+      source: The images that it opens.
     """
-    return folder.set_name(c.data.dir) if opens_whole_folder(c) else evaluated_split(c)
-
-
-def opens_whole_folder(c: ConfigDict) -> bool:
-    """Returns whether an evaluation opens all of a folder without splits."""
-    return not c.data.held_out and not c.data.val_split and is_unsplit(data_spec(c))
+    return not c.data.held_out and folder.is_whole(source)
 
 
 def evaluated_data(c: ConfigDict) -> dict[str, Any]:

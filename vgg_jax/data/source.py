@@ -76,9 +76,6 @@ class SourceClass(Protocol):
 
     All processes of a job open each split, and must get the same fingerprint.
 
-    It may have a method is_unsplit(data), which returns whether data.directory has no splits. A
-    whole directory is then evaluated as the split "".
-
     Attributes:
       default_val_split: Name of the validation split if `DataSpec.val_split` is empty.
     """

@@ -7,8 +7,6 @@ from vgg_jax.data.source import Source, Subset
 from vgg_jax.data.specs import IMAGENET, DataSpec
 from vgg_jax.errors import UserError, some_of
 
-WHOLE = ""  # The split that is all of a folder without splits.
-
 
 def open_sources(data: DataSpec) -> tuple[Source, Source]:
     """Opens the training and the validation split.
@@ -18,7 +16,7 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
         data.held_out isn't below the number of training images.
     """
     if data.held_out:
-        train = _open_labelled(data, WHOLE if is_unsplit(data) else data.train_split)
+        train = _open_labelled(data, data.train_split)
         return _hold_out(train, data.held_out, data.seed)
     if data.train_split == val_split(data):
         raise UserError(
@@ -58,23 +56,14 @@ def _lacking(split: str, names: tuple[str, ...], of_other: tuple[str, ...]) -> s
 def open_val_source(data: DataSpec) -> Source:
     """Opens only the validation split of `open_sources`. Here it may be unlabelled.
 
-    If the data are a folder without splits, and data.val_split names none, all of it is opened.
-
     Raises:
       UserError: The split isn't there, or data.held_out isn't below the number of training images.
     """
-    whole = is_unsplit(data)
     if data.held_out:
-        train = sources.open_split(data, WHOLE if whole else data.train_split)
+        train = sources.open_split(data, data.train_split)
         _, val = _hold_out(train, data.held_out, data.seed)
         return val
-    return sources.open_split(data, WHOLE if whole and not data.val_split else val_split(data))
-
-
-def is_unsplit(data: DataSpec) -> bool:
-    """Returns whether the data are a folder of classes or images without splits."""
-    of_kind = getattr(sources.find(data.name), "is_unsplit", None)
-    return of_kind is not None and of_kind(data)
+    return sources.open_split(data, val_split(data))
 
 
 def val_split(data: DataSpec) -> str:

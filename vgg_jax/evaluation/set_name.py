@@ -34,7 +34,7 @@ def of(c: ConfigDict, workdir: Path, source: Source, class_names: tuple[str, ...
     """
     data = data_settings.data_spec(c)
     has_other_classes = source.class_names not in ((), class_names)
-    if data_settings.opens_whole_folder(c):
+    if data_settings.is_whole_folder(c, source):
         own = data_settings.evaluated_split(run_config.existing(workdir))
         return folder.set_name(data.directory, (own, data_settings.HELD_OUT))
     own_name = None if has_other_classes else _own_name(c, workdir, source)

@@ -57,14 +57,12 @@ class Form:
       about: A sentence that says what it is and where it lies.
       splits: The names of its splits; None if it isn't ImageNet, but other class folders.
       open: Opens a split, given its name.
-      is_unsplit: Whether it has no splits. The split "" is then all of it.
       remedies: What to do if a split isn't there.
     """
 
     about: str
     splits: tuple[str, ...] | None
     open: Callable[[str], Source]
-    is_unsplit: bool = False
     remedies: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -257,26 +255,18 @@ def _other_folders(data: DataSpec, root: Path) -> Form | None:
     # In a bucket, the search for an image would list all that is there.
     if not data.directory or not (files.in_bucket(root) or has_images(root)):
         return None
-    spec, found = dataclasses.replace(data, name="folder"), folder_split.subfolders(root)
-    is_unsplit = FolderSource.is_unsplit(spec)
+    found = folder_split.subfolders(root)
+    spec = dataclasses.replace(data, name="folder")
 
     def open_split(split: str) -> Source:
-        if split == "validation" and split not in found:
-            split = "val"
-        if not is_unsplit or split == data.val_split:  # A split that is named isn't the whole.
-            return FolderSource(spec, split)
-        require(
-            split != data.train_split or data.held_out > 0,
-            f"{files.printable(root)} has no folders train and val, so no images are left to "
-            "validate on. Hold N of them out: --config.data.held_out=N.",
-        )
-        return FolderSource(spec, "")
+        is_val = split == "validation" and split not in found
+        return FolderSource(spec, "val" if is_val else split)
 
     about = (
         f"{files.printable(root)} holds no ImageNet under its owners' names. Its "
         f"{'class folders are' if found else 'images are'} read as with data.name=folder."
     )
-    return Form(about, None, open_split, is_unsplit)
+    return Form(about, None, open_split)
 
 
 def has_images(root: pathlib.Path) -> bool:

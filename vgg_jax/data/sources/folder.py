@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from vgg_jax.data import image_files
-from vgg_jax.data.source import Example, hashed
+from vgg_jax.data.source import Example, Source, Subset, hashed
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files, gcs
@@ -21,11 +21,15 @@ SPLITS = ("train", "training", "val", "valid", "validation", "test")
 class FolderSource:
     """The images directory/split/CLASS/image.jpg. Labels follow the sorted class names.
 
-    The split "" is the directory itself.
+    If the directory has no folders of splits, the default validation split, and the images of which
+    data.held_out holds out some, are the directory itself. So is the split "".
 
     Images in subfolders of CLASS are the class's too. Hidden folders and files don't count.
 
     If the split's folder has no class folders, its own images are read, unlabelled.
+
+    Attributes:
+      is_whole: Whether the directory itself is read.
     """
 
     default_val_split = "val"
@@ -36,7 +40,8 @@ class FolderSource:
                 "data.name is 'folder' but data.dir is empty. Set --config.data.dir to the folder "
                 f"that holds {split}/CLASS/image.jpg."
             )
-        self._root = files.path(data.directory) / split
+        self.is_whole = not split or (_may_be_whole(data, split) and self.is_unsplit(data))
+        self._root = files.path(data.directory) / ("" if self.is_whole else split)
         found = listed(self._root)
         if not found:
             whole = files.path(data.directory)
@@ -96,6 +101,19 @@ class FolderSource:
     def _relative(self, index: int) -> pathlib.Path:
         folder = self._folders[self.label(index)] if self._folders else ""
         return pathlib.Path(folder, os.fsdecode(bytes(self._names[index])))
+
+
+def is_whole(source: Source) -> bool:
+    """Returns whether a source reads all of a directory without splits, or some images of it."""
+    while isinstance(source, Subset):
+        source = source.source
+    return isinstance(source, FolderSource) and source.is_whole
+
+
+def _may_be_whole(data: DataSpec, split: str) -> bool:
+    if data.held_out:
+        return split == data.train_split
+    return not data.val_split and split == FolderSource.default_val_split
 
 
 def set_name(directory: str, taken: Collection[str] = ()) -> str:

@@ -29,14 +29,5 @@ class ImageNet:
             print(safe_text.lines(form.about))
         return form.open("validation" if split == "val" else split)
 
-    @classmethod
-    def is_unsplit(cls, data: DataSpec) -> bool:
-        """Returns whether data.dir holds other class folders or images, without splits.
-
-        Raises:
-          UserError: It holds no images.
-        """
-        return forms.recognise(data).is_unsplit
-
 
 SOURCE = ImageNet
