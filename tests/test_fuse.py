@@ -125,6 +125,34 @@ def test_another_split_is_named(runs, tmp_path):
 # What is missing, and what doesn't belong together.
 
 
+@pytest.fixture
+def of_imagenet(runs):
+    """The runs d, of class folders with data.name=folder, and e, of the same with imagenet."""
+    for workdir, name in zip(runs, ("folder", "imagenet"), strict=True):
+        c = mini.get_config("d_256")
+        c.data.name, c.data.held_out = name, 3
+        run_config.save(c, workdir)
+    return runs
+
+
+@pytest.mark.parametrize("image", ["{}_{}.JPEG", "ILSVRC2012_val_{1:08}.JPEG"])
+def test_data_name_folder_fuses_with_imagenet(of_imagenet, tmp_path, image):
+    d, e = of_imagenet
+    synsets = [f"n0000000{label}" for label in LABELS]
+    names = [image.format(synset, number) for number, synset in enumerate(synsets)]
+    folders = tuple(f"{synset}/{name}" for synset, name in zip(synsets, names, strict=True))
+    _evaluate(d, "dense", 73, split="val", names=folders, files="folders")
+    options = {"split": "validation", "labels": LABELS[::-1], "names": tuple(names[::-1])}
+    _evaluate(e, "dense", 73, **options)
+    wrong = _mean(_values("d", "dense", 73), _values("e", "dense", 73)[::-1]).argmax(1) != LABELS
+    for split in ("val", "validation"):
+        for number, workdirs in enumerate(((d, e), (e, d))):
+            out = tmp_path / f"{split}{number}"
+            line = _fused(workdirs, "dense", (73,), split, out)
+            assert f"top-1 error {100 * wrong.mean():.2f}%" in line
+    assert [path.name for path in out.iterdir()] == ["e+d-validation-dense-73.json"]
+
+
 def _refusal(*args, **options):
     with pytest.raises(UserError) as caught:
         _fused(*args, **options)

@@ -28,7 +28,8 @@ def keys_of(
     Args:
       runs: The test scales Q in px, by workdir; empty for those of the run's config.
       method: See `methods.check`.
-      split: The split of the images; None for the split that the first run was validated on.
+      split: The split of the images; None for the split that the first run was validated on. A
+        run whose validation split is called val takes validation for it, and the other way round.
       variant: The settings of the evaluations.
       restriction: The classes and labels that count for the result.
 
@@ -39,17 +40,33 @@ def keys_of(
     split = split or next(iter(configured.values())).split
     return {
         workdir: ResultKey(
-            split, method, tuple(scales) or configured[workdir].scales, variant, restriction
+            _split_of(workdir, split),
+            method,
+            tuple(scales) or configured[workdir].scales,
+            variant,
+            restriction,
         )
         for workdir, scales in runs.items()
     }
+
+
+def _split_of(workdir: Path, split: str) -> str:
+    """Returns the name that a run's files have for a split."""
+    c = run_config.existing(workdir)
+    c.data.held_out = 0
+    own = data_settings.evaluated_split(c)
+    if {own, split} == {"val", "validation"}:
+        return own
+    c.data.val_split = split
+    return data_settings.evaluated_split(c)
 
 
 def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     """Averages runs, each with the same weight, and writes the result's JSON file.
 
     Args:
-      keys: The key of each run's result, by workdir. The keys differ only in their scales.
+      keys: The key of each run's result, by workdir. The keys differ only in their scales
+        and in the name of the split.
       out: The folder of the result.
 
     Returns:
