@@ -8,6 +8,7 @@ import sys
 
 # Python imports this package before the module of `python -m launch.COMMAND`.
 if sys.argv[:1] == ["-m"] and any("launch." in argument for argument in sys.orig_argv):
-    from vgg_jax.system import signals
+    from vgg_jax.system import huge_pages, signals
 
     signals.handle()
+    huge_pages.use("launch.benchmark")

@@ -14,7 +14,7 @@ import small_runs
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {small_runs.XLA_FLAGS}"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-# No command starts anew for huge pages, which takes 0.4 s.
+# No command starts anew for huge pages.
 os.environ.setdefault("GLIBC_TUNABLES", "")
 # All processes of a session share compiled programs; this process starts xdist's workers.
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

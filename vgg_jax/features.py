@@ -29,7 +29,7 @@ from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.descriptor_settings import Combine, DescriptorSettings
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage import files
-from vgg_jax.system import command_line, huge_pages
+from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
 from vgg_jax.transfer import caltech, svm, voc
 
@@ -227,5 +227,4 @@ def _caltech(source: "Source") -> Lines:
 
 
 if __name__ == "__main__":
-    huge_pages.use()
     command_line.run(main)

@@ -30,7 +30,7 @@ from vgg_jax.runs import (
 )
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
-from vgg_jax.system import command_line, config_flag, flag_parsing, huge_pages, processes
+from vgg_jax.system import command_line, config_flag, flag_parsing, processes
 from vgg_jax.system.heavy_imports import heavy_imports
 from vgg_jax.training import more_epochs
 
@@ -326,5 +326,4 @@ def _given(argv: list[str], name: str) -> str | None:
 
 
 if __name__ == "__main__":
-    huge_pages.use()
     command_line.run(main, parse_flags)

@@ -24,7 +24,7 @@ from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.foreign import class_names
 from vgg_jax.runs import saved_steps
 from vgg_jax.storage import files
-from vgg_jax.system import command_line, huge_pages
+from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
 
 if TYPE_CHECKING:
@@ -199,5 +199,4 @@ def _table(
 
 
 if __name__ == "__main__":
-    huge_pages.use()
     command_line.run(main)

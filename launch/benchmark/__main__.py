@@ -39,7 +39,7 @@ from vgg_jax.data.pooled import open_images
 from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.nets import architectures
-from vgg_jax.system import command_line, huge_pages
+from vgg_jax.system import command_line
 from vgg_jax.system.heavy_imports import heavy_imports
 
 _PAPERS_CROP_PX = 224
@@ -318,5 +318,4 @@ def _limit_s() -> float:
 
 
 if __name__ == "__main__":
-    huge_pages.use()
     command_line.run(main)

@@ -39,6 +39,17 @@ def handle() -> None:
     """Ends this process at these signals, until a `StopRequest` handles them."""
     for number in handled():
         signal.signal(number, stop_at_once)
+    release()
+
+
+def hold() -> None:
+    """Keeps signals waiting, through an execve too, until `release`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, EXIT_STATUS)
+
+
+def release() -> None:
+    """Takes signals again, and those that wait."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, EXIT_STATUS)
 
 
 def answer_at_once() -> None:
