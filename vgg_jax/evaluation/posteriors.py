@@ -15,7 +15,7 @@ from jaxtyping import Float, Int32
 
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import same_images
-from vgg_jax.storage import sealed_json, sealed_npz
+from vgg_jax.storage import sealed_json, sealed_npz, unread
 from vgg_jax.storage.files import Path
 
 
@@ -89,6 +89,7 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # For damaged archives, NumPy raises any of a dozen exceptions.
+        unread.refuse(path, error)
         raise UserError(
             f"{path} is not a complete file of posteriors ({sealed_json.reason(error)}). Remove "
             "it; the evaluation then makes it again."

@@ -2,12 +2,15 @@
 
 import gc
 import shlex
+import sys
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
 from vgg_jax.runs import record, run_result
-from vgg_jax.storage import files, sealed_json
+from vgg_jax.storage import files, sealed_json, unread
 from vgg_jax.storage.files import Path
 
 ITEMS = ("params", "opt_state")
@@ -18,6 +21,8 @@ def damage(checkpoint: Path) -> str | None:
 
     Only one process may call this. It reads one item after the other onto the first device.
     """
+    if forbidden := unread.forbidden_below(checkpoint):
+        return forbidden
     try:
         found = record.read(checkpoint)
         items = ITEMS if found.digests is None else tuple(found.digests)
@@ -78,3 +83,22 @@ def _restored(item: Path) -> object:
     restore = ocp.args.StandardRestore(fallback_sharding=here)
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         return checkpointer.restore(files.absolute(item), args=restore)
+
+
+def _leave_out_late_answers(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Returns Python's hook for ignored exceptions without those that an error of Orbax causes.
+
+    The first error closes an event loop, which TensorStore's threads then still answer. Python
+    printed a traceback for each array.
+    """
+
+    def wanted(unraisable: Any) -> None:
+        frame = unraisable.exc_traceback and unraisable.exc_traceback.tb_frame
+        late = frame and frame.f_code.co_name == "call_soon_threadsafe"  # No Python code called it.
+        if not late or str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    return wanted
+
+
+sys.unraisablehook = _leave_out_late_answers(sys.unraisablehook)

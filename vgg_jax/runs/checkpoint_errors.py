@@ -9,7 +9,7 @@ import jax
 
 from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.runs import checkpoint_check, saved_steps
-from vgg_jax.storage import gcs
+from vgg_jax.storage import gcs, unread
 from vgg_jax.storage.files import Path
 from vgg_jax.system.peers import is_lost
 
@@ -77,18 +77,19 @@ def refuse_unreadable(checkpoint: Path, *, read_only: bool) -> Iterator[None]:
 
     Raises:
       PrunedError: It was removed meanwhile.
-      UserError: It is damaged.
+      UserError: It is damaged, or the system doesn't let it be read.
     """
     try:
         yield
-    except (MemoryError, jax.errors.JaxRuntimeError, PermissionError):
-        raise  # A full device, or a folder of somebody else's, isn't damage.
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # A full device isn't damage.
     # For missing or truncated files, Orbax and TensorStore raise any of a dozen exceptions.
     except Exception as error:
         if is_lost(error) or gcs.explain(error):
             raise
         if read_only and saved_steps.is_removed(checkpoint):  # Only another process removes it.
             raise _pruned(checkpoint) from error
+        unread.refuse(checkpoint, error)
         raise unreadable(checkpoint, checkpoint_check.reason(error)) from error
 
 

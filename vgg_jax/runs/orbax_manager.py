@@ -2,9 +2,7 @@
 
 import contextlib
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import (
@@ -85,22 +83,3 @@ def _no_warning_that_it_is_read_only() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(wanted)
-
-
-def _leave_out_late_answers(hook: Callable[[Any], object]) -> Callable[[Any], object]:
-    """Returns Python's hook for ignored exceptions without those that an error of Orbax causes.
-
-    The first error closes an event loop, which TensorStore's threads then still answer. Python
-    printed a traceback for each array.
-    """
-
-    def wanted(unraisable: Any) -> None:
-        frame = unraisable.exc_traceback and unraisable.exc_traceback.tb_frame
-        late = frame and frame.f_code.co_name == "call_soon_threadsafe"  # No Python code called it.
-        if not late or str(unraisable.exc_value) != "Event loop is closed":
-            hook(unraisable)
-
-    return wanted
-
-
-sys.unraisablehook = _leave_out_late_answers(sys.unraisablehook)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from vgg_jax.errors import UserError
-from vgg_jax.storage import files
+from vgg_jax.storage import files, unread
 from vgg_jax.storage.files import Path
 
 T = TypeVar("T")
@@ -89,6 +89,7 @@ def read(path: Path, parse: Callable[[dict[str, Any]], T], remedy: str) -> T:
     try:
         return parse(unseal(load(path), path))
     except (OSError, *_UNREADABLE) as error:
+        unread.refuse(path, error)
         raise UserError(f"{path} is damaged ({reason(error)}). {remedy}") from error
 
 

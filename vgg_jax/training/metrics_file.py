@@ -9,7 +9,7 @@ from typing import Any
 
 from vgg_jax.errors import UserError
 from vgg_jax.runs import record
-from vgg_jax.storage import files, sealed_json
+from vgg_jax.storage import files, sealed_json, unread
 from vgg_jax.storage.files import Path
 
 Record = dict[str, str | int | float]
@@ -42,6 +42,7 @@ def lines(workdir: Path) -> list[bytes]:
     try:
         text = files.read(path) if path.exists() else b""
     except OSError as error:
+        unread.refuse(path, error)
         raise _damaged(workdir, sealed_json.reason(error)) from error
     return [line + b"\n" for line in text.split(b"\n")[:-1]]
 
