@@ -118,6 +118,28 @@ def test_outputs_that_are_closed_and_relative_xdg_folders_do_not_matter():
     assert done.returncode == 0
 
 
+def test_the_help_is_printed_on_any_terminal():
+    for columns in ("1", "-3", "abc"):
+        done = small_runs.run_module("vgg_jax.predict", "--help", COLUMNS=columns)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "--workdir: The folder of the run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", "--workdir=x"], "An argument is empty. Give it a value, or leave it out."),
+        (["x.jpg", "--workdir="], "--workdir is empty. Give it a value, or leave it out."),
+        (["x.jpg", "--workdir=x", "--scales="], "--scales is empty. Give it"),
+        (["--workdir=x", f"--csv={'x' * 300}.csv"], "x.csv: File name too long. Check"),
+    ],
+)
+def test_what_an_unset_variable_or_a_wrong_path_gives_is_one_error(arguments, message):
+    done = small_runs.run_module("vgg_jax.predict", small_runs.ROOT / "README.md", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+
+
 def test_another_broken_pipe_is_no_quiet_end():
     code = (
         "import os\nfrom vgg_jax.system import command_line\n"

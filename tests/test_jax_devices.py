@@ -31,6 +31,14 @@ def test_a_platform_that_is_not_there(folder, trained, tmp_path, mode, wanted, r
     assert not (tmp_path / "run").exists()
 
 
+def test_jax_must_compile(trained):
+    done = small_runs.run_process("--mode=eval", f"--workdir={trained}", JAX_DISABLE_JIT="1")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: JAX_DISABLE_JIT is set, and nets are computed by compiled programs. Unset it.\n"
+    )
+
+
 def test_a_job_without_the_platform_ends(tmp_path):
     processes = small_runs.start_processes(
         2, 1, *small_runs.one_epoch(tmp_path, tmp_path / "run"), JAX_PLATFORMS="nonsense"

@@ -13,14 +13,14 @@ import vgg_jax
 from vgg_jax.data import images
 
 
-def predict(trained, *args, stdin=None):
+def predict(trained, *args, stdin=None, before=(), **more):
     return subprocess.run(
-        [sys.executable, "-m", "vgg_jax.predict", f"--workdir={trained}", *map(str, args)],
+        [*before, sys.executable, "-m", "vgg_jax.predict", f"--workdir={trained}", *map(str, args)],
         cwd=small_runs.ROOT,
         input=stdin,
         capture_output=True,
         check=False,
-        env=small_runs.environment(),
+        env=small_runs.environment(**more),
     )
 
 
@@ -57,10 +57,11 @@ def test_files_folders_and_stdin(folder, trained, tmp_path):
 
 def test_a_map_of_one_image_is_a_file(folder, trained, tmp_path):
     first = next((folder / "val/a").iterdir())
-    done = predict(trained, first, f"--map={tmp_path / 'new/where.jpg'}")
+    path = tmp_path / "new/where.jpg"
+    done = predict(trained, first, f"--map={path}", MPLBACKEND="nonsense")
     assert done.returncode == 0, done.stderr.decode()
     assert len(done.stdout.decode().splitlines()) == 1 + 3 + 1  # The folder has three classes.
-    with Image.open(tmp_path / "new/where.jpg") as picture:
+    with Image.open(path) as picture:
         assert picture.format == "JPEG"
 
 
@@ -106,7 +107,7 @@ def bad(tmp_path_factory):
         (["{val}", "--scales=a"], "--scales takes whole numbers"),
         (["{val}", "--map_scale=63", "--map=x"], "Q=63 is below"),
         (["{val}", "--csv", "{val}/a/0.jpg", "{val}/a/3.jpg"], "must be a file whose name ends"),
-        (["{val}", "--csv="], "--csv= must be a file whose name ends with .csv."),
+        (["{val}", "--csv="], "--csv is empty. Give it a value"),
         (["{val}", "--csv={folder}.csv"], "{folder}.csv must be a file whose name ends with .csv."),
         (["{val}", "--csv=README.md/x.csv"], "README.md can't be written to: "),
         (["{val}", "--workdir=none"], "no checkpoint of a run in none"),
@@ -123,6 +124,14 @@ def test_bad_input_is_one_error(folder, trained, bad, tmp_path, args, message):
     assert message.format(**places) in errors
     assert done.stdout == b""
     assert not (small_runs.ROOT / "x").exists()
+
+
+def test_a_closed_stdin_is_an_empty_one(trained):
+    done = predict(trained, "-", before=["bash", "-c", 'exec "$@" <&-', "bash"])
+    assert done.returncode == 2
+    assert done.stderr.decode() == (
+        "error: stdin is not a readable image (an empty file). Replace or remove it.\n"
+    )
 
 
 def test_a_bad_file_keeps_no_good_ones_results(folder, trained, bad, tmp_path):

@@ -17,6 +17,7 @@ from jaxtyping import Float32, Int, UInt8
 from tqdm import tqdm
 
 from vgg_jax import plots, safe_text
+from vgg_jax.counted import counted
 from vgg_jax.data import decode_budget, decode_flag, photos
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import class_table, methods, topk
@@ -169,8 +170,8 @@ def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:
         return [out]
     if is_file or (out.exists() and not out.is_dir()):
         raise UserError(
-            f"--map={out} must be a folder for {len(paths):,} images, or for a single one a file "
-            f"({', '.join(plots.SUFFIXES)})."
+            f"--map={out} must be a folder for {counted(len(paths), 'images')}, or for a single "
+            f"one a file ({', '.join(plots.SUFFIXES)})."
         )
     width = len(str(len(paths)))
     return [

@@ -6,7 +6,7 @@ calibration and times. It shows what evaluations have computed, and computes no 
 
 from absl import flags
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation import methods
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.result_key import ResultKey, Variant
@@ -62,7 +62,9 @@ def main(argv: list[str]) -> None:
         Variant.parse(_VARIANT.value),
     )
     path = files.path(_OUT.value) if _OUT.value else workdir / report.file_name(key, own.split)
+    require(not path.is_dir(), f"--out={path} is a folder. Name a file.")
     files.refuse_unwritable(path.parent, "Name a file with --out.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     report.write(workdir, key, path)
     print(path)
 

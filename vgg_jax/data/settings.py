@@ -37,7 +37,7 @@ def check(c: ConfigDict) -> None:
     )
     files.path(c.data.dir)  # A path of another kind can't be saved with the run.
     require(
-        "://" not in c.data.cache_dir,
+        bool(c.data.cache_dir) and "://" not in c.data.cache_dir,
         f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",
     )
     require_choice("data.undecodable", c.data.undecodable, get_args(OnUndecodable))

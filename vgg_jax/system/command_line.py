@@ -57,9 +57,11 @@ def _prepare_for_libraries() -> None:
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         if not os.path.isabs(os.environ.get(name, "")):  # Then it doesn't count, by XDG's rules.
             os.environ.pop(name, None)
-    for name in ("stdout", "stderr"):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # The caller has closed it.
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+            flag = os.O_RDONLY if mode == "r" else os.O_WRONLY
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flag), mode))
+    os.environ["MPLBACKEND"] = "agg"  # No command shows a window, also if its notebook does.
 
 
 def _run(main: Callable[[list[str]], None], parse_flags: Callable[[list[str]], list[str]]) -> None:
@@ -117,6 +119,8 @@ def _message(error: BaseException) -> str | None:
                 f"{error.filename}: {error.strerror}. Choose another folder, or change its "
                 "permissions."
             )
+        case OSError(filename=str() as name, strerror=str() as reason):
+            return f"{name}: {reason}. Check the path, and the disk on which it lies."
         case _ if gcs.explain(error):
             return (
                 f"The bucket can't be reached ({gcs.explain(error)}). Once it can be, the same "

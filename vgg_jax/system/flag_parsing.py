@@ -2,7 +2,9 @@
 
 import difflib
 import itertools
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -14,16 +16,18 @@ from vgg_jax.system import config_keys
 
 _OF_ABSL = ("flagfile", "undefok")  # absl handles them before other flags, and doesn't list them.
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+_LEAST_WIDTH = 40
 
 
 def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Parses the flags, and returns the other arguments, the program's name first.
 
     Raises:
-      UserError: There is no such flag, a value is impossible, or a flag is missing.
+      UserError: There is no such flag, a value is impossible, or a flag is missing; or a value or
+        an argument is empty, as an unset variable of the shell is.
     """
     try:
-        return flag_values(argv)
+        rest = flag_values(argv)
     except flags.UnrecognizedFlagError as error:
         raise _unknown(error.flagname, flag_values) from error
     except flags.IllegalFlagValueError as error:
@@ -37,6 +41,13 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> l
         raise UserError(_sentence(error)) from error
     except flags.Error as error:
         raise UserError(_sentence(error)) from error
+    for name in flag_values:
+        flag = flag_values[name]
+        if flag.present and flag.default is None and flag.value in ("", []):
+            raise UserError(f"--{name} is empty. Give it a value, or leave it out.")
+    if "" in rest[1:]:
+        raise UserError("An argument is empty. Give it a value, or leave it out.")
+    return rest
 
 
 def refuse_unknown(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -86,6 +97,8 @@ def wants_help(argv: Sequence[str]) -> bool:
 def help_text() -> str:
     """Returns what a command does, its flags, and the keys of a config if it has one."""
     about = (sys.modules["__main__"].__doc__ or "").strip()
+    width = max(_LEAST_WIDTH, shutil.get_terminal_size().columns)
+    os.environ["COLUMNS"] = str(width)  # absl fails on terminals that are narrower.
     of_flags = flags.FLAGS.main_module_help().strip().partition("\n")[2]
     keys = f"\n\nThe keys of a config, with their defaults:\n\n{config_keys.listed()}"
     return f"{about}\n\nFlags:\n\n{of_flags}{keys if 'config' in flags.FLAGS else ''}"

@@ -2,15 +2,20 @@
 
 import jax
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 
 
 def found() -> list[jax.Device]:
     """Returns the devices of all processes. The first call makes JAX start them.
 
     Raises:
-      UserError: JAX finds none of the platforms that JAX_PLATFORMS names, or a driver is broken.
+      UserError: JAX finds none of the platforms that JAX_PLATFORMS names, or a driver is broken, or
+        JAX must not compile.
     """
+    require(
+        not jax.config.jax_disable_jit,
+        "JAX_DISABLE_JIT is set, and nets are computed by compiled programs. Unset it.",
+    )
     try:
         return jax.devices()
     except (RuntimeError, AssertionError) as error:  # Without a GPU the latter, without a message.
