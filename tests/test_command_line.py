@@ -131,6 +131,7 @@ def test_the_help_is_printed_on_any_terminal():
         (["", "--workdir=x"], "An argument is empty. Give it a value, or leave it out."),
         (["x.jpg", "--workdir="], "--workdir is empty. Give it a value, or leave it out."),
         (["x.jpg", "--workdir=x", "--scales="], "--scales is empty. Give it"),
+        (["x.jpg", "--workdir=x", "--method="], "--method is empty. Give it"),
         (["--workdir=x", f"--csv={'x' * 300}.csv"], "x.csv: File name too long. Check"),
     ],
 )

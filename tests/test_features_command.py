@@ -45,7 +45,11 @@ def test_descriptors_are_stored_with_names_and_labels(trained, folder, tmp_path)
             "error: The net has no layer 'relu9' that gives descriptors. Choose one",
         ),
         (["--scales=63"], "error: The scale Q=63 is too small for relu7"),
-        (["--protocol=voc"], "error: --protocol needs --svm."),
+        (["--protocol=voc"], "error: These flags need --svm: --protocol."),
+        (["--draws=2", "--seed=1"], "error: These flags need --svm: --draws, --seed."),
+        (["--svm", "--protocol=voc", "--draws=2"], "draws no images, so it takes no --draws."),
+        (["--svm", "--seed=-1"], "error: --seed=-1: -1 is not a non-negative integer."),
+        (["--split=val,"], "error: --split=val, has an empty name. Leave it out."),
         (["--split=absent"], "absent"),
     ],
 )

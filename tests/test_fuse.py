@@ -337,6 +337,23 @@ def test_the_command_takes_what_counts(runs, tmp_path):
     }
 
 
+def test_the_result_lies_beside_a_run_that_is_the_current_folder(runs, monkeypatch):
+    _evaluate_all(runs)
+    monkeypatch.chdir(runs[0])
+    monkeypatch.setenv("PYTHONPATH", str(small_runs.ROOT))
+    command = [sys.executable, "-m", "vgg_jax.fuse", ".", "../e", "--scales=73"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (runs[0].parent / "fused/d+e-validation-dense-73.json").exists()
+
+
+def test_a_link_to_itself_is_no_run(runs, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    done = _fuse(runs[0], tmp_path / "loop")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"There is no run in {tmp_path / 'loop'}." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("again", "flag", "says"),
     [

@@ -105,6 +105,7 @@ def bad(tmp_path_factory):
         (["{val}/a/0.jpg", "--map=README.md"], "--map=README.md must be a folder"),
         (["{val}", "--scales=73,63"], "Q=63 is below the net's crop of 64 px"),
         (["{val}", "--scales=a"], "--scales takes whole numbers"),
+        (["{val}", "--map_scale=64"], "--map_scale needs --map."),
         (["{val}", "--map_scale=63", "--map=x"], "Q=63 is below"),
         (["{val}", "--csv", "{val}/a/0.jpg", "{val}/a/3.jpg"], "must be a file whose name ends"),
         (["{val}", "--csv="], "--csv is empty. Give it a value"),

@@ -112,7 +112,10 @@ _TEST_PER_CLASS = flags.DEFINE_integer(
 )
 _DRAWS = flags.DEFINE_integer("draws", 3, "Caltech's number of random draws, for example 10.")
 _SEED = flags.DEFINE_integer(
-    "seed", 0, "The seed of the draws and of the cross-validation that chooses C, for example 1."
+    "seed",
+    0,
+    "The seed of the draws and of the cross-validation that chooses C, for example 1.",
+    lower_bound=0,
 )
 
 Values = Float32[np.ndarray, "n d"]
@@ -122,7 +125,7 @@ Lines = Callable[[Values], Iterator[str]]
 def main(argv: list[str]) -> None:
     """Computes descriptors, stores them, and trains SVMs on them if --svm is given."""
     require(len(argv) == 2, "Give one workdir: python -m vgg_jax.features WORKDIR --data=...")
-    require(_SVM.value or _PROTOCOL.value is None, "--protocol needs --svm.")
+    _refuse_unused_flags()
     scales = evaluation_settings.parse_scales(_SCALES.value)
     decode_budget.set_bytes(_DECODE_BYTES.value)
     if _SVM.value:
@@ -158,6 +161,17 @@ def main(argv: list[str]) -> None:
     for line in lines(values) if lines else ():
         print(safe_text.lines(line))
         sys.stdout.flush()
+
+
+def _refuse_unused_flags() -> None:
+    of_caltech = ("train_per_class", "test_per_class", "draws")
+    given = [name for name in ("protocol", *of_caltech, "seed") if flags.FLAGS[name].present]
+    require(_SVM.value or not given, f"These flags need --svm: --{', --'.join(given)}.")
+    given = [name for name in of_caltech if flags.FLAGS[name].present]
+    require(
+        _PROTOCOL.value != "voc" or not given,
+        f"--protocol=voc draws no images, so it takes no --{', --'.join(given)}.",
+    )
 
 
 def _told(settings: DescriptorSettings) -> str:

@@ -6,13 +6,15 @@
 It computes with the files that evaluations have written, and needs no device.
 """
 
+import os
+import pathlib
 import re
 from typing import get_args
 
 from absl import flags
 
 from vgg_jax import safe_text
-from vgg_jax.errors import UserError
+from vgg_jax.errors import require
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.restriction import Classes, Restriction
@@ -63,6 +65,8 @@ _OUT = flags.DEFINE_string(
     "first run.",
 )
 
+_TWO_OR_MORE = "Give the workdirs of two runs or more, each once."
+
 
 def main(argv: list[str]) -> None:
     """Fuses the runs that are given as WORKDIR or WORKDIR:Q,Q,..."""
@@ -72,16 +76,22 @@ def main(argv: list[str]) -> None:
         workdir, own = re.fullmatch(r"(.+?)(?::([\d,]+))?", argument).groups()
         of_run = evaluation_settings.parse_scales(own.split(",")) if own else scales
         runs[files.path(workdir)] = of_run
-    if len(runs) < 2 or len({path.resolve() for path in runs}) < len(argv) - 1:
-        raise UserError("Give the workdirs of two runs or more, each once.")
-    out = files.path(_OUT.value) if _OUT.value else next(iter(runs)).parent / "fused"
-    files.refuse_unwritable(out, "Name a folder for the result with --out.")
+    require(len(runs) > 1, _TWO_OR_MORE)
     variant = Variant.parse(_VARIANT.value)
     restriction = Restriction(_CLASSES.value, _LABELS.value)
     restriction.check_choice()
     keys = fusion.keys_of(runs, _METHOD.value, _SPLIT.value, variant, restriction)
+    require(len({path.resolve() for path in runs}) == len(argv) - 1, _TWO_OR_MORE)
+    out = files.path(_OUT.value) if _OUT.value else _beside(next(iter(runs)))
+    files.refuse_unwritable(out, "Name a folder for the result with --out.")
     line = fusion.fuse(keys, out)
     print(safe_text.lines(line))
+
+
+def _beside(workdir: files.Path) -> files.Path:
+    if not files.in_bucket(workdir):
+        workdir = pathlib.Path(os.path.abspath(workdir))  # "." has no parent, and links stay.
+    return workdir.parent / "fused"
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from vgg_jax import plots, safe_text
 from vgg_jax.counted import counted
 from vgg_jax.data import decode_budget, decode_flag, photos
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation import class_table, methods, topk
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.foreign import class_names
@@ -88,6 +88,7 @@ def main(argv: list[str]) -> None:
     methods.check("--method", _METHOD.value)
     decode_budget.set_bytes(_DECODE_BYTES.value)
     found = photos.find(argv[1:])
+    require(_MAP_SCALE.value is None or bool(_MAP.value), "--map_scale needs --map.")
     maps, table = _map_files(found.paths), _table_file()
     scales = evaluation_settings.parse_scales(_SCALES.value)
 

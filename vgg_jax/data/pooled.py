@@ -79,6 +79,7 @@ def open_images(where: str, splits: Sequence[str] = ()) -> Source:
       UserError: The images aren't there, the splits differ in their classes, or a split is given
         twice.
     """
+    require(all(splits), f"--split={','.join(splits)} has an empty name. Leave it out.")
     require(len({*splits}) == len(splits), f"--split={','.join(splits)} names a split twice.")
     if where.lower().endswith(".csv"):
         sources = [_of_csv(where, split) for split in splits or ("",)]

@@ -43,7 +43,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> l
         raise UserError(_sentence(error)) from error
     for name in flag_values:
         flag = flag_values[name]
-        if flag.present and flag.default is None and flag.value in ("", []):
+        if flag.present and flag.value in ("", [], [""]) and flag.value != flag.default:
             raise UserError(f"--{name} is empty. Give it a value, or leave it out.")
     if "" in rest[1:]:
         raise UserError("An argument is empty. Give it a value, or leave it out.")
