@@ -229,7 +229,7 @@ def refuse_large_rescaled(size: Size, scale: int, name: str) -> None:
     if width * height > MAX_RESCALED_PX:
         raise UserError(
             f"{name}, of {size[0]:,} x {size[1]:,} px, would become {width:,} x {height:,} px at a "
-            f"scale of {scale} px, which is too large. Leave it out, or crop it."
+            f"scale of {scale} px, which is too large. Lower the scale, or crop the image."
         )
 
 
