@@ -4,6 +4,8 @@ import csv
 import json
 import shlex
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
