@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib
 import io
 import os
 import pathlib
@@ -21,6 +22,7 @@ import saved
 import small_runs
 import tensorflow_datasets as tfds
 
+from vgg_jax.data import __main__ as data_command
 from vgg_jax.data import sources
 from vgg_jax.data.imagenet import classes, forms
 from vgg_jax.data.source import Subset
@@ -809,20 +811,39 @@ def test_the_command_knows_class_folders(folder):
         "split             images     classes",
         "train                 17           3",
         "val                    9           3",
-        "Train on them:",
+        "Train a miniature net on them, on a CPU:",
+        "    python -m vgg_jax.main --config=configs/mini.py:a_256 --config.data.name=folder "
+        f"--config.data.dir={folder} --config.batch_size=17",
+        "Train the whole net A on them, on a GPU:",
         "    python -m vgg_jax.main --config=configs/a_256.py --config.data.name=folder "
-        f"--config.data.dir={folder} --config.num_classes=0",
+        f"--config.data.dir={folder} --config.num_classes=0 --config.batch_size=17",
         "Evaluate a run's net on them:",
         "    python -m vgg_jax.main --mode=eval --workdir=RUN --config.data.name=folder "
         f"--config.data.dir={folder}",
     ]
 
 
+@pytest.mark.parametrize("where", ["absent", "photo.jpg"])
+def test_the_command_says_what_it_wants_if_it_gets_no_folder(tmp_path, where):
+    (tmp_path / "photo.jpg").touch()
+    status, _, errors = _said(tmp_path / where)
+    assert status == 2
+    assert errors.startswith(f"error: {tmp_path / where} isn't a folder. Name one with the folders")
+
+
+def test_the_suggested_configs_have_the_batch_sizes_that_the_command_knows():
+    for config, size in data_command.BATCH_SIZES.items():
+        name, _, argument = config.partition(".py:")
+        module = importlib.import_module(f"configs.{name.removesuffix('.py')}")
+        assert module.get_config(*filter(None, [argument])).batch_size == size
+
+
 def test_the_command_names_splits_and_images_to_hold_out(folder, tmp_path):
     shutil.copytree(folder / "train", tmp_path / "photos/training")
     _, output, _ = _said(tmp_path / "photos")
     assert "There is no split val. Name another one with --config.data.val_split, or" in output
-    assert "--config.data.train_split=training --config.data.held_out=1 " in output
+    assert "--config.data.train_split=training --config.data.held_out=3 " in output
+    assert "--config.batch_size=14" in output
     assert "Evaluate" not in output
     shutil.copytree(folder / "val", tmp_path / "photos/zest")
     _, output, _ = _said(tmp_path / "photos")
@@ -909,7 +930,7 @@ def test_the_command_knows_csv_files(folder, tmp_path):
     path.write_text("path,label\n" + "\n".join(row.rpartition(",")[0] for row in rows))
     _, output, _ = _said(path)
     assert "all                   26           3\n" in output
-    assert "--config.data.held_out=2 " in output
+    assert "--config.data.held_out=5 " in output
 
 
 @pytest.mark.parametrize("arguments", [(), ("one", "two")])

@@ -132,7 +132,7 @@ def test_the_bar_and_the_validation_are_shown(open_log, capsys, monkeypatch):
     log.train(12, TRAIN)
     log.close()
     out, err = capsys.readouterr()
-    assert "epoch   1: top-1 error  40.00%  top-5 error  10.00%  loss 1.5" in out + err
+    assert "epoch   1: top-1 error  40.00%  top-5 error  10.00%  validation loss 1.5" in out + err
     assert "compiling the first step" in err
     assert "compiled in 12.3 s, computing the first step" in err
     assert "12/100" in err

@@ -74,7 +74,8 @@ def test_a_table_has_what_is_printed(folder, trained, bad, tmp_path):
     with table.open(newline="", encoding="utf-8") as lines:
         head, *rows = csv.reader(lines)
     assert head == ["image", "class_1", "probability_1", "class_2", "probability_2"]
-    printed = done.stdout.decode().splitlines()
+    *printed, last = done.stdout.decode().splitlines()
+    assert last == f"table: {table}"
     assert [row[0] for row in rows] == printed[::3]
     assert rows[0][0] == f"{tmp_path}/=1+\\x1b[2J, ü.jpg"
     for row, *of_image in zip(rows, printed[1::3], printed[2::3], strict=True):

@@ -40,7 +40,10 @@ def stopped_early(command, number, *before):
 def test_a_command_that_is_stopped_while_it_imports(command):
     status, errors = stopped_early(command, signal.SIGTERM)
     assert status == 0
-    assert errors == ["", "Stopped. Nothing that was saved is lost; the same command goes on."]
+    assert errors == [
+        "",
+        "Stopped. Nothing that was saved is lost. The same command goes on from it.",
+    ]
 
 
 @pytest.mark.runs

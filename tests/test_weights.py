@@ -231,7 +231,7 @@ def test_a_workdir_in_use_is_refused_and_left_alone(tmp_path, run_import):
     path = torch_file(tmp_path / "a.pth", {"features.0.weight": np.ones((4, 3, 3, 3), np.float32)})
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.json").write_text("{}")
-    with pytest.raises(UserError, match="run is in use"):
+    with pytest.raises(UserError, match="run isn't empty"):
         run_import(path)
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["config.json"]
 
@@ -464,7 +464,7 @@ def test_a_run_that_began_meanwhile_is_left_alone(tmp_path, monkeypatch, run_imp
         save(c, aside)
 
     monkeypatch.setattr(run_config, "save", begin_too)
-    with pytest.raises(UserError, match=r"is in use\. Choose another workdir"):
+    with pytest.raises(UserError, match=r"isn't empty\. Choose another workdir"):
         run_import(path, classes(tmp_path))
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
     assert list(tmp_path.glob(".*")) == []

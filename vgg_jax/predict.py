@@ -123,6 +123,8 @@ def main(argv: list[str]) -> None:
             if maps:
                 _draw_map(net, np.asarray(found(index)), posteriors, map_scale, maps[index])
                 _print(f"  map: {files.printable(maps[index])}")
+    if table:
+        _print(f"table: {files.printable(table)}")
     if errors:  # What can be classified was, first.
         raise UserError("\n".join(errors))
 

@@ -35,7 +35,8 @@ _CACHE_DIR = flags.DEFINE_string(
 )
 
 _PAPERS_CLASSES = base_config.get_config().num_classes
-_ONE_OF = 10  # One of so many training images is suggested for validation.
+_ONE_OF = 5  # One of so many training images is suggested for validation.
+BATCH_SIZES = {"a_256.py": 256, "mini.py:a_256": 32}  # Those of the configs that are suggested.
 
 # What to do if a split of other folders isn't there.
 _OF_FOLDERS = {
@@ -94,6 +95,11 @@ def main(argv: list[str]) -> None:
 def _found(where: str) -> _Found:
     if where.lower().endswith(".csv"):
         return _of_csv(where)
+    require(
+        files.path(where).is_dir(),
+        f"{where} isn't a folder. Name one with the folders train/CLASS and val/CLASS of your "
+        "images, one that holds ImageNet, or a CSV file that lists images.",
+    )
     form = forms.recognise(DataSpec("imagenet", where, "train", "", _CACHE_DIR.value))
     if form.splits is None:
         return _of_folder(where)
@@ -175,10 +181,18 @@ def _training(
         keys["data.held_out"] = max(1, len(opened[train]) // _ONE_OF)
     elif val != found.val_split:
         keys["data.val_split"] = val
-    of_paper = len(opened[train].class_names) == _PAPERS_CLASSES
-    keys |= {} if of_paper else {"num_classes": 0}
-    yield "Train on them:"
-    yield f"    python -m vgg_jax.main --config=configs/a_256.py {_flags(keys)}"
+    if len(opened[train].class_names) == _PAPERS_CLASSES:
+        configs = {"Train on them": ("a_256.py", {})}
+    else:
+        configs = {
+            "Train a miniature net on them, on a CPU": ("mini.py:a_256", {}),
+            "Train the whole net A on them, on a GPU": ("a_256.py", {"num_classes": 0}),
+        }
+    for title, (config, more) in configs.items():
+        fits = min(BATCH_SIZES[config], len(opened[train]) - keys.get("data.held_out", 0))
+        more |= {} if fits == BATCH_SIZES[config] else {"batch_size": fits}
+        yield f"{title}:"
+        yield f"    python -m vgg_jax.main --config=configs/{config} {_flags(keys | more)}"
 
 
 def _evaluation(

@@ -190,6 +190,7 @@ class TrainedNet:
         Raises:
           UserError: See `posteriors`.
         """
+        methods.check("method", method)
         scales = tuple(scales) or evaluation_settings.test_scales(self.config)
         evaluation_settings.check_scales(scales, self.model.crop_px)
         passes = [

@@ -134,7 +134,11 @@ def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
         raise UserError(
             f"This run cannot start from {source}: {differing}. Set {' '.join(theirs)}, or choose "
             "a config that has these values"
-            + (", or set --config.init_layers=preinit." if only_net else ".")
+            + (
+                ", or set --config.init_layers=preinit if the classes are the same."
+                if only_net
+                else "."
+            )
         )
 
 

@@ -30,7 +30,7 @@ def refuse_used(workdir: Path) -> None:
         )
     files.refuse_unwritable(workdir)
     if workdir.exists() and not (workdir.is_dir() and not any(workdir.iterdir())):
-        raise UserError(f"{workdir} is in use. Choose another workdir, or remove it.")
+        raise UserError(f"{workdir} isn't empty. Choose another workdir, or remove it.")
 
 
 def has_import(workdir: Path) -> bool:

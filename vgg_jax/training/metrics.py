@@ -110,7 +110,7 @@ class MetricsLog:
             top5 = f"top-5 error {values['top5_error']:6.2f}%  " if self._with_top5 else ""
             self._bar.write(
                 f"epoch {values['epoch']:3.0f}: top-1 error {values['top1_error']:6.2f}%  {top5}"
-                f"loss {values['loss']:.3f}  rate {values['learning_rate']:.3g}"
+                f"validation loss {values['loss']:.3f}  rate {values['learning_rate']:.3g}"
             )
 
     def note(self, text: str) -> None:

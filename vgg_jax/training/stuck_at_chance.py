@@ -66,5 +66,6 @@ def _remedy(c: ConfigDict) -> str:
         )
     return (
         "This may happen in the first thousand steps. If it lasts, use a new --workdir with a "
-        "smaller --config.batch_size, for more steps per epoch, or another --config.learning_rate."
+        "smaller --config.batch_size, for more steps per epoch, and with it a smaller "
+        "--config.learning_rate."
     )
