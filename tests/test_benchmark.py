@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 import re
 import sys
 
@@ -71,6 +72,7 @@ def test_train_prints_a_table_and_keeps_every_measurement(tmp_path):
     assert kept["command"].startswith("python -m launch.benchmark train --net=A --width=0.03125")
     assert kept["versions"].keys() >= {"python", "jax", "jaxlib", "pillow"}
     assert kept["cores"] >= 1
+    assert kept["glibc_tunables"] == os.environ["GLIBC_TUNABLES"]
     assert kept["commit"] == git_commit.commit().removesuffix("-dirty")
     assert isinstance(kept["clean"], bool)
     assert re.match(r"\d{4}-\d\d-\d\dT", kept["date"])

@@ -50,7 +50,7 @@ def write(out: str, measured: dict[str, Any]) -> None:
 
 
 def facts() -> dict[str, Any]:
-    """Returns the commit, the command, the versions, the cores and the date."""
+    """Returns the commit, the command, the versions, the cores, glibc's settings and the date."""
     commit = git_commit.commit()
     return {
         "commit": commit.removesuffix("-dirty"),
@@ -58,6 +58,7 @@ def facts() -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "launch.benchmark", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "cores": len(os.sched_getaffinity(0)),
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
         "versions": {"python": platform.python_version()} | _versions(),
     }
 
