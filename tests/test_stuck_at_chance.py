@@ -46,6 +46,16 @@ def test_each_epoch_is_looked_at_alone(tmp_path):
     assert warning(tmp_path, losses, epoch=2) is None
 
 
+def test_what_stays_true_is_said_again_every_tenth_epoch(tmp_path):
+    losses = 20 * [1, 1, 1, 1]
+    said = [epoch for epoch in range(1, 21) if warning(tmp_path, losses, epoch=epoch)]
+    assert said == [1, 10, 20]
+    far = [1, 2, 9, 30]
+    assert "far above" in warning(tmp_path, [*losses[:4], *far], epoch=2)
+    assert "within 1%" in warning(tmp_path, [*far, *losses[:4]], epoch=2)
+    assert warning(tmp_path, [*far, *far], epoch=2) is None
+
+
 def test_the_remedy_follows_from_the_config(tmp_path):
     c = a_256.get_config()
     assert "first thousand steps" in warning(tmp_path, [1], c)

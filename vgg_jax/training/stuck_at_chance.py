@@ -16,14 +16,25 @@ MARGIN = 0.01
 # A training loss of so many times that of chance was seen before a net's values overflowed.
 FAR_ABOVE = 5.0
 
+_SAID_EVERY = 10  # Epochs.
+_FAR_ABOVE_TEXT = (
+    "The training loss was {loss:,.3g} at the end of epoch {epoch}, far above ln({classes}) = "
+    "{chance:.3f}, which a guess has: the steps are too large. If it doesn't fall, use a new "
+    "--workdir with a smaller --config.learning_rate."
+)
+_AT_CHANCE_TEXT = (
+    "The training loss stayed within 1% of ln({classes}) = {chance:.3f} in epoch {epoch}: the net "
+    "has not begun to learn.\n  {remedy}"
+)
+
 
 def warning(
     workdir: Path, c: ConfigDict, *, epoch: int, steps_per_epoch: int, num_classes: int
 ) -> str | None:
     """Returns the warning to print after an epoch; None if there is nothing to say.
 
-    If the classes have very different sizes, a net that has learned only these sizes has a lower
-    loss than ln(classes), and isn't noticed.
+    What stays true is said again only every tenth epoch. If the classes have very different sizes,
+    a net that has learned only these sizes has a lower loss than ln(classes), and isn't noticed.
 
     Args:
       workdir: The folder whose metrics.jsonl holds the epoch.
@@ -32,24 +43,31 @@ def warning(
       steps_per_epoch: Steps per epoch.
       num_classes: Classes of the data set.
     """
-    first, last = (epoch - 1) * steps_per_epoch, epoch * steps_per_epoch
-    losses = [r["loss"] for r in metrics_file.read(workdir, "train") if first < r["step"] <= last]
+    records = metrics_file.read(workdir, "train")
+    this, before = (
+        [r["loss"] for r in records if end - steps_per_epoch < r["step"] <= end]
+        for end in (epoch * steps_per_epoch, (epoch - 1) * steps_per_epoch)
+    )
     at_chance = math.log(num_classes)
-    if not losses:  # Somebody removed the log.
-        return None
-    if losses[-1] > FAR_ABOVE * at_chance:
-        return (
-            f"The training loss was {losses[-1]:,.3g} at the end of epoch {epoch}, far above "
-            f"ln({num_classes}) = {at_chance:.3f}, which a guess has: the steps are too large. If "
-            "it doesn't fall, use a new --workdir with a smaller --config.learning_rate."
-        )
+    for is_true, text in ((_is_far_above, _FAR_ABOVE_TEXT), (_is_at_chance, _AT_CHANCE_TEXT)):
+        if is_true(this, at_chance):
+            if is_true(before, at_chance) and epoch % _SAID_EVERY:
+                return None
+            return text.format(
+                loss=this[-1], classes=num_classes, chance=at_chance, epoch=epoch, remedy=_remedy(c)
+            )
+    return None
+
+
+def _is_far_above(losses: list[float], at_chance: float) -> bool:
+    return bool(losses) and losses[-1] > FAR_ABOVE * at_chance
+
+
+def _is_at_chance(losses: list[float], at_chance: float) -> bool:
     # Not the mean, because the first window after He's initialisation was seen 24% above. The last
     # window counts by itself, because a net that begins to learn late in the epoch has begun.
-    if any(abs(loss / at_chance - 1) > MARGIN for loss in (statistics.median(losses), losses[-1])):
-        return None
-    return (
-        f"The training loss stayed within 1% of ln({num_classes}) = {at_chance:.3f} in epoch "
-        f"{epoch}: the net has not begun to learn.\n  {_remedy(c)}"
+    return bool(losses) and all(
+        abs(loss / at_chance - 1) <= MARGIN for loss in (statistics.median(losses), losses[-1])
     )
 
 
