@@ -140,6 +140,13 @@ class Subset:
         return self.source.name(int(self.indices[index]))
 
 
+def whole(source: Source) -> Source:
+    """Returns the source that a subset, or a subset of subsets, is of; any other source itself."""
+    while isinstance(source, Subset):
+        source = source.source
+    return source
+
+
 def block_starts(source: Source) -> Int[np.ndarray, " blocks"] | None:
     """Returns the index of the first image of each block; None if a source isn't in blocks.
 

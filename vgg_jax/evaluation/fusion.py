@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.specs import IMAGENET
 from vgg_jax.errors import UserError
@@ -36,11 +38,12 @@ def keys_of(
     Raises:
       UserError: There is no run in a workdir.
     """
-    configured = {workdir: ResultKey.from_config(run_config.existing(workdir)) for workdir in runs}
+    configs = {workdir: run_config.existing(workdir) for workdir in runs}
+    configured = {workdir: ResultKey.from_config(c) for workdir, c in configs.items()}
     split = split or next(iter(configured.values())).split
     return {
         workdir: ResultKey(
-            _split_of(workdir, split),
+            _split_of(configs[workdir], split),
             method,
             tuple(scales) or configured[workdir].scales,
             variant,
@@ -50,9 +53,9 @@ def keys_of(
     }
 
 
-def _split_of(workdir: Path, split: str) -> str:
-    """Returns the name that a run's files have for a split."""
-    c = run_config.existing(workdir)
+def _split_of(c: ConfigDict, split: str) -> str:
+    """Returns the name that a run's files have for a split, given the run's config."""
+    c = c.copy_and_resolve_references()
     c.data.held_out = 0
     own = data_settings.evaluated_split(c)
     if {own, split} == {"val", "validation"}:

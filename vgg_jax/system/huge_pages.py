@@ -47,12 +47,12 @@ def use(*commands: str) -> None:
 
 def _starts(commands: tuple[str, ...], frame: types.FrameType | None) -> bool:
     """Returns whether Python itself begins one of the commands, given the importing frame."""
-    if sys.argv[:1] != ["-m"]:
-        return False
-    command = re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)])  # -mCOMMAND is one argument.
     while frame is not None and frame.f_globals.get("__name__") in _STARTERS:
         frame = frame.f_back
-    return frame is None and command in commands
+    if frame is not None:
+        return False
+    command = re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)])  # -mCOMMAND is one argument.
+    return command in commands
 
 
 def _would_help() -> bool:

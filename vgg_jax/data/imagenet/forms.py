@@ -12,7 +12,7 @@ from vgg_jax.data.imagenet import classes, folder_split, parquet_shards, tar_spl
 from vgg_jax.data.imagenet.folder_split import FolderSplit
 from vgg_jax.data.imagenet.parquet import ParquetSource
 from vgg_jax.data.imagenet.tar_split import TarSplit
-from vgg_jax.data.source import Source, Subset
+from vgg_jax.data.source import Source, whole
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.sources.tfds import TfdsSource
 from vgg_jax.data.specs import IMAGENET, DataSpec, canonical_name
@@ -109,9 +109,7 @@ def is_ilsvrc(name: str, source: Source) -> bool:
     """
     if canonical_name(name) != IMAGENET:
         return False
-    while isinstance(source, Subset):
-        source = source.source
-    match source:
+    match whole(source):
         case FolderSource():
             return False
         case ParquetSource():  # The Hub has other sets in shards too. Test images have no labels.

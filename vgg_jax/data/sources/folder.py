@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 
 from vgg_jax.data import image_files
-from vgg_jax.data.source import Example, Source, Subset, hashed
+from vgg_jax.data.source import Example, Source, hashed, whole
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files, gcs
@@ -105,8 +105,7 @@ class FolderSource:
 
 def is_whole(source: Source) -> bool:
     """Returns whether a source reads all of a directory without splits, or some images of it."""
-    while isinstance(source, Subset):
-        source = source.source
+    source = whole(source)
     return isinstance(source, FolderSource) and source.is_whole
 
 
