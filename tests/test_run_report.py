@@ -77,6 +77,17 @@ def test_its_errors_are_the_results_own(workdir):
         assert f">{error} (" in row
 
 
+def test_its_times_name_the_split_the_checkpoint_and_the_scale(workdir):
+    results, times = (
+        [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(<td.*?)</tr>", part)]
+        for name in ("results", "times")
+        for part in re.findall(rf'<section id="{name}">.*?</section>', written(workdir), re.DOTALL)
+    )
+    evaluated = {(split, method, q, step) for split, method, q, _, step, *_ in results}
+    timed = {(split, method, q, step) for split, method, q, _, step, *_ in times}
+    assert timed == {row for row in evaluated if row[1] != "both"}
+
+
 def test_names_of_classes_cannot_become_markup(workdir):
     rename_class(workdir, "<script>alert(1)</script>\x1b[31m")
     page = written(workdir)

@@ -205,8 +205,11 @@ def times(train: Sequence[Mapping[str, Any]], passes: Sequence[Mapping[str, Any]
     """
     rows = [
         (
-            f"{made_by['identity']['method']}, Q = {made_by['identity']['scale']}",
+            made_by["data"]["split"],
+            made_by["identity"]["method"],
+            str(made_by["identity"]["scale"]),
             made_by["devices"],
+            f"{made_by['checkpoint_step']:,}",
             f"{made_by['images_computed']:,}",
             f"{made_by['seconds']:,.1f}",
             f"{made_by['images_computed'] / max(made_by['seconds'], 1e-3):,.0f}",
@@ -215,7 +218,8 @@ def times(train: Sequence[Mapping[str, Any]], passes: Sequence[Mapping[str, Any]
         )
         for made_by in passes
     ]
-    head = ("evaluation", "devices", "images", "seconds", "images/s", "compiling, s", "padding")
+    head = ["split", "method", "Q, px", "devices", "step"]
+    head += ["images", "seconds", "images/s", "compiling, s", "padding"]
     rates = [record["images_per_s"] for record in train if "images_per_s" in record]
     waits = [record["input_wait_share"] for record in train if "input_wait_share" in record]
     caption = "Seconds leave out the time that compiling took. "
@@ -224,7 +228,7 @@ def times(train: Sequence[Mapping[str, Any]], passes: Sequence[Mapping[str, Any]
             f"Training processed {statistics.median(rates):,.0f} images/s, and waited for its "
             f"input for {statistics.median(waits):.0%} of the time (medians). {caption}"
         )
-    return Section("times", "Times", caption, elements.table(head, rows, texts=2) if rows else "")
+    return Section("times", "Times", caption, elements.table(head, rows, texts=4) if rows else "")
 
 
 def _names(posteriors: Posteriors) -> list[str]:
