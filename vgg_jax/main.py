@@ -250,13 +250,14 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     last, best = result["last"], result["best"]
     tells = result.get("num_classes", 1000) > 5  # With fewer it is always 0.
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
-    is_plateau = c.schedule == "plateau" and last["epoch"] < c.num_epochs
-    ended_early = f" of {c.num_epochs}, where the plateau rule ended training" if is_plateau else ""
+    of_epochs = ""
+    if c.schedule == "plateau" and last["epoch"] < c.num_epochs:
+        of_epochs = f" of {c.num_epochs}, where the plateau rule ended training"
     print(
         f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "
         f"on {counted(last['num_images'], 'validation images')} (centre crop; "
         "the paper reports dense evaluation, §3.2) "
-        f"after {counted(int(last['epoch']), 'epochs')}{ended_early}\n"
+        f"after {counted(int(last['epoch']), 'epochs')}{of_epochs}\n"
         f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
         f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
         f"(top-1 error {best['top1_error']:.2f}%)\n"
