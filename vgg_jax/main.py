@@ -109,7 +109,7 @@ def _checked_workdir(c: ConfigDict) -> Path:
         files.refuse_unwritable(_out(workdir), "Name a folder for the results with --out.")
     elif _OUT.value:
         raise UserError("--out needs --mode=eval.")
-    elif files.in_bucket(workdir) or not (workdir / "result.json").exists():
+    elif files.in_bucket(workdir) or not run_result.path(workdir).exists():
         files.refuse_unwritable(workdir, "Choose another --workdir.")
     if _MODE.value == "eval" and c.eval.method == "none":
         raise UserError(

@@ -10,7 +10,7 @@ from launch.plan.task import Task, config_of
 from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.result_key import ResultKey, Variant
-from vgg_jax.runs import config_files
+from vgg_jax.runs import config_files, run_result
 from vgg_jax.storage.files import Path
 
 
@@ -24,7 +24,7 @@ def train(sweep: Sweep, run: str, seed: int) -> Task:
         # Evaluations are separate tasks.
         arguments=_main(sweep, run, seed, "--config.eval.method=none"),
         waits_for=() if source == "none" else (_name(seed, source),),
-        result=workdir / "result.json",
+        result=run_result.path(workdir),
         log=sweep.log(name),
         workdir=workdir,
     )
