@@ -258,8 +258,8 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
         f"on {counted(last['num_images'], 'validation images')} (centre crop; "
         "the paper reports dense evaluation, §3.2) "
         f"after {counted(int(last['epoch']), 'epochs')}{of_epochs}\n"
-        f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
-        f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
+        f"  checkpoint  {saved_steps.path(workdir, last['step'])}\n"
+        f"  best        {saved_steps.path(workdir, best['step'])}  "
         f"(top-1 error {best['top1_error']:.2f}%)\n"
         f"  curves      {workdir / 'curves.png'}\n",
         flush=True,
