@@ -71,7 +71,7 @@ def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
     """
     runs = [part.run for part in result.parts]
     name = _name(seed, "+".join(runs), result.method, split)
-    out = sweep.folder(seed) / "fused"
+    out = sweep.fused(seed)
     c = train_config(sweep, runs[0], seed)
     variant = Variant.from_config(c)
     keys = result_keys(sweep, result, seed, split or data_settings.evaluated_split(c), variant)
