@@ -253,7 +253,7 @@ def _other_set(split: str, workdirs: Sequence[Path]) -> dict[str, Any] | None:
     return None
 
 
-def evaluation_command(workdir: Path, key: ResultKey, beside: Sequence[Path] = ()) -> str:
+def evaluation_command(workdir: Path, key: ResultKey, beside: Sequence[Path]) -> str:
     """Returns the command that makes the files that `read_run` reads.
 
     Args:
