@@ -43,9 +43,7 @@ def main(argv: list[str]) -> None:
 def _is_of_a_sweep(sweep: Sweep) -> bool:
     """Returns whether a sweep has begun in its root, or runs of the paper were made there."""
     runs = (sweep.workdir(name, 0) for name in config_files.names())
-    return (sweep.root / "sweep.json").exists() or any(
-        run_config.path(run).exists() for run in runs
-    )
+    return sweep.file.exists() or any(run_config.path(run).exists() for run in runs)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def _checked_workdir(c: ConfigDict) -> Path:
         files.refuse_unwritable(_out(workdir), "Name a folder for the results with --out.")
     elif _OUT.value:
         raise UserError("--out needs --mode=eval.")
-    elif files.in_bucket(workdir) or not (workdir / "result.json").exists():
+    elif files.in_bucket(workdir) or not run_result.path(workdir).exists():
         files.refuse_unwritable(workdir, "Choose another --workdir.")
     if _MODE.value == "eval" and c.eval.method == "none":
         raise UserError(
@@ -250,15 +250,16 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     last, best = result["last"], result["best"]
     tells = result.get("num_classes", 1000) > 5  # With fewer it is always 0.
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
-    is_plateau = c.schedule == "plateau" and last["epoch"] < c.num_epochs
-    ended_early = f" of {c.num_epochs}, where the plateau rule ended training" if is_plateau else ""
+    of_epochs = ""
+    if c.schedule == "plateau" and last["epoch"] < c.num_epochs:
+        of_epochs = f" of {c.num_epochs}, where the plateau rule ended training"
     print(
         f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "
         f"on {counted(last['num_images'], 'validation images')} (centre crop; "
         "the paper reports dense evaluation, §3.2) "
-        f"after {counted(int(last['epoch']), 'epochs')}{ended_early}\n"
-        f"  checkpoint  {workdir / 'checkpoints' / str(last['step'])}\n"
-        f"  best        {workdir / 'checkpoints' / str(best['step'])}  "
+        f"after {counted(int(last['epoch']), 'epochs')}{of_epochs}\n"
+        f"  checkpoint  {saved_steps.path(workdir, last['step'])}\n"
+        f"  best        {saved_steps.path(workdir, best['step'])}  "
         f"(top-1 error {best['top1_error']:.2f}%)\n"
         f"  curves      {workdir / 'curves.png'}\n",
         flush=True,

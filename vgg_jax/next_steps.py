@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from vgg_jax.data import image_files
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
+from vgg_jax.evaluation.result_key import FOLDER
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import config_files, run_config
 from vgg_jax.storage import files
@@ -55,7 +56,7 @@ def lines(c: ConfigDict, workdir: Path) -> Iterator[str]:
 
 def _has(workdir: Path, stem: str) -> bool:
     """Returns whether posteriors of a split and method were computed."""
-    return any(True for _ in (workdir / "eval").glob(f"{stem}-*.npz"))
+    return any(True for _ in (workdir / FOLDER).glob(f"{stem}-*.npz"))
 
 
 def _photo(c: ConfigDict) -> str:
@@ -77,7 +78,7 @@ def _evaluated_alike(c: ConfigDict, workdir: Path) -> Path | None:
     if c.eval.method != "dense" or c.eval.scales:
         return None
     name = f"{data_settings.evaluated_split(c)}-dense-{c.val_scale}.npz"
-    alike = [path.parent.parent for path in sorted(workdir.parent.glob(f"*/eval/{name}"))]
+    alike = [path.parent.parent for path in sorted(workdir.parent.glob(f"*/{FOLDER}/{name}"))]
     images = _images(workdir)
     return next((w for w in alike if w.name != workdir.name and _images(w) == images), None)
 

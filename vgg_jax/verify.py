@@ -68,9 +68,9 @@ def check(workdir: Path) -> Iterator[Checked]:
             lambda _: metrics_file.last_mark(workdir) is not None,
         )
     if result.exists() and not steps:
-        yield Checked(workdir / "checkpoints", "missing, but there is a result")
+        yield Checked(workdir / saved_steps.FOLDER, "missing, but there is a result")
     for step in steps:
-        checkpoint = workdir / "checkpoints" / str(step)
+        checkpoint = saved_steps.path(workdir, step)
         damage = checkpoint_check.damage(checkpoint)
         if damage is None:
             yield Checked(checkpoint, "", checkpoint_check.has_digests(checkpoint))

@@ -9,6 +9,7 @@ from vgg_jax import base_config
 from vgg_jax.data.settings import ILSVRC_MEAN_RGB
 from vgg_jax.nets import architectures
 from vgg_jax.nets.architectures import DType, Layer
+from vgg_jax.nets.settings import UNIT_VARIANCE_SCALE
 
 _RECIPE = base_config.get_config()
 
@@ -38,7 +39,7 @@ class Case:
     l2_penalty: float = _RECIPE.l2_penalty
     learning_rate: float = 1e-4
     mean_rgb: Sequence[float] = ILSVRC_MEAN_RGB
-    input_scale: float = 1 / 70
+    input_scale: float = UNIT_VARIANCE_SCALE
 
     @property
     def layers(self) -> tuple[Layer, ...]:

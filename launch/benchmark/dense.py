@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from launch.benchmark import arithmetic, photos, table, turns
 from launch.benchmark.case import Case
-from launch.benchmark.turns import Side
+from launch.benchmark.turns import Results, Side
 from vgg_jax.errors import UserError
 
 # How much posteriors may differ, as a fraction of the largest one: float32 and bfloat16 are
@@ -94,7 +94,7 @@ def rendered(
     rates: dict[str, Any],
     scale: int,
     sizes: list[tuple[int, int]],
-    results: dict[str, list[dict[str, Any]]],
+    results: Results,
     differences: Mapping[str, float],
 ) -> str:
     """Returns the table, the ratios and the floor as Markdown."""

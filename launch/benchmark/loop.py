@@ -5,7 +5,7 @@ from typing import Any
 
 from launch.benchmark import table, turns
 from launch.benchmark.case import Case
-from launch.benchmark.turns import Side
+from launch.benchmark.turns import Results, Side
 from vgg_jax import base_config
 from vgg_jax.data.pooled import open_images
 from vgg_jax.data.workers import told
@@ -65,9 +65,7 @@ def measure(
     return {"rates": rates, "settings": settings, "results": results}
 
 
-def rendered(
-    case: Case, rates: dict[str, Any], workers: int, results: dict[str, list[dict[str, Any]]]
-) -> str:
+def rendered(case: Case, rates: dict[str, Any], workers: int, results: Results) -> str:
     """Returns the table and the ratio as Markdown."""
     medians, rows = [], []
     for name, rounds in results.items():

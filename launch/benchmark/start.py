@@ -18,6 +18,7 @@ from PIL import Image
 
 from launch.benchmark import table, turns
 from launch.benchmark.case import Case
+from launch.benchmark.turns import Results
 from vgg_jax import base_config
 from vgg_jax.errors import UserError
 
@@ -37,7 +38,7 @@ def measure(
     Raises:
       UserError: A run ended before its first step, or took longer than the limit.
     """
-    results: dict[str, list[dict[str, Any]]] = {"first time": [], "second time": []}
+    results: Results = {"first time": [], "second time": []}
     for number in range(rounds):
         with tempfile.TemporaryDirectory(prefix="benchmark") as name:
             folder = pathlib.Path(name)
@@ -122,7 +123,7 @@ def _has_moved(shown: bytes) -> bool:
     return bool(compiling) and re.search(rb"training: [^\r]*\]", after) is not None
 
 
-def rendered(case: Case, rates: dict[str, Any], results: dict[str, list[dict[str, Any]]]) -> str:
+def rendered(case: Case, rates: dict[str, Any], results: Results) -> str:
     """Returns the table and the ratio as Markdown."""
     rows, medians = [], []
     for name, rounds in results.items():

@@ -10,7 +10,7 @@ from launch.plan.task import Task, config_of
 from vgg_jax.data import settings as data_settings
 from vgg_jax.evaluation import fusion, methods
 from vgg_jax.evaluation.result_key import ResultKey, Variant
-from vgg_jax.runs import config_files
+from vgg_jax.runs import config_files, run_result
 from vgg_jax.storage.files import Path
 
 
@@ -24,7 +24,7 @@ def train(sweep: Sweep, run: str, seed: int) -> Task:
         # Evaluations are separate tasks.
         arguments=_main(sweep, run, seed, "--config.eval.method=none"),
         waits_for=() if source == "none" else (_name(seed, source),),
-        result=workdir / "result.json",
+        result=run_result.path(workdir),
         log=sweep.log(name),
         workdir=workdir,
     )
@@ -71,7 +71,7 @@ def fuse(sweep: Sweep, result: Result, seed: int, split: str) -> Task:
     """
     runs = [part.run for part in result.parts]
     name = _name(seed, "+".join(runs), result.method, split)
-    out = sweep.folder(seed) / "fused"
+    out = sweep.fused(seed)
     c = train_config(sweep, runs[0], seed)
     variant = Variant.from_config(c)
     keys = result_keys(sweep, result, seed, split or data_settings.evaluated_split(c), variant)

@@ -14,7 +14,7 @@ from launch.plan.task import Task
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import methods
-from vgg_jax.runs import config_files
+from vgg_jax.runs import config_files, run_result
 
 # The keys of a config that the graph sets or depends on.
 OWN_KEYS = (
@@ -70,7 +70,7 @@ def _training_runs(sweep: Sweep, results: Iterable[Result], seed: int) -> list[T
 
     def is_finished(run: str) -> bool:
         # The plan of a sweep in a bucket is made without asking the bucket.
-        return not sweep.is_in_bucket and (sweep.workdir(run, seed) / "result.json").exists()
+        return not sweep.is_in_bucket and run_result.path(sweep.workdir(run, seed)).exists()
 
     def add(run: str) -> None:
         source = config_files.of_run(run)[1].init_from

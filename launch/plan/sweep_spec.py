@@ -38,7 +38,7 @@ class Sweep:
     @classmethod
     def load(cls, root: Path) -> "Sweep":
         """Returns the sweep that was last saved in a root, or else one with default settings."""
-        file = root / "sweep.json"
+        file = cls(root).file
         if not file.exists():
             return cls(root)
         return sealed_json.read(
@@ -57,7 +57,7 @@ class Sweep:
           UserError: One of the sweeps is of miniatures and the other of full-size runs.
         """
         saved = Sweep.load(self.root)
-        if saved.mini != self.mini and (self.root / "sweep.json").exists():
+        if saved.mini != self.mini and self.file.exists():
             raise UserError(
                 f"The sweep in {self.root} was made {'with' if saved.mini else 'without'} --mini. "
                 "Choose another --root."
@@ -72,7 +72,12 @@ class Sweep:
         """Writes the file that `load` reads."""
         values = {key: value for key, value in vars(self).items() if key != "root"}
         self.root.mkdir(parents=True, exist_ok=True)
-        sealed_json.write(self.root / "sweep.json", values)
+        sealed_json.write(self.file, values)
+
+    @property
+    def file(self) -> Path:
+        """The file in the root that keeps the settings."""
+        return self.root / "sweep.json"
 
     @property
     def is_in_bucket(self) -> bool:
@@ -96,6 +101,10 @@ class Sweep:
     def folder(self, seed: int) -> Path:
         """Returns the folder that holds a seed's workdirs."""
         return self.root / f"seed_{seed}" if seed else self.root
+
+    def fused(self, seed: int) -> Path:
+        """Returns the folder of a seed's fusions."""
+        return self.folder(seed) / "fused"
 
     def workdir(self, run: str, seed: int) -> Path:
         """Returns the workdir of a run of the paper."""

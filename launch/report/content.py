@@ -12,6 +12,8 @@ from launch.report.reading import Found
 
 IMAGENET = 50_000, 1_000  # The number of images in its validation split, and of classes.
 
+_MAKES_MISSING = "This command makes what is missing:"
+
 
 def make(sweep: Sweep) -> Report:
     """Makes the report of a sweep from the files in its root.
@@ -45,7 +47,7 @@ def _table(found: Found, number: int) -> Table:
             "predictions, whose errors the ILSVRC server computes."
         )
     lacking = _lacking(found, wanted, [line for test in tested for line in test.lacking])
-    remedies = [Remedy("This command makes what is missing:", sweep.command([number]), lacking)]
+    remedies = [Remedy(_MAKES_MISSING, sweep.command([number]), lacking)]
     if has_test and not sweep.test_split:
         adding = dataclasses.replace(sweep, test_split="SPLIT")
         purpose = "This command adds the errors on a test split, or its predictions without labels:"
@@ -94,9 +96,7 @@ def _comparisons(found: Found) -> Table:
             tables |= {row_a.table, row_b.table}
     topics = [comparison.topic for comparison in paper.COMPARISONS]
     lines.sort(key=lambda line: topics.index(line.topic))
-    remedy = Remedy(
-        "This command makes what is missing:", found.sweep.command(tables), _lacking(found, lacking)
-    )
+    remedy = Remedy(_MAKES_MISSING, found.sweep.command(tables), _lacking(found, lacking))
     return Table(
         "What the paper compares",
         _comparisons_caption(found),

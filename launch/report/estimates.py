@@ -116,7 +116,7 @@ def number(value: float | None, *, digits: int = 2, signed: bool = False) -> str
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 
 
-def uncertainty(estimate: Estimate | None, seeds: int, *, signed: bool = False) -> tuple[str, ...]:
+def uncertainty(estimate: Estimate | None, seeds: int, *, signed: bool) -> tuple[str, ...]:
     """Returns the texts beside a mean, such as "(29.21 to 30.01)", "± 0.12" or "2 of 3 seeds".
 
     Args:

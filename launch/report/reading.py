@@ -107,7 +107,7 @@ def _read_test(sweep: Sweep, result: Result) -> Tested:
     of_seeds, predictions, lacking = [], [], []
     for seed in range(sweep.seeds):
         keys = commands.result_keys(sweep, result, seed, sweep.test_split, variant)
-        out = sweep.folder(seed) / "fused"
+        out = sweep.fused(seed)
         lacks = _lacking(sweep, result, seed, keys)
         if not lacks:
             try:
@@ -180,7 +180,7 @@ class _Reader:
         for workdir, key in () if lacking else keys.items():
             try:
                 loaded = fusion.read_run(workdir, key)
-            except UserError as error:  # Nor do files of two different trainings.
+            except UserError as error:  # Files of two trainings don't stop the report.
                 lacking += (f"{_name(self._sweep, workdir)}: {error}",)
                 continue
             if loaded is None:

@@ -2,9 +2,8 @@
 
 import dataclasses
 
-from vgg_jax.analysis.memory import DType
 from vgg_jax.nets import architectures
-from vgg_jax.nets.architectures import Layer
+from vgg_jax.nets.architectures import DType, Layer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,8 @@ def image_batches(
     batches: Sequence[size_buckets.PlannedBatch],
     *,
     scale: int,
-    shard: Shard = Shard(),
-    num_workers: int = 0,
+    shard: Shard,
+    num_workers: int,
 ) -> Iterator[PaddedBatch]:
     """Yields the batches of a plan, filled with rescaled whole images (§3.2).
 

@@ -221,7 +221,7 @@ def _why_missing(workdir: Path, key: ResultKey) -> str:
         if step != last:
             return f"of step {step}, but the last checkpoint is of step {last}"
         theirs = made_by.get("params_digest")  # Files of earlier versions have none.
-        ours = params_digest.of_checkpoint(workdir / "checkpoints" / str(last))
+        ours = params_digest.of_checkpoint(workdir / saved_steps.FOLDER / str(last))
         if theirs and ours and theirs != ours:
             return "of another run's checkpoint"
     return ""
@@ -253,7 +253,7 @@ def _other_set(split: str, workdirs: Sequence[Path]) -> dict[str, Any] | None:
     return None
 
 
-def evaluation_command(workdir: Path, key: ResultKey, beside: Sequence[Path] = ()) -> str:
+def evaluation_command(workdir: Path, key: ResultKey, beside: Sequence[Path]) -> str:
     """Returns the command that makes the files that `read_run` reads.
 
     Args:

@@ -75,5 +75,5 @@ def _opened(c: ConfigDict, workdir: Path) -> SizedImages:
     except UserError as error:
         raise UserError(
             f"The images of the run in {workdir} can't be opened: {error} The keys of data in "
-            f"{workdir / 'config.json'} say where they were looked for."
+            f"{run_config.path(workdir)} say where they were looked for."
         ) from error

@@ -205,13 +205,10 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
     (first_name, first), *others = named.items()
     if not others:
         return first
+    shared = _shared_identity(first)
     for name, other in others:
-        ours, theirs = (dict(part.made_by["identity"]) for part in (first, other))
-        differing = [
-            key
-            for key in {**ours, **theirs}
-            if ours.get(key) != theirs.get(key) and key not in ("method", "scale")
-        ]
+        theirs = _shared_identity(other)
+        differing = [key for key in {**shared, **theirs} if shared.get(key) != theirs.get(key)]
         if differing:
             raise UserError(
                 f"{first_name} and {name} can't be averaged: they were made with different "
@@ -223,9 +220,13 @@ def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
             for method, of_method in parts.items()
         }
     )
-    shared = {k: v for k, v in first.made_by["identity"].items() if k not in ("method", "scale")}
     made_by = {"identity": shared, "average_of": {n: dict(p.made_by) for n, p in named.items()}}
     return dataclasses.replace(mean, made_by=made_by)
+
+
+def _shared_identity(part: Posteriors) -> dict[str, Any]:
+    """Returns an identity without the method and the Q, in which a run's parts differ."""
+    return {k: v for k, v in part.made_by["identity"].items() if k not in ("method", "scale")}
 
 
 def parts_made_by(made_by: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

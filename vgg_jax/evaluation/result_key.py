@@ -104,9 +104,13 @@ class ResultKey:
         return safe_text.file_part(self.split, "._-")
 
     @property
+    def _joined_scales(self) -> str:
+        return "_".join(map(str, self.scales))
+
+    @property
     def stem(self) -> str:
         """The posteriors' name without suffix, for example "val-dense-256_384_512-ceil"."""
-        return self.stem_with("_".join(map(str, self.scales)))
+        return self.stem_with(self._joined_scales)
 
     def stem_with(self, middle: str) -> str:
         """Returns the stem with another text in place of the scales, or with nothing for ""."""
@@ -119,9 +123,8 @@ class ResultKey:
 
     def path(self, workdir: Path, suffix: str = ".json") -> Path:
         """Returns the path of a result, or with ".npz" of the posteriors of one method and Q."""
-        middle = "_".join(map(str, self.scales))
-        stem = self.stem_with(middle) if suffix == ".npz" else self.result_name(middle)
-        return workdir / FOLDER / f"{stem}{suffix}"
+        name = self.stem if suffix == ".npz" else self.result_name(self._joined_scales)
+        return workdir / FOLDER / f"{name}{suffix}"
 
     def by_method(self) -> dict[str, "ResultKey"]:
         """Returns the key of each single method that the method averages, at the same scales."""

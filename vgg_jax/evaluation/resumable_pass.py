@@ -25,7 +25,7 @@ from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.evaluation.unfinished import Unfinished
-from vgg_jax.runs import params_digest
+from vgg_jax.runs import params_digest, saved_steps
 from vgg_jax.storage.files import Path
 from vgg_jax.system import by_name, processes, progress_bar
 from vgg_jax.system.signals import StopRequest
@@ -141,7 +141,7 @@ class ResumablePasses:
             "run": self.workdir.resolve().name,
             "checkpoint_step": self.net.step,
             "params_digest": params_digest.of_checkpoint(
-                self.workdir / "checkpoints" / str(self.net.step)
+                saved_steps.path(self.workdir, self.net.step)
             ),
             "data": {"split": key.split, **data_settings.evaluated_data(self.c)},
             "num_images": num_images,

@@ -51,7 +51,7 @@ class Layer:
       name: The usual name, for example conv3_1, norm1, pool3 or fc6.
       kind: A convolution ("conv") pads its input so that the size stays the same. A fully
         connected layer ("fc") is a convolution without padding (§3.2). A pooling ("pool") halves
-        the size, rounding down.
+        the size, rounding down. LRN ("lrn") leaves it as it is.
       kernel_px: Side of the kernel in cells of the layer's input; 0 for LRN.
       features_in: Channels in.
       features: Channels out.

@@ -10,12 +10,12 @@ from vgg_jax.nets.vgg import VGG
 def model(c: ConfigDict, num_classes: int) -> VGG:
     """Builds the net that a config describes.
 
+    `settings.ARCHITECTURE_KEYS` are the keys that must agree with those of a checkpoint.
+
     Args:
       c: The config.
       num_classes: The outputs of FC8; 0 for an imported net without FC layers, whose FC8 has one
         output and no parameters.
-
-    `settings.ARCHITECTURE_KEYS` are the keys that must agree with those of a checkpoint.
     """
     return VGG(
         **{key: c[key] for key in ARCHITECTURE_KEYS},

@@ -130,25 +130,18 @@ def _max_pool_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array]:
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def local_response_norm(
-    x: Float[Array, "b h w c"],
-    *,
-    k: float = LRN_K,
-    n: int = LRN_CHANNELS,
-    alpha: float = LRN_ALPHA,
-    beta: float = LRN_BETA,
-) -> Float[Array, "b h w c"]:
+def local_response_norm(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """Divides each value by (k + alpha * sum of squares over n neighbouring channels) ** beta.
 
     This is the form of Krizhevsky et al. 2012, whose parameters the paper uses (§2.1): k is 2 and
     alpha is not divided by n, whereas Caffe's layer divides alpha by n and has k = 1 by default.
     For the first and last channels, the sum is over the neighbours that exist.
     """
-    half = n // 2
+    half = LRN_CHANNELS // 2
     squares = jnp.pad(jnp.square(x.astype(jnp.float32)), ((0, 0),) * 3 + ((half, half),))
     channels = x.shape[-1]
-    sums = sum(squares[..., i : i + channels] for i in range(n))
-    return (x * (k + alpha * sums) ** -beta).astype(x.dtype)
+    sums = sum(squares[..., i : i + channels] for i in range(LRN_CHANNELS))
+    return (x * (LRN_K + LRN_ALPHA * sums) ** -LRN_BETA).astype(x.dtype)
 
 
 def dropout(

@@ -22,7 +22,7 @@ Split = Literal["examples", "features"]
 Place = Callable[[Array, Split], Array]
 
 
-def kernel_initialiser(init: Init, sigma: float = 0.1) -> Initialiser:
+def kernel_initialiser(init: Init, sigma: float) -> Initialiser:
     """Returns the initialiser of the kernels. Biases always start at zero (§3.1).
 
     Args:

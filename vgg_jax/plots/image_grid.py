@@ -9,20 +9,18 @@ from matplotlib.figure import Figure
 
 from vgg_jax import safe_text
 
+_MOST_COLUMNS = 6
 _INCHES = 1.9  # The width of a cell.
 
 
-def figure(
-    images: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequence[str], *, columns: int = 6
-) -> Figure:
+def figure(images: Sequence[UInt8[np.ndarray, "h w 3"]], titles: Sequence[str]) -> Figure:
     """Returns a grid of images, each below its title.
 
     Args:
       images: RGB, 0-255, of any sizes. Each fills its cell as far as its proportions allow.
       titles: A text of one or several lines for each image.
-      columns: The number of images in a row.
     """
-    columns = min(columns, len(images))
+    columns = min(_MOST_COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
     lines = max(title.count("\n") + 1 for title in titles)
     height = _INCHES + 0.16 * lines

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vgg_jax.web_page import escaped
 
+_NUMBER = ' class="number"'  # An attribute of a cell.
 _PHOTO_PX = 192  # The longer side. Twelve photos then take less than 200 KB.
 
 
@@ -34,9 +35,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1)
         f'<div class="wide"><table><thead><tr>{row(head, "th")}</tr></thead>\n'
         f"<tbody>{lines}</tbody></table></div>\n"
     )
-
-
-_NUMBER = ' class="number"'
 
 
 def picture(figure: Figure, text: str) -> str:

@@ -15,7 +15,7 @@ from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.results import read_result
 from vgg_jax.run_report import sections
-from vgg_jax.runs import run_config
+from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
 from vgg_jax.training import metrics_file
@@ -105,7 +105,7 @@ def _passes(results: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _facts(c: ConfigDict, workdir: Path, found: Posteriors) -> list[tuple[str, str]]:
     identity, made_by = found.made_by["identity"], next(posteriors.parts_made_by(found.made_by))
-    checkpoint = workdir / "checkpoints" / str(made_by["checkpoint_step"])
+    checkpoint = saved_steps.path(workdir, made_by["checkpoint_step"])
     named = [
         ("workdir", str(workdir)),
         ("starts from", "random weights" if c.init_from == "none" else c.init_from),

@@ -75,10 +75,8 @@ def learning(
 
 def by_class(posteriors: Posteriors) -> Section:
     """Returns the errors of each class, the worst first."""
-    names, of_classes = (
-        _names(posteriors),
-        class_errors.of_classes(posteriors.values, posteriors.labels),
-    )
+    names = _names(posteriors)
+    of_classes = class_errors.of_classes(posteriors.values, posteriors.labels)
     order = of_classes.worst()
     shown = order[:_MOST_CLASSES]
     figure = Figure(figsize=(8, 0.22 * len(shown) + 1), layout="constrained")

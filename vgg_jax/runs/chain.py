@@ -73,7 +73,7 @@ def unfinished_source(c: ConfigDict, workdir: Path) -> str | None:
       workdir: This run's workdir.
     """
     source = resolve(c.init_from, workdir)
-    if source is None or (source / "result.json").exists():
+    if source is None or run_result.path(source).exists():
         return None
     return f"{source} hasn't finished; this run starts from its last checkpoint."
 
@@ -157,7 +157,7 @@ def _differing(c: ConfigDict, other: ConfigDict, keys: Sequence[str]) -> str:
 def _commands(c: ConfigDict, name: str, root: Path, folder: pathlib.Path) -> list[str]:
     """Returns the commands that make a run, with the values of `c` in the shared keys."""
     found = config_files.of_run(name, folder)
-    if found is None or (root / name / "result.json").exists():
+    if found is None or run_result.path(root / name).exists():
         return []
     spec, plain = found
     where = [] if root == pathlib.Path("runs") else [f"--workdir={root / name}"]

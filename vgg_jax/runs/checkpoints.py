@@ -42,7 +42,7 @@ class Checkpoints:
           UserError: The facts or the validation error of a checkpoint are damaged.
         """
         self._read_only = read_only
-        self.directory = files.absolute(workdir) / "checkpoints"
+        self.directory = files.absolute(workdir) / saved_steps.FOLDER
         self._aside = files.absolute(workdir) / saved_steps.REPLACED
         if not read_only:
             processes.from_first(self._bring_back)

@@ -74,7 +74,7 @@ def write(
         files.remove_tree(aside)  # A killed import has left it.
         try:
             saved = SavedRun(facts, {"config": run_config.fixed(c)})
-            _save_checkpoint(aside / "checkpoints/0", params, saved)
+            _save_checkpoint(saved_steps.path(aside, 0), params, saved)
             run_config.save(c, aside)
             result = {"imported": dict(origin), "commits": list(facts.commits)}
             run_result.write(aside, result)

@@ -9,6 +9,8 @@ from vgg_jax.storage.files import Path
 
 Which = Literal["last", "best"]  # The best has the lowest validation error.
 
+FOLDER = "checkpoints"  # In a workdir. It holds a folder STEP for each checkpoint.
+
 # This folder holds a checkpoint while its replacement is written.
 REPLACED = "checkpoint_before_validation"
 
@@ -16,6 +18,11 @@ REPLACED = "checkpoint_before_validation"
 COMMIT = "commit_success.txt"
 
 _REMOVAL_S = 3.0  # How long a process may take to remove a checkpoint's folder.
+
+
+def path(workdir: Path, step: int) -> Path:
+    """Returns the folder of a step's checkpoint, whether or not there is one."""
+    return workdir / FOLDER / str(step)
 
 
 def last_step(workdir: Path) -> int | None:
@@ -26,13 +33,13 @@ def last_step(workdir: Path) -> int | None:
 
 def last_checkpoint(workdir: Path) -> Path | None:
     """Returns the folder of the last complete checkpoint; None if there is none."""
-    found = _complete(workdir / "checkpoints") + _complete(workdir / REPLACED)
+    found = _complete(workdir / FOLDER) + _complete(workdir / REPLACED)
     return max(found, key=lambda path: int(path.name), default=None)
 
 
 def complete(workdir: Path) -> list[int]:
     """Returns the steps of the complete checkpoints in workdir/checkpoints, in order."""
-    return sorted(int(path.name) for path in _complete(workdir / "checkpoints"))
+    return sorted(int(path.name) for path in _complete(workdir / FOLDER))
 
 
 def _complete(folder: Path) -> list[Path]:

@@ -50,7 +50,7 @@ def parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> l
     return rest
 
 
-def refuse_unknown(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> None:
+def refuse_unknown(argv: Sequence[str]) -> None:
     """Checks that a command has all flags that are given, without parsing them.
 
     Flags of a config, --config.KEY, aren't checked: only the config knows its keys.
@@ -62,9 +62,9 @@ def refuse_unknown(argv: Sequence[str], flag_values: flags.FlagValues = flags.FL
         name = re.match(r"--?(\w[^=]*)", argument)
         if not name or name[1].startswith("config."):
             continue
-        known = {*flag_values, *_OF_ABSL}
+        known = {*flags.FLAGS, *_OF_ABSL}
         if name[1] not in known and name[1].removeprefix("no") not in known:
-            raise _unknown(name[1], flag_values)
+            raise _unknown(name[1], flags.FLAGS)
 
 
 def _unknown(name: str, flag_values: flags.FlagValues) -> UserError:

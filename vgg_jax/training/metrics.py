@@ -52,11 +52,11 @@ class MetricsLog:
         Args:
           workdir: The run's workdir.
           start_step: The steps that are already done; later records are removed.
-          validation_due: Whether the validation after start_step comes next. If it is already
-            logged, this record is removed too.
           total_steps: The length of the progress bar, in steps.
           write: Whether this process is the one that writes.
           with_top5: Whether to print the top-5 error of validations.
+          validation_due: Whether the validation after start_step comes next. If it is already
+            logged, this record is removed too.
           mark: The `mark` of the log when the checkpoint was saved; later records are removed. None
             for a new run, or if an earlier version saved the checkpoint.
 

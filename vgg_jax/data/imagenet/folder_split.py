@@ -17,7 +17,7 @@ from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files, gcs
 from vgg_jax.storage.files import Path
 
-_SYNSET = re.compile(r"n\d{8}")
+SYNSET = re.compile(r"n\d{8}")
 _TRAIN_NAME = re.compile(r"n\d{8}_\d+\.\w+")
 
 
@@ -143,7 +143,7 @@ def is_of_synsets(folder: Path, *, val_alone: bool = False) -> bool:
         those of training images, as in the validation split of Imagenette.
     """
     found = subfolders(folder)
-    if not found or not all(map(_SYNSET.fullmatch, found)):
+    if not found or not all(map(SYNSET.fullmatch, found)):
         return False
     first = _first_image(folder / found[0])
     if first is None:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -45,8 +44,6 @@ _OF_SHARDS = {
     "train": f"Download its shards, train-00000-of-... and so on. {_EVALUATE}",
     "validation": f"Download its shards, validation-00000-of-... and so on. {_HOLD_OUT}",
 }
-
-_SYNSET = re.compile(r"n\d{8}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +216,7 @@ def _folders(base: Path, solution: Path | None = None) -> Iterator[tuple[str, _P
 def _refuse_among_synsets(folder: Path) -> None:
     """Refuses folders of other names where most are synsets: all would be other class folders."""
     found = folder_split.subfolders(folder)
-    others = [name for name in found if not _SYNSET.fullmatch(name)]
+    others = [name for name in found if not folder_split.SYNSET.fullmatch(name)]
     require(
         not others or 2 * len(others) >= len(found),
         f"Most folders in {files.printable(folder)} are synsets of ImageNet, but not these: "

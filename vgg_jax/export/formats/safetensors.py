@@ -16,6 +16,7 @@ from vgg_jax.export.format import Format
 from vgg_jax.export.layouts import ours, torch_names
 from vgg_jax.export.options import Options
 
+_OF_TORCH = ("torchvision", "timm")  # The layouts that `torch_names` writes.
 _ALIGNED = 8  # The arrays begin at a multiple of so many bytes, as in files of safetensors itself.
 
 
@@ -25,13 +26,13 @@ def refuse(net: TrainedNet, options: Options) -> None:
     Raises:
       UserError: It hasn't, or its nets have another size or subtract another mean.
     """
-    if options.layout in ("torchvision", "timm"):
+    if options.layout in _OF_TORCH:
         torch_names.refuse(net, options.layout)
 
 
 def write(net: TrainedNet, path: pathlib.Path, options: Options) -> None:
     """Writes the arrays of a net in the layout that the options name."""
-    if options.layout in ("torchvision", "timm"):
+    if options.layout in _OF_TORCH:
         # transformers and others read no file without this format.
         save(path, torch_names.arrays(net, options.layout), {"format": "pt"})
     else:
@@ -61,7 +62,7 @@ def save(path: pathlib.Path, arrays: Mapping[str, np.ndarray], metadata: Mapping
 
 def note(net: TrainedNet, options: Options) -> str:
     """Says if the net has ceil pooling and the layout can't."""
-    if options.layout in ("torchvision", "timm"):
+    if options.layout in _OF_TORCH:
         return foreign_input.ceil_note(net, f"{options.layout}'s")
     return ""
 
