@@ -86,6 +86,7 @@ IMPOSSIBLE = [
     ("plateau.last_rate", 0.1, "plateau.last_rate=0.1"),
     ("plateau.patience_epochs", 0, "plateau.patience_epochs"),
     ("plateau.min_improvement", -0.1, "plateau.min_improvement"),
+    ("plateau.min_improvement", 100.0, "plateau.min_improvement=100.0"),
     ("plateau.factor", 0.0, "plateau.factor=0.0"),
     ("plateau.factor", 1.0, "plateau.factor=1.0"),
     ("eval.classes", "some", "eval.classes='some' must be one of all, present"),
