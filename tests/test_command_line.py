@@ -150,3 +150,30 @@ def test_another_broken_pipe_is_no_quiet_end():
     status, _, errors = piped("cat", sys.executable, "-c", code)
     assert status == 1
     assert "BrokenPipeError" in errors
+
+
+@pytest.mark.runs
+@pytest.mark.parametrize(
+    ("allocates", "place", "less"),
+    [
+        ("import jax; jax.numpy.zeros(2**50).block_until_ready()", "device", "micro_batches=2"),
+        ("import numpy; numpy.ones(2**56)", "host", "data.num_workers"),
+    ],
+)
+def test_full_memory_is_one_error_that_says_what_needs_less(allocates, place, less):
+    code = f"from vgg_jax.system import command_line\ndef main(_):\n    {allocates}\n"
+    done = small_runs.run_python("-c", f"{code}command_line.run(main)")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"error: The {place}'s memory is full (" in done.stderr
+    assert less in done.stderr
+    assert "--config.eval.batch_px=" in done.stderr
+
+
+@pytest.mark.runs
+def test_another_error_of_jax_keeps_its_traceback():
+    code = "import jax\nfrom vgg_jax.system import command_line\ndef main(_):\n"
+    raised = "    raise jax.errors.JaxRuntimeError('INTERNAL: a fault')\n"
+    done = small_runs.run_python("-c", f"{code}{raised}command_line.run(main)")
+    assert done.returncode == 1
+    assert "JaxRuntimeError: INTERNAL: a fault" in done.stderr

@@ -42,6 +42,8 @@ IMPOSSIBLE = [
     ("net", "F", "'F'. Choose one of A, A-LRN, B, B-5x5, C, D, E"),
     ("width", 0.0, "width"),
     ("width", -1.0, "width"),
+    ("width", 1e9, "Lower --config.width"),
+    ("crop_px", 32 * 10**6, "Lower --config.width (1 is the paper's) or --config.crop_px"),
     ("crop_px", 100, "crop"),
     ("crop_px", 0, "crop"),
     ("dtype", "float16", "dtype='float16' must be one of bfloat16, float32"),
@@ -67,6 +69,7 @@ IMPOSSIBLE = [
     ("num_classes", -3, "num_classes=-3"),
     ("data.undecodable", "ignore", "data.undecodable='ignore' must be one of refuse, leave_out"),
     ("data.num_workers", -2, "data.num_workers=-2"),
+    ("data.num_workers", 9999, "--config.data.num_workers=9999 is too many processes for "),
     ("data.decode_bytes", 0, "data.decode_bytes=0 must be at least"),
     ("data.held_out", -1, "data.held_out=-1"),
     ("data.mean_rgb", (1.0, 2.0), "data.mean_rgb=(1.0, 2.0) must be three numbers"),
@@ -83,10 +86,15 @@ IMPOSSIBLE = [
     ("plateau.last_rate", 0.1, "plateau.last_rate=0.1"),
     ("plateau.patience_epochs", 0, "plateau.patience_epochs"),
     ("plateau.min_improvement", -0.1, "plateau.min_improvement"),
+    ("plateau.min_improvement", 100.0, "plateau.min_improvement=100.0"),
     ("plateau.factor", 0.0, "plateau.factor=0.0"),
     ("plateau.factor", 1.0, "plateau.factor=1.0"),
     ("eval.classes", "some", "eval.classes='some' must be one of all, present"),
     ("eval.labels", "none.json", "There is no file none.json"),
+    *(
+        (key, math.inf, f"{key}=inf")
+        for key in ("init_sigma", "input_scale", "colour_shift", "l2_penalty", "learning_rate")
+    ),
     *(
         (key, math.nan, key)
         for key in (

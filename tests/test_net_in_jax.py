@@ -246,3 +246,22 @@ def test_it_is_shown_in_one_line(net):
 
 def test_load_is_listed():
     assert "load" in dir(vgg_jax)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"), [(0, 1, "between 0 and 1"), (-2, 2.5, "between -2 and 2.5")]
+)
+@pytest.mark.parametrize("of", [np.asarray, jnp.asarray])
+def test_images_of_another_range_are_warned_of(net, low, high, says, of):
+    images = of(np.linspace(low, high, 64 * 64 * 3, dtype=np.float32).reshape(1, 64, 64, 3))
+    for computes in (net, functools.partial(net.features, names=["fc8"])):
+        with pytest.warns(UserWarning, match=rf"{says}, but the net takes RGB of 0-255"):
+            computes(images)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 255), (-20, 280), (3, 9)])
+def test_images_of_0_to_255_are_not_warned_of(net, low, high):
+    images = np.linspace(low, high, 64 * 64 * 3, dtype=np.float32).reshape(1, 64, 64, 3)
+    net(images)
+    jax.jit(net)(images / 255)  # Within a transformation the values aren't known.

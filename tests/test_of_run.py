@@ -4,8 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+import small_runs
 from PIL import Image
 
+import vgg_jax
+from vgg_jax import verify
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import of_run
 from vgg_jax.runs import run_config
@@ -57,3 +60,29 @@ def test_images_that_are_gone_are_named_with_the_file_that_says_where_they_were(
     run_config.save(c, tmp_path / "run")
     with pytest.raises(UserError, match=r"no folder .*/gone\. .*config.json say where they were"):
         of_run.posteriors(tmp_path / "run")
+
+
+@pytest.mark.parametrize("inside", ["checkpoints", "checkpoints/90", "config.json", "eval"])
+def test_a_path_inside_a_run_is_answered_with_the_run(trained, inside):
+    for opens in (vgg_jax.load, run_config.existing, verify.verify):
+        with pytest.raises(UserError, match=rf"no .*run in .*[Gg]ive ({trained}|that)") as caught:
+            opens(trained / inside)
+        assert str(trained) in str(caught.value).replace(str(trained / inside), "")
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ("checkpoint='latest'", "error: checkpoint='latest' must be one of last, best."),
+        ("checkpoint=90", "error: checkpoint=90 must be one of last, best."),
+        ("dtype='float16'", "error: dtype='float16' must be one of "),
+        ("pooling='max'", "error: pooling='max' must be one of floor, ceil."),
+    ],
+)
+def test_a_choice_that_there_is_not_is_refused(trained, choice, says):
+    """Another process loads it, because annotations aren't checked there."""
+    code = f"lambda _: vgg_jax.load({str(trained)!r}, {choice})"
+    done = small_runs.run_python(
+        "-c", f"import vgg_jax\nfrom vgg_jax.system import command_line\ncommand_line.run({code})"
+    )
+    assert says in done.stderr

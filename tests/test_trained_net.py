@@ -106,6 +106,38 @@ def test_q_below_the_crop_is_refused(net, call):
         call(net, photo(70, 70))
 
 
+MISTAKES = [
+    ("net.posteriors([image], scales=64)", "scales=64 must be a list"),
+    ("net.posteriors([image], scales='64')", "scales='64' must be a list"),
+    ("net.posteriors([image], batch_px='1')", "batch_px='1' must be a number"),
+    ("net.posteriors([image], batch_px=-1)", "batch_px=-1 must be a number"),
+    ("net.posteriors(Image.fromarray(image))", "The images are a list, also a single one"),
+    ("net.posteriors('photo.jpg')", "The images are a list, also a single one"),
+    ("net.score_map(image, stride_px=32.0)", "stride_px=32.0 must be 32, 16, 8, 4, 2 or 1"),
+    ("net(image[None][:0])", "of shape (0, 64, 64, 3). Give an array of RGB"),
+    ("net(image[None], train=True, dropout_key=0)", "train=True needs dropout_key, for instance"),
+    ("net.features(image[None], 3)", "The names of features are a list: ['fc7'], not 3."),
+]
+
+
+@pytest.mark.runs
+def test_arguments_of_another_kind_are_refused_without_a_traceback_of_python():
+    """Another process makes the mistakes, because annotations aren't checked there."""
+    made = small_runs.run_python(
+        "-c",
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import numpy as np\nfrom PIL import Image\nfrom random_net import random_net\n"
+        "net, image = random_net(), np.zeros((64, 64, 3), np.uint8)\n"
+        f"for mistake in {[mistake for mistake, _ in MISTAKES]!r}:\n"
+        "    try: eval(mistake)\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+        "    else: print('taken')",
+    )
+    for line, (mistake, says) in zip(made.stdout.splitlines(), MISTAKES, strict=True):
+        assert line.startswith("UserError "), (mistake, line)
+        assert says in line, mistake
+
+
 def test_strides_that_pooling_cannot_give(net):
     with pytest.raises(UserError, match="stride_px=12"):
         net.score_map(photo(70, 70), stride_px=12)

@@ -22,7 +22,7 @@ from jaxtyping import Float32, Int32
 
 from vgg_jax import safe_text
 from vgg_jax.counted import counted
-from vgg_jax.data import decode_budget, decode_flag
+from vgg_jax.data import decode_budget, decode_flag, workers
 from vgg_jax.data.specs import OnUndecodable, ScanOptions
 from vgg_jax.errors import require
 from vgg_jax.evaluation import settings as evaluation_settings
@@ -127,12 +127,12 @@ def main(argv: list[str]) -> None:
     require(len(argv) == 2, "Give one workdir: python -m vgg_jax.features WORKDIR --data=...")
     _refuse_unused_flags()
     scales = evaluation_settings.parse_scales(_SCALES.value)
+    workers.check("--num_workers", _NUM_WORKERS.value)
     decode_budget.set_bytes(_DECODE_BYTES.value)
     if _SVM.value:
         svm.require_scikit_learn()
 
     with heavy_imports():
-        from vgg_jax.data import workers
         from vgg_jax.data.decoded import Decoded
         from vgg_jax.evaluation import descriptor_file, descriptors, loading
 

@@ -41,11 +41,7 @@ def check(c: ConfigDict) -> None:
         f"data.cache_dir={c.data.cache_dir} must be a folder on this machine's disk.",
     )
     require_choice("data.undecodable", c.data.undecodable, get_args(OnUndecodable))
-    require(
-        c.data.num_workers >= workers.AUTO,
-        f"data.num_workers={c.data.num_workers} must be 0 or above, or -1 for as many as the "
-        "cores and the work are worth.",
-    )
+    workers.check("--config.data.num_workers", c.data.num_workers)
     require(
         c.data.decode_bytes >= decode_budget.LEAST_BYTES,
         f"data.decode_bytes={c.data.decode_bytes} must be at least {decode_budget.LEAST_BYTES}; "

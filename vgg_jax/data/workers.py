@@ -4,8 +4,9 @@ import math
 import os
 import pathlib
 
+from vgg_jax.counted import counted
 from vgg_jax.data.source import Source
-from vgg_jax.errors import UndecodableError
+from vgg_jax.errors import UndecodableError, require
 from vgg_jax.system import launched_by
 
 AUTO = -1  # As a value of data.num_workers.
@@ -13,11 +14,34 @@ AUTO = -1  # As a value of data.num_workers.
 # Pillow's decoders run side by side in threads. On two cores they were as fast as two workers.
 NUM_THREADS = 4
 _MOST = 16
+# More than are of use can be given, for a machine that shares its config with a larger one.
+_MOST_GIVEN, _MOST_GIVEN_PER_CORE = 64, 4
 _START_S = 2.0  # A worker takes 1.2 seconds of a core to start. One that runs alone took 1.6 s.
 
 # What an image and each byte of its file take of a core: 1.4 ms for a JPEG of 110 KB.
 _IMAGE_S, _BYTE_S = 2e-4, 1e-8
 _NUM_SAMPLES = 4
+
+
+def check(flag: str, num_workers: int) -> None:
+    """Checks a number of worker processes.
+
+    Args:
+      flag: The flag that gives it, for the message.
+      num_workers: The number, or `AUTO`.
+
+    Raises:
+      UserError: It is below -1, or so large that starting them would fill the machine's memory.
+    """
+    fits = f"{AUTO} for as many as the cores and the work are worth, or 0 for threads"
+    require(num_workers >= AUTO, f"{flag}={num_workers} must be 0 or above. Give {fits}.")
+    cores = available_cores()
+    most = max(_MOST_GIVEN, _MOST_GIVEN_PER_CORE * cores)
+    require(
+        num_workers <= most,
+        f"{flag}={num_workers} is too many processes for {counted(cores, 'cores')}; {most} is the "
+        f"most. Give {max(1, cores - 1)}, which leaves one core to the main process, or {fits}.",
+    )
 
 
 def resolved(num_workers: int, source: Source, num_passes: int = 1) -> int:

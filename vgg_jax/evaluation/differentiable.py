@@ -1,16 +1,19 @@
 """A net's class scores and features as functions of images that JAX can transform."""
 
 import functools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Key
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.nets.architectures import FC_FEATURES
+
+_LARGEST_NORMALISED = 10  # Pixels minus a mean, over a deviation, lie within about 3 of 0.
 
 
 def logits(
@@ -45,6 +48,9 @@ def features(
       UserError: The images have another dtype or shape, or `VGG.features` refuses the arguments.
     """
     _check_images(images)
+    require(
+        isinstance(names, Iterable), f"The names of features are a list: ['fc7'], not {names!r}."
+    )
     names = names if isinstance(names, str) else tuple(names)
     if {*names} & {*FC_FEATURES}:
         inference.require_fc_layers()
@@ -60,11 +66,28 @@ def _check_images(images: Array | np.ndarray) -> None:
     """
     dtype, shape = getattr(images, "dtype", np.dtype(object)), np.shape(images)
     is_pixels = dtype == np.uint8 or jnp.issubdtype(dtype, jnp.floating)
-    if not is_pixels or len(shape) != 4 or shape[-1] != 3:
+    if not is_pixels or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
         raise UserError(
             f"The images are {dtype} of shape {shape}. Give an array of "
             "RGB of 0-255, uint8 or float, of shape (b, h, w, 3). For a single image, that is "
             "image[None]."
+        )
+    # A tracer has no values, and an array over several hosts has some of them elsewhere.
+    is_known = not isinstance(images, jax.core.Tracer) and getattr(
+        images, "is_fully_addressable", True
+    )
+    if dtype != np.uint8 and is_known:
+        _warn_of_other_range(images)
+
+
+def _warn_of_other_range(images: Array | np.ndarray) -> None:
+    low, high = float(images.min()), float(images.max())
+    if 0 <= low < high <= 1 or (low < 0 and high <= _LARGEST_NORMALISED):
+        warnings.warn(
+            f"The images' values lie between {low:.3g} and {high:.3g}, but the net takes RGB of "
+            "0-255, and subtracts the mean itself. Multiply images of 0-1 by 255, and undo any "
+            "other normalisation.",
+            stacklevel=5,
         )
 
 

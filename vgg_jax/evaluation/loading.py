@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
+from typing import get_args
 
 from ml_collections import FrozenConfigDict
 
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require_choice
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.nets import from_config, sharding
@@ -40,7 +41,8 @@ def load(
       pooling: See `vgg.VGG`.
 
     Raises:
-      UserError: The workdir has no run or no checkpoint, or a damaged one.
+      UserError: The workdir has no run or no checkpoint, or a damaged one, or there is no such
+        choice of a checkpoint, a dtype or a pooling.
     """
 
     def read() -> TrainedNet:
@@ -73,11 +75,23 @@ def _described(
     pooling: OddEdges | None,
 ) -> Iterator[tuple[TrainedNet, Checkpoints]]:
     """Opens a run's checkpoints, and describes the net: see `outline`."""
+    for key, value, choices in (
+        ("checkpoint", checkpoint, saved_steps.Which),
+        ("dtype", dtype, DType),
+        ("pooling", pooling, OddEdges),
+    ):
+        if value is not None:
+            require_choice(key, value, get_args(choices))
     workdir = files.path(os.fspath(workdir))
     if not saved_steps.has_checkpoint(workdir):
+        around = run_config.around_run(workdir)
         raise UserError(
-            f"There is no checkpoint of a run in {workdir}. Train one: "
-            "python -m vgg_jax.main --config=configs/NAME.py --workdir=..."
+            f"There is no checkpoint of a run in {workdir}. "
+            + (
+                f"It lies in the run {around}: give that, with the checkpoint last or best."
+                if around
+                else "Train one: python -m vgg_jax.main --config=configs/NAME.py --workdir=..."
+            )
         )
     c = run_config.existing(workdir)
     compilation_cache.keep(c.data.cache_dir)

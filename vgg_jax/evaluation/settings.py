@@ -1,7 +1,7 @@
 """Checks of the evaluation's config keys, and values derived from them. Needs no JAX."""
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from ml_collections import ConfigDict
@@ -34,6 +34,19 @@ def check(c: ConfigDict) -> None:
 def test_scales(c: ConfigDict) -> tuple[int, ...]:
     """Returns the test scales Q in px: eval.scales, or val_scale if these are empty."""
     return tuple(c.eval.scales) or (c.val_scale,)
+
+
+def listed(scales: Iterable[int]) -> tuple[int, ...]:
+    """Returns test scales that a caller gave, as a tuple.
+
+    Raises:
+      UserError: They are a single number or a string.
+    """
+    require(
+        isinstance(scales, Iterable) and not isinstance(scales, str),
+        f"scales={scales!r} must be a list of whole numbers, also for a single one: scales=[256].",
+    )
+    return tuple(scales)
 
 
 def check_scales(scales: Sequence[int], crop_px: int) -> None:

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import numbers
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from ml_collections import FrozenConfigDict
 from PIL import Image
 
 from vgg_jax.data import images
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation import differentiable, methods
 from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.inference import Inference, ParamsOutline
@@ -69,6 +70,7 @@ class TrainedNet:
 
         Args:
           images: (b, h, w, 3) RGB of 0-255, uint8 or float. Each side is at least the net's crop.
+            Outside transformations, a warning says if they look like images of another range.
           train: Whether to apply dropout, as in training.
           dropout_key: A key of `jax.random.key` for the whole batch, from which each image's own
             masks are drawn. It is needed if `train`, and ignored otherwise. Within `shard_map`,
@@ -80,7 +82,7 @@ class TrainedNet:
         Raises:
           UserError: The images have another dtype or shape or are too small, or `train` has no key.
         """
-        if train and dropout_key is None:
+        if train and not hasattr(dropout_key, "dtype"):  # It is None, or the seed in its place.
             raise UserError("train=True needs dropout_key, for instance jax.random.key(0).")
         return differentiable.logits(self.inference, images, dropout_key if train else None)
 
@@ -150,9 +152,13 @@ class TrainedNet:
           The probabilities of the classes, a row for each image.
 
         Raises:
-          UserError: A scale is below the net's crop, an image is not uint8 RGB, or there is no
-            such method.
+          UserError: A scale is below the net's crop, an image is not uint8 RGB, the images or the
+            scales are no list, or there is no such method.
         """
+        require(
+            isinstance(images, Iterable) and not isinstance(images, str | os.PathLike),
+            "The images are a list, also a single one: net.posteriors([image]).",
+        )
         opened = [to_pillow(image, index) for index, image in enumerate(images)]
         sizes = np.array([(image.height, image.width) for image in opened], np.int32)
         result = np.zeros((len(opened), len(self.class_names)), np.float32)
@@ -191,7 +197,11 @@ class TrainedNet:
           UserError: See `posteriors`.
         """
         methods.check("method", method)
-        scales = tuple(scales) or evaluation_settings.test_scales(self.config)
+        require(
+            isinstance(batch_px, numbers.Real) and batch_px >= 0,
+            f"batch_px={batch_px!r} must be a number, 0 or above.",
+        )
+        scales = evaluation_settings.listed(scales) or evaluation_settings.test_scales(self.config)
         evaluation_settings.check_scales(scales, self.model.crop_px)
         passes = [
             PosteriorPass(
@@ -233,7 +243,7 @@ class TrainedNet:
           UserError: The scale is below the net's crop, or the stride is none of these.
         """
         self.inference.require_fc_layers()
-        if stride_px not in STRIDES_PX:
+        if stride_px not in STRIDES_PX or not isinstance(stride_px, numbers.Integral):
             raise UserError(f"stride_px={stride_px} must be 32, 16, 8, 4, 2 or 1.")
         pixels = self._rescaled(image, scale)
         size = np.array(pixels.shape[:2])

@@ -22,6 +22,8 @@ ARCHITECTURE_KEYS = ("net", "width", "crop_px")
 # About one over the pixels' standard deviation.
 UNIT_VARIANCE_SCALE = 1 / 70
 
+_MOST_PARAMETERS = 2**36  # A quarter of a terabyte in float32.
+
 
 def check(c: ConfigDict) -> None:
     """Checks the net, its initialisation and its arithmetic.
@@ -30,9 +32,15 @@ def check(c: ConfigDict) -> None:
       UserError: A value is impossible; the message names the key and what to change.
     """
     try:
-        architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
+        net = architectures.layers(c.net, width=c.width, crop_px=c.crop_px)
     except ValueError as error:
         raise UserError(str(error)) from error
+    count = architectures.num_parameters(net)
+    require(
+        count <= _MOST_PARAMETERS,
+        f"width={c.width} and crop_px={c.crop_px} give net {c.net} {count:.0e} parameters, which "
+        "no device holds. Lower --config.width (1 is the paper's) or --config.crop_px (224 is).",
+    )
     require_choice("dtype", c.dtype, get_args(DType))
     require_choice("init", c.init, get_args(Init))
     require(
@@ -40,7 +48,9 @@ def check(c: ConfigDict) -> None:
         f"input_scale={c.input_scale} must be a number above 0, or 0 for the scale that suits "
         "init.",
     )
-    require(c.init_sigma > 0, f"init_sigma={c.init_sigma} must be above 0.")
+    require(
+        0 < c.init_sigma < math.inf, f"init_sigma={c.init_sigma} must be a finite number above 0."
+    )
     require(0 <= c.dropout < 1, f"dropout={c.dropout} must lie in [0, 1).")
 
 

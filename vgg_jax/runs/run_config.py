@@ -1,5 +1,6 @@
 """The config in a workdir, and whether two configs are the same run. No device is needed."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -73,8 +74,21 @@ def existing(workdir: Path) -> ConfigDict:
     """
     c = load(workdir)
     if c is None:
-        raise UserError(f"There is no run in {workdir}. Give the workdir of a run.")
+        raise no_run(workdir)
     return c
+
+
+def no_run(workdir: Path) -> UserError:
+    """Returns the error of a path that is no run's workdir, naming the run that it lies in."""
+    around = around_run(workdir)
+    given = "the workdir of a run" if around is None else str(around)
+    return UserError(f"There is no run in {workdir}. Give {given}.")
+
+
+def around_run(inside: Path) -> Path | None:
+    """Returns the workdir that a path lies in, such as RUN of RUN/checkpoints/90; None if none."""
+    above = itertools.islice(files.absolute(inside).parents, 2)
+    return next((folder for folder in above if saved_steps.has_checkpoint(folder)), None)
 
 
 def _parsed(values: dict[str, Any]) -> ConfigDict:

@@ -13,7 +13,7 @@ from absl import app, logging
 from vgg_jax import safe_text
 from vgg_jax.errors import UnwrittenError, UserError
 from vgg_jax.storage import owned
-from vgg_jax.system import flag_parsing, shared_memory, signals
+from vgg_jax.system import flag_parsing, full_memory, shared_memory, signals
 
 # The status of a command whose output nobody reads any more, as in `predict FOLDER | head -1`.
 _UNREAD = 128 + signal.SIGPIPE
@@ -121,6 +121,8 @@ def _message(error: BaseException) -> str | None:
             )
         case OSError(filename=str() as name, strerror=str() as reason):
             return f"{name}: {reason}. Check the path, and the disk on which it lies."
+        case _ if full_memory.explain(error):
+            return full_memory.explain(error)
         case _ if gcs.explain(error):
             return (
                 f"The bucket can't be reached ({gcs.explain(error)}). Once it can be, the same "

@@ -42,9 +42,9 @@ def check(c: ConfigDict) -> None:
     ):
         require(c[key] >= 1, f"{key}={c[key]} must be at least 1.")
     require(c.eval.batch_size >= 1, f"eval.batch_size={c.eval.batch_size} must be at least 1.")
-    require(c.colour_shift >= 0, f"colour_shift={c.colour_shift} must be 0 or above.")
     require(0 <= c.momentum < 1, f"momentum={c.momentum} must lie in [0, 1).")
-    require(c.l2_penalty >= 0, f"l2_penalty={c.l2_penalty} must be 0 or above.")
+    for key in ("colour_shift", "l2_penalty"):
+        require(0 <= c[key] < math.inf, f"{key}={c[key]} must be 0 or a finite number above it.")
     schedules.refuse_unused_keys(c)
     schedules.from_config(c)  # The schedule checks its own keys.
 

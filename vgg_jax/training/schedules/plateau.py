@@ -51,7 +51,11 @@ class Plateau(Schedule):
 
     def _check(self) -> None:
         require(self.patience_epochs >= 1, "plateau.patience_epochs must be at least 1.")
-        require(self.min_improvement >= 0, "plateau.min_improvement must be 0 or above.")
+        require(
+            0 <= self.min_improvement < 100,
+            f"plateau.min_improvement={self.min_improvement} must be 0 or above, in points of the "
+            "error in percent, and below 100: no error falls by more.",
+        )
         require(0 < self.factor < 1, f"plateau.factor={self.factor} must be above 0 and below 1.")
         require(
             0 < self.last_rate <= self.learning_rate,
