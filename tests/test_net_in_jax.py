@@ -1,6 +1,7 @@
 """The Python API in JAX: a net is a function of images, and a pytree."""
 
 import functools
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -251,12 +252,22 @@ def test_load_is_listed():
 @pytest.mark.parametrize(
     ("low", "high", "says"), [(0, 1, "between 0 and 1"), (-2, 2.5, "between -2 and 2.5")]
 )
-@pytest.mark.parametrize("of", [np.asarray, jnp.asarray])
-def test_images_of_another_range_are_warned_of(net, low, high, says, of):
-    images = of(np.linspace(low, high, 64 * 64 * 3, dtype=np.float32).reshape(1, 64, 64, 3))
+def test_images_of_another_range_are_warned_of(net, low, high, says):
+    images = np.linspace(low, high, 64 * 64 * 3, dtype=np.float32).reshape(1, 64, 64, 3)
     for computes in (net, functools.partial(net.features, names=["fc8"])):
         with pytest.warns(UserWarning, match=rf"{says}, but the net takes RGB of 0-255"):
             computes(images)
+
+
+def test_an_array_on_a_device_is_looked_at_once_for_each_shape(net, monkeypatch):
+    monkeypatch.setattr(differentiable, "_shapes_looked_at", set())
+    images = jnp.linspace(0, 1, 64 * 64 * 3).reshape(1, 64, 64, 3)
+    with pytest.warns(UserWarning, match="between 0 and 1"):
+        net(images)
+    with warnings.catch_warnings(action="error"):
+        net(images)
+    with pytest.warns(UserWarning, match="between 0 and 1"):
+        net(jnp.concatenate([images, images]))
 
 
 @pytest.mark.filterwarnings("error")

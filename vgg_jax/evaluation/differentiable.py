@@ -15,6 +15,8 @@ from vgg_jax.nets.architectures import FC_FEATURES
 
 _LARGEST_NORMALISED = 10  # Pixels minus a mean, over a deviation, lie within about 3 of 0.
 
+_shapes_looked_at: set[tuple[int, ...]] = set()
+
 
 def logits(
     inference: Inference, images: Array | np.ndarray, dropout_key: Key[Array, ""] | None
@@ -72,12 +74,24 @@ def _check_images(images: Array | np.ndarray) -> None:
             "RGB of 0-255, uint8 or float, of shape (b, h, w, 3). For a single image, that is "
             "image[None]."
         )
-    # A tracer has no values, and an array over several hosts has some of them elsewhere.
-    is_known = not isinstance(images, jax.core.Tracer) and getattr(
-        images, "is_fully_addressable", True
-    )
-    if dtype != np.uint8 and is_known:
+    if dtype != np.uint8 and _is_worth_a_look(images):
         _warn_of_other_range(images)
+
+
+def _is_worth_a_look(images: Array | np.ndarray) -> bool:
+    """Returns whether the values of images are at hand, and looking at them costs little.
+
+    Looking at a device's array waits for what computes it, so that steps no longer overlap. The
+    first batch of a shape waits anyway, for its program to be compiled.
+    """
+    if not isinstance(images, jax.Array):
+        return True
+    # A tracer has no values, and an array over several hosts has some of them elsewhere.
+    if isinstance(images, jax.core.Tracer) or not images.is_fully_addressable:
+        return False
+    is_new = images.shape not in _shapes_looked_at
+    _shapes_looked_at.add(images.shape)
+    return is_new
 
 
 def _warn_of_other_range(images: Array | np.ndarray) -> None:

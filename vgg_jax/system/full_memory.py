@@ -24,5 +24,6 @@ def explain(error: BaseException) -> str | None:
         "    a run goes on with these from its last checkpoint\n"
         "  in a new run, also a smaller --config.batch_size and --config.eval.batch_size\n"
         "  in an evaluation, --config.eval.batch_px=500000, or smaller scales Q\n"
+        "  in another command, smaller scales Q or fewer images at a time\n"
         "python -m vgg_jax.describe --net=D --batch=64 predicts the memory of a training step."
     )
