@@ -86,7 +86,12 @@ def no_run(workdir: Path) -> UserError:
 
 
 def around_run(inside: Path) -> Path | None:
-    """Returns the workdir that a path lies in, such as RUN of RUN/checkpoints/90; None if none."""
+    """Returns the workdir that a path lies in, such as RUN of RUN/checkpoints/90; None if none.
+
+    Buckets aren't asked: whoever may read a folder there may not read what lies above it.
+    """
+    if files.in_bucket(inside):
+        return None
     above = itertools.islice(files.absolute(inside).parents, 2)
     return next((folder for folder in above if saved_steps.has_checkpoint(folder)), None)
 
