@@ -312,15 +312,8 @@ def _with_config_of_run(argv: list[str]) -> list[str]:
     if not workdir:
         raise UserError(_WHAT_TO_GIVE)
     if run_config.load(files.path(workdir)) is None:
-        around = run_config.around_run(files.path(workdir))
-        raise UserError(
-            f"There is no run in {workdir}. "
-            + (
-                f"Give --workdir={around}."
-                if around
-                else "Give --config=configs/NAME.py to train one there, or the --workdir of a run."
-            )
-        )
+        give = "Give --config=configs/NAME.py to train one there, or the --workdir of a run."
+        raise UserError(run_config.no_run(files.path(workdir), give))
     return [argv[0], f"--config={saved_config.__file__}:{workdir}", *argv[1:]]
 
 

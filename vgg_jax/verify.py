@@ -56,7 +56,7 @@ def check(workdir: Path) -> Iterator[Checked]:
     config, result = run_config.path(workdir), run_result.path(workdir)
     steps = saved_steps.complete(workdir)
     if not (config.exists() or result.exists() or steps):
-        raise run_config.no_run(workdir)
+        raise UserError(run_config.no_run(workdir))
     yield _checked(config, functools.partial(_config, workdir), sealed_json.is_sealed)
     if result.exists():
         yield _checked(result, lambda: run_result.read(workdir), sealed_json.is_sealed)

@@ -84,15 +84,8 @@ def _described(
             require_choice(key, value, get_args(choices))
     workdir = files.path(os.fspath(workdir))
     if not saved_steps.has_checkpoint(workdir):
-        around = run_config.around_run(workdir)
-        raise UserError(
-            f"There is no checkpoint of a run in {workdir}. "
-            + (
-                f"It lies in the run {around}: give that, with the checkpoint last or best."
-                if around
-                else "Train one: python -m vgg_jax.main --config=configs/NAME.py --workdir=..."
-            )
-        )
+        train = "Train one: python -m vgg_jax.main --config=configs/NAME.py --workdir=..."
+        raise UserError(run_config.no_run(workdir, train, what="checkpoint of a run"))
     c = run_config.existing(workdir)
     compilation_cache.keep(c.data.cache_dir)
     c.dtype = dtype or c.eval.dtype

@@ -74,22 +74,27 @@ def existing(workdir: Path) -> ConfigDict:
     """
     c = load(workdir)
     if c is None:
-        raise no_run(workdir)
+        raise UserError(no_run(workdir))
     return c
 
 
-def no_run(workdir: Path) -> UserError:
-    """Returns the error of a path that is no run's workdir, naming the run that it lies in."""
-    around = around_run(workdir)
-    given = "the workdir of a run" if around is None else str(around)
-    return UserError(f"There is no run in {workdir}. Give {given}.")
+def no_run(
+    workdir: Path, otherwise: str = "Give the workdir of a run.", *, what: str = "run"
+) -> str:
+    """Returns what to say of a path that is no run's workdir.
 
-
-def around_run(inside: Path) -> Path | None:
-    """Returns the workdir that a path lies in, such as RUN of RUN/checkpoints/90; None if none.
-
-    Buckets aren't asked: whoever may read a folder there may not read what lies above it.
+    Args:
+      workdir: The path. If it lies in a run, as RUN/checkpoints/90 does, that is to be given.
+      otherwise: What to do where it doesn't.
+      what: What the path lacks.
     """
+    around = _around_run(workdir)
+    advice = f"It lies in the run {around}: give that." if around else otherwise
+    return f"There is no {what} in {workdir}. {advice}"
+
+
+def _around_run(inside: Path) -> Path | None:
+    # Whoever may read a folder of a bucket may not read what lies above it.
     if files.in_bucket(inside):
         return None
     above = itertools.islice(files.absolute(inside).parents, 2)
