@@ -75,7 +75,7 @@ def _check_images(images: Array | np.ndarray) -> None:
             "image[None]."
         )
     if dtype != np.uint8 and _is_worth_a_look(images):
-        _warn_of_other_range(images)
+        _warn_of_other_range(images[0])  # Those of a batch were prepared alike.
 
 
 def _is_worth_a_look(images: Array | np.ndarray) -> bool:
@@ -94,12 +94,12 @@ def _is_worth_a_look(images: Array | np.ndarray) -> bool:
     return is_new
 
 
-def _warn_of_other_range(images: Array | np.ndarray) -> None:
-    low, high = float(images.min()), float(images.max())
+def _warn_of_other_range(image: Array | np.ndarray) -> None:
+    low, high = float(image.min()), float(image.max())
     if 0 <= low < high <= 1 or (low < 0 and high <= _LARGEST_NORMALISED):
         warnings.warn(
-            f"The images' values lie between {low:.3g} and {high:.3g}, but the net takes RGB of "
-            "0-255, and subtracts the mean itself. Multiply images of 0-1 by 255, and undo any "
+            f"The first image's values lie between {low:.3g} and {high:.3g}, but the net takes RGB "
+            "of 0-255, and subtracts the mean itself. Multiply images of 0-1 by 255, and undo any "
             "other normalisation.",
             stacklevel=5,
         )
