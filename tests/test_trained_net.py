@@ -127,12 +127,14 @@ def test_arguments_of_another_kind_are_refused_without_a_traceback_of_python():
         "-c",
         "import sys; sys.path.insert(0, 'tests')\n"
         "import numpy as np\nfrom PIL import Image\nfrom random_net import random_net\n"
+        "from vgg_jax.errors import UserError\n"
         "net, image = random_net(), np.zeros((64, 64, 3), np.uint8)\n"
         f"for mistake in {[mistake for mistake, _ in MISTAKES]!r}:\n"
         "    try: eval(mistake)\n"
-        "    except Exception as error: print(type(error).__name__, error)\n"
+        "    except UserError as error: print('UserError', error)\n"
         "    else: print('taken')",
     )
+    assert made.returncode == 0, made.stderr
     for line, (mistake, says) in zip(made.stdout.splitlines(), MISTAKES, strict=True):
         assert line.startswith("UserError "), (mistake, line)
         assert says in line, mistake
