@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from image_bytes import encoded
 from PIL import Image, ImageOps
 
-from vgg_jax.data import images, jpeg_rows
+from vgg_jax.data import images, jpeg
 from vgg_jax.errors import UndecodableError
 
 KINDS = {
@@ -50,6 +51,31 @@ def test_crops_are_those_of_the_whole_image(kind, size):
         np.testing.assert_array_equal(_crop(data, cut), _of_whole(data, cut))
 
 
+@pytest.mark.parametrize("sampling", ["440", "411"])  # Pillow doesn't write these.
+def test_crops_are_those_of_the_whole_image_at_rare_samplings(sampling):
+    data = simplejpeg.encode_jpeg(np.array(_photo(97, 131)), 90, "RGB", sampling)
+    for cut in _cuts((97, 131)):
+        np.testing.assert_array_equal(_crop(data, cut), _of_whole(data, cut))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "CMYK"])
+@pytest.mark.parametrize("num_rows", [48, 131])
+def test_good_files_do_not_need_pillow(kind, num_rows):
+    mode, options = KINDS[kind]
+    data = encoded(_photo(97, 131, mode), "JPEG", **options)
+    rows = jpeg.rows(data, (97, 131), num_rows)
+    whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert len(rows) == num_rows
+    np.testing.assert_array_equal(rows, whole[: len(rows)])
+
+
+def test_a_size_that_pillow_reads_otherwise_is_left_to_it():
+    data = encoded(_photo(97, 131), "JPEG")
+    for size in ((97, 130), (96, 131), (131, 97), (97, 132)):
+        for num_rows in (48, size[1]):
+            assert jpeg.rows(data, size, num_rows) is None
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_crops_of_turned_images_are_upright(orientation):
     exif = Image.Exif()
@@ -73,7 +99,7 @@ def test_the_place_of_a_crop_is_drawn_once():
 def test_the_first_rows_are_those_of_the_whole_image(kind, num_rows):
     mode, options = KINDS[kind]
     data = encoded(_photo(97, 131, mode), "JPEG", **options)
-    rows = np.asarray(Image.open(jpeg_rows.shortened(data, num_rows)))
+    rows = np.asarray(Image.open(io.BytesIO(jpeg.shortened(data, (97, 131), num_rows))))
     assert len(rows) < 131
     np.testing.assert_array_equal(
         rows[:num_rows], np.asarray(Image.open(io.BytesIO(data)))[:num_rows]
@@ -91,9 +117,9 @@ def test_files_that_must_be_decoded_whole_are_not_shortened():
         data[:middle] + b"\xff\x23" + data[middle:],
         data[:20],
     ):
-        assert jpeg_rows.shortened(whole, 10) is None
-    assert jpeg_rows.shortened(data, 131) is None
-    assert jpeg_rows.shortened(data, 10) is not None
+        assert jpeg.shortened(whole, photo.size, 10) is None
+    assert jpeg.shortened(data, photo.size, 131) is None
+    assert jpeg.shortened(data, photo.size, 10) is not None
 
 
 @pytest.mark.parametrize("damage", ["cut off", "a marker below the crop", "no header"])
@@ -105,6 +131,17 @@ def test_what_is_damaged_below_a_crop_is_refused_as_ever(damage):
         "a marker below the crop": data[:middle] + b"\xff\x23" + data[middle:],
         "no header": data[:20],
     }[damage]
+    _is_refused_as_ever(data)
+
+
+def test_a_header_that_the_decoder_cannot_use_is_refused_as_ever():
+    data = bytearray(encoded(_photo(97, 131), "JPEG"))
+    scan = data.index(b"\xff\xda")
+    data[scan + 6] = 0x33  # The Huffman tables of the first channel, which there aren't.
+    _is_refused_as_ever(bytes(data))
+
+
+def _is_refused_as_ever(data):
     cut = images.cut_at((97, 131), 97, 0, 0, 32)
     with pytest.raises(UndecodableError) as whole:
         images.decode(data, "photo")
