@@ -73,7 +73,7 @@ def test_a_crop_is_cut_out_of_the_rescaled_image(size, scale):
 def test_a_crop_with_ties_differs_by_their_rounding_alone():
     """At two thirds of a pixel per step, many values lie half-way between two grey levels.
 
-    A tie may round either way in each of Pillow's two passes, which is two levels in all.
+    A tie may round either way in each of the two passes, which is two levels in all.
     """
     image = _noise(640, 64)
     whole = np.asarray(image.resize((960, 96), Image.Resampling.BILINEAR), np.int32)

@@ -12,8 +12,8 @@ from launch.benchmark.opened import open_data
 from launch.benchmark.turns import Results, Side
 from vgg_jax.errors import UserError
 
-# Pillow resizes in two passes, each of which rounds, and takes the cheaper one first. For a crop's
-# box alone that may be the other one than for the whole image, and so both roundings may differ.
+# Images are resized in two passes, each of which rounds. Pillow takes the cheaper one first, which
+# may be the other one than here, and so both roundings may differ.
 MOST_DIFFERENCE = 2
 TIMING = {"warm_up": 2, "at_least": 5, "at_least_s": 1.0}
 PEER = "Pillow"
