@@ -100,3 +100,13 @@ def test_other_archives_are_not_recognised(path):
             archive.writestr(first, b"{}")
         assert not npz.recognises(path.read_bytes())
     assert not npz.recognises(b"")
+
+
+def test_a_shape_that_python_cannot_read_is_told_as_damage(tmp_path):
+    path = tmp_path / "weights.npz"
+    member = io.BytesIO()
+    np.save(member, np.zeros((2, 3), np.float32))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("kernel.npy", member.getvalue().replace(b"(2, 3)", b"(2,\x063)"))
+    with pytest.raises(UserError, match="damaged"):
+        npz.read(path)

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+import tokenize
 import zipfile
 from collections.abc import Mapping
 
@@ -14,6 +15,8 @@ from vgg_jax.foreign.tensors import Tensors
 _SUFFIX = ".npy"
 # Deflate makes data at most 1,032 times smaller.
 _MOST_DEFLATED = 1032
+# NumPy reads the shape as Python's text.
+_ERRORS = (*zip_files.ERRORS, tokenize.TokenError, SyntaxError)
 
 
 class NpzTensors(Tensors):
@@ -35,7 +38,7 @@ class NpzTensors(Tensors):
                 archive.open(name + _SUFFIX) as member,
             ):
                 array = np.lib.format.read_array(member, allow_pickle=False)
-        except zip_files.ERRORS as error:
+        except _ERRORS as error:
             raise damaged(self._path, f"{name} can't be read ({error})") from error
         return array.astype(np.float32, copy=False)
 
@@ -58,7 +61,7 @@ def read(path: pathlib.Path) -> NpzTensors:
                 if info.filename.endswith(_SUFFIX):
                     name = info.filename.removesuffix(_SUFFIX)
                     shapes[name] = _shape(archive, info)
-    except zip_files.ERRORS as error:
+    except _ERRORS as error:
         raise damaged(path, str(error)) from error
     return NpzTensors(path, shapes)
 
