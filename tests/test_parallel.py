@@ -111,14 +111,14 @@ def test_ynnpack_computes_no_convolution_of_the_step_on_cpus():
         np.float32(1),
     )
     train_step = compiled(model, optimiser, mesh)
-    assert not _convolutions_in_fusions(train_step.lower(*shapes))
-    assert _convolutions_in_fusions(jax.jit(train_step.__wrapped__).lower(*shapes))
+    assert not _convolutions_by_ynnpack(train_step.lower(*shapes))
+    assert _convolutions_by_ynnpack(jax.jit(train_step.__wrapped__).lower(*shapes))
 
 
-def _convolutions_in_fusions(lowered):
-    """Counts the convolutions outside of a compiled program's main computation."""
-    others, _, _ = lowered.compile().as_text().partition("ENTRY ")
-    return others.count(" convolution(")
+def _convolutions_by_ynnpack(lowered):
+    # XLA's own loops are fusions too, in which some machines get small convolutions.
+    lines = lowered.compile().as_text().splitlines()
+    return sum('"__ynn_fusion"' in line and "conv_general_dilated" in line for line in lines)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 4])
