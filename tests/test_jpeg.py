@@ -137,7 +137,7 @@ def test_what_is_damaged_below_a_crop_is_refused_as_ever(damage):
 def test_a_header_that_the_decoder_cannot_use_is_refused_as_ever():
     data = bytearray(encoded(_photo(97, 131), "JPEG"))
     scan = data.index(b"\xff\xda")
-    data[scan + 6] = 0x33  # The Huffman tables of the first channel, which there aren't.
+    data[scan + 6] = 0x33  # The first channel names tables that the file lacks.
     _is_refused_as_ever(bytes(data))
 
 

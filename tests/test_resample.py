@@ -23,7 +23,7 @@ def _noise(width, height, seed=0):
 
 
 def _boxes(width, height, side, number=8):
-    """Squares in images whose shorter side becomes 1 to 3 times the crop's; some at the edges."""
+    """Yields squares of images whose shorter side becomes 1 to 3 times the crop's."""
     rng = np.random.default_rng(side)
     for _ in range(number):
         length = min(width, height) / rng.uniform(1, 3)
@@ -32,7 +32,7 @@ def _boxes(width, height, side, number=8):
 
 
 def _weights(low, high, side, length):
-    """The triangle filter's matrix, in double precision."""
+    """Returns the triangle filter's matrix, in double precision."""
     step = (high - low) / side
     centres = low + (np.arange(side)[:, None] + 0.5) * step
     far = np.abs(np.arange(length) + 0.5 - centres) / max(1, step)

@@ -24,7 +24,7 @@ except ImportError:  # It has no wheels for Linux on ARM.
 Pixels = UInt8[np.ndarray, "h w 3"]
 Box = tuple[int | float, ...]  # Left, top, right and bottom, in px.
 
-_STRIP_PX = 2**18  # Of most photos in ILSVRC's size, a crop's box is one strip.
+_STRIP_PX = 2**18  # A crop's box is one strip in most photos of ILSVRC's size.
 
 
 def num_rows(box: Box, side: int) -> int:

@@ -6,10 +6,11 @@ import zlib
 from typing import BinaryIO
 
 SIGNATURE = b"PK\x03\x04"
-# The errors with which zipfile and its readers meet damaged archives.
+# The errors with which zipfile and its readers meet damaged archives. RuntimeError is for
+# encryption, and for a compression that zipfile doesn't know.
 ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, OverflowError),
-    *(NotImplementedError, RuntimeError),
+    RuntimeError,
 )
 _HEADER = struct.Struct("<4s22xHH")  # The signature, and the lengths of the name and the extra.
 
