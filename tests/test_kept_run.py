@@ -26,6 +26,7 @@ from launch.plan.paper import Part, Result
 from launch.plan.sweep_spec import Sweep
 from launch.report import reading
 from vgg_jax import base_config
+from vgg_jax.data import jpeg, resample
 from vgg_jax.errors import UserError
 from vgg_jax.runs import run_config
 
@@ -108,8 +109,16 @@ def test_it_is_evaluated_by_its_workdir_alone(kept, run_main, capsys):
         assert then["top1_error"] == now["top1_error"]
 
 
+def resampled_as_then(image, box, side):
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
+
+
 @pytest.mark.usefixtures("tomorrows_key")
-def test_it_goes_on_with_tomorrows_keys_and_ends_as_it_did(kept, run_main):
+def test_it_goes_on_with_tomorrows_keys_and_ends_as_it_did(kept, run_main, monkeypatch):
+    # Pillow resampled the crops of whole images then, with other roundings. With today's, the run
+    # ends at a loss of 1.0930 instead of 1.0929.
+    monkeypatch.setattr(jpeg, "is_jpeg", lambda data: False)
+    monkeypatch.setattr(resample, "square", resampled_as_then)
     then = json.loads((kept / "run/result.json").read_text())
     params, momentum = saved.arrays(kept / "run")
     (kept / "run/result.json").unlink()
