@@ -10,6 +10,7 @@ from small_runs import ROOT
 
 from launch.backends import devices
 from launch.backends.devices import Devices
+from vgg_jax.data import workers
 from vgg_jax.errors import UserError
 
 
@@ -61,9 +62,25 @@ def test_tasks_that_share_a_gpu_share_its_memory():
     assert dataclasses.replace(four, names=("1",)).environment() == {
         "CUDA_VISIBLE_DEVICES": "1",
         "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450",
+        "VGG_JAX_CORES": str(max(1, workers.available_cores() // 4)),
     }
     cores = Devices("core", ("0", "1"))
     assert cores.shared(2) == cores
+
+
+def test_tasks_on_gpus_share_the_cores(monkeypatch):
+    monkeypatch.setattr(workers, "available_cores", lambda: 16)
+
+    def cores(num_gpus, tasks_per_gpu, num_own):
+        shared = Devices("gpu", tuple(map(str, range(num_gpus)))).shared(tasks_per_gpu)
+        own = dataclasses.replace(shared, names=shared.names[:num_own])
+        return own.environment()["VGG_JAX_CORES"]
+
+    assert cores(1, 1, 1) == "16"
+    assert cores(1, 6, 1) == "2"
+    assert cores(4, 1, 1) == "4"  # An evaluation, beside those on the other GPUs.
+    assert cores(4, 1, 4) == "16"  # A run on all GPUs.
+    assert cores(8, 4, 1) == "1"
 
 
 def test_no_gpu_is_visible(monkeypatch):

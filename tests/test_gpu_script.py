@@ -25,6 +25,10 @@ def _gpu_script(*arguments, python="false"):
         (["--minutes=soon"], "Give --minutes=N, a whole number."),
         (["--minutes=1", "--fast"], "Unknown argument --fast."),
         (["--minutes=1", "--data=nowhere"], "There is no folder nowhere/train."),
+        (
+            ["--minutes=1", "--steps=eval,evil"],
+            "There is no step evil. The steps are train, layers,",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
@@ -44,6 +48,9 @@ def test_a_step_that_fails_is_named_and_only_those_are_tried_again(tmp_path):
     second = _gpu_script("--minutes=1", f"--out={tmp_path}")
     assert second.returncode == 1
     assert second.stderr.splitlines()[-1].startswith("Failed: train. The same command")
+
+    one = _gpu_script("--minutes=1", f"--out={tmp_path}/one", "--steps=loop")
+    assert one.stderr.splitlines()[-1].startswith("Failed: loop. The same command")
 
     third = _gpu_script("--minutes=1", f"--out={tmp_path}", python="true")
     assert third.returncode == 0

@@ -12,6 +12,7 @@ from PIL import Image
 from vgg_jax.data import crops, workers
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import DataSpec
+from vgg_jax.errors import UserError
 from vgg_jax.system import launched_by
 
 
@@ -65,6 +66,17 @@ def test_the_cores_are_those_that_this_process_may_use():
     )
     found = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
     assert int(found.stdout) == 1
+
+
+def test_a_sweep_gives_its_tasks_a_share_of_the_cores(monkeypatch):
+    all_cores = workers.available_cores()
+    for share in (1, 10_000):
+        monkeypatch.setenv("VGG_JAX_CORES", f"{share}")
+        assert workers.available_cores() == min(share, all_cores)
+    for share in ("0", "two", ""):
+        monkeypatch.setenv("VGG_JAX_CORES", share)
+        with pytest.raises(UserError, match=f"VGG_JAX_CORES={share} must be the number of cores"):
+            workers.available_cores()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Literal
 
+from vgg_jax.data import workers
 from vgg_jax.errors import UserError
 from vgg_jax.system import launched_by
 
@@ -22,11 +23,14 @@ class Devices:
       names: The names of GPUs in CUDA_VISIBLE_DEVICES, the operating system's numbers of cores, or
         "all" for a TPU host. A GPU that several tasks share is named once for each of them.
       tasks_per_gpu: The number of tasks that share a GPU and its memory.
+      cores_per_name: The share of the machine's cores that belongs to each name of a GPU; None for
+        all cores.
     """
 
     kind: Literal["gpu", "core", "tpu"]
     names: tuple[str, ...]
     tasks_per_gpu: int = 1
+    cores_per_name: int | None = None
 
     def __str__(self) -> str:
         """Returns the kind and the names, for example "gpu 0,1"."""
@@ -39,13 +43,20 @@ class Devices:
         bound = {"CUDA_VISIBLE_DEVICES": ",".join(self.names)}
         if self.tasks_per_gpu > 1:  # By default each process takes three quarters of the memory.
             bound["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / self.tasks_per_gpu:.3f}"
+        if self.cores_per_name:
+            bound[workers.CORES] = str(self.cores_per_name * len(self.names))
         return bound
 
     def shared(self, tasks_per_gpu: int) -> "Devices":
-        """Returns the same devices, with room for several tasks on each GPU."""
+        """Returns the same devices, with room for several tasks on each GPU.
+
+        Tasks on different GPUs, or on the same one, share the machine's cores.
+        """
         if self.kind != "gpu":
             return self
-        return Devices(self.kind, self.names * tasks_per_gpu, tasks_per_gpu)
+        names = self.names * tasks_per_gpu
+        cores = max(1, workers.available_cores() // len(names))
+        return Devices(self.kind, names, tasks_per_gpu, cores)
 
     def bind(self) -> None:
         """Binds this process to these cores, if they are cores; XLA then starts as many threads."""

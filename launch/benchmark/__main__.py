@@ -95,7 +95,7 @@ _IMAGES = flags.DEFINE_integer(
     "images",
     None,
     "How many images eval, scan, loop and methods take, for example 100. The default of eval is 16 "
-    "on a CPU and 1024 on a GPU, that of the others all images. scan repeats its images.",
+    "on a CPU and 1024 on a GPU, that of the others all images. scan and loop repeat them.",
     1,
 )
 _WORKERS = flags.DEFINE_integer(
@@ -233,15 +233,16 @@ def _loop() -> dict[str, Any]:
         open_images(data)
     train_scale = _train_scale(_CROP_PX.value or _PAPERS_CROP_PX)
     rates, case = _rates_and_case()
-    return loop.measure(
-        case,
-        rates,
-        data=data,
-        images=_IMAGES.value,
-        train_scale=train_scale,
-        workers=_num_workers(),
-        **_turns(),
-    )
+    with turns.compiled_once():
+        return loop.measure(
+            case,
+            rates,
+            data=data,
+            images=_IMAGES.value,
+            train_scale=train_scale,
+            workers=_num_workers(),
+            **_turns(),
+        )
 
 
 def _start() -> dict[str, Any]:

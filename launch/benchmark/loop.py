@@ -29,7 +29,7 @@ def measure(
       case: The net, its precision and its batch.
       rates: The result of `sides.jax_rates`.
       data: A folder of class folders; None for the embedded data set.
-      images: How many of the images an epoch has; None for all.
+      images: How many images an epoch has; they are repeated if there are fewer. None for all.
       train_scale: The smallest and the largest S, in px.
       workers: Worker processes that decode; 0 for threads.
       rounds, limit_s: See `turns.in_turns`.
@@ -38,11 +38,11 @@ def measure(
       UserError: An epoch has no whole batch, or see `turns.in_turns`.
     """
     if data is not None:
-        count = len(open_images(data))
+        count = images or len(open_images(data))
         require(
-            min(count, images or count) >= case.batch,
-            f"{data} has {count:,} images, and --images={images}: that is no whole batch of "
-            f"{case.batch}. Give a smaller --batch.",
+            count >= case.batch,
+            f"{count:,} images of {data} are no whole batch of {case.batch}. Give a smaller "
+            "--batch, or more --images, which repeat.",
         )
     settings = {
         "case": dataclasses.asdict(case),

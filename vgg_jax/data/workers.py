@@ -10,6 +10,8 @@ from vgg_jax.errors import UndecodableError, require
 from vgg_jax.system import launched_by
 
 AUTO = -1  # As a value of data.num_workers.
+# The environment variable with a process's share of the cores, where a sweep runs several tasks.
+CORES = "VGG_JAX_CORES"
 
 # Pillow's decoders run side by side in threads. On two cores they were as fast as two workers.
 NUM_THREADS = 4
@@ -79,7 +81,11 @@ def worth(num_cores: int, work_s: int | float) -> int:
 
 
 def available_cores() -> int:
-    """Returns this process's share of the host's cores, at least 1."""
+    """Returns this process's share of the host's cores, at least 1.
+
+    Raises:
+      UserError: `CORES` is set, but isn't a number of cores.
+    """
     if hasattr(os, "sched_getaffinity"):  # macOS doesn't have it.
         cores = len(os.sched_getaffinity(0))
     else:
@@ -88,7 +94,13 @@ def available_cores() -> int:
         limit = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text()
     except OSError:  # There are no control groups of version 2.
         limit = "max"
-    cores = min(cores, allowed(limit) or cores)
+    share = os.environ.get(CORES, f"{cores}")
+    require(
+        share.isdecimal() and int(share) > 0,
+        f"{CORES}={share} must be the number of cores that this process may use. Unset it, or give "
+        f"a number from 1 to {cores}.",
+    )
+    cores = min(cores, allowed(limit) or cores, int(share))
     return max(1, cores // launched_by.processes_here(os.environ))
 
 

@@ -42,7 +42,7 @@ def measure(
       case: The fields of a `Case`.
       part: What is timed: the loop, its steps with one batch again and again, or its input.
       data: A folder of class folders; None for the embedded data set.
-      count: How many of the images an epoch has; None for all.
+      count: How many images an epoch has; they are repeated if there are fewer. None for all.
       train_scale: The smallest and the largest S, in px.
       workers: Worker processes that decode; 0 for threads.
       cache_dir: The folder that holds the embedded data set.
@@ -73,7 +73,7 @@ def _source(data: str | None, count: int | None, cache_dir: str) -> Source:
         source = ShapesSource(DataSpec("shapes", "", "train", "", cache_dir), "train")
     else:
         source = open_images(data)
-    return Subset(source, np.arange(min(count or len(source), len(source))))
+    return Subset(source, np.arange(count or len(source)) % len(source))
 
 
 def _second_epoch(call: Callable[[], Any], steps: int) -> float:
