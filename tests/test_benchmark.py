@@ -130,11 +130,14 @@ def test_the_table_of_dense_evaluation():
         name: [{"seconds": [s], "shapes": 2, "padding": 0.1, "warm_up_s": 7.0}]
         for name, s in (("vgg_jax", 1.0), ("one", 2.0), ("another", 4.0))
     }
+    results["vgg_jax"][0] |= {"batches_s": [0.1], "net_s": [0.8]}
     differences = {"one": 1e-6, "another": 2e-6}
     sizes = [(256, 256), (256, 341)]
     text = dense.rendered(CASE, RATES, 256, sizes, results, differences)
     rows = _rows(text)
     assert [rows[name][0] for name in results] == ["2.00", "1.00", "0.50"]
+    assert rows["vgg_jax, its batches alone, on the host"][0] == "20.0"
+    assert rows["vgg_jax, its net alone"][0] == "2.50"
     assert rows["one"][-1] == "1.0e-06"
     assert text.endswith("ratio 2.00 to one\n\nratio 4.00 to another")
 

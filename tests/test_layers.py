@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vgg_jax.nets import layers, packed_convolution
+from vgg_jax.nets.vgg import VGG, init_params
 
 pytestmark = pytest.mark.usefixtures("highest_precision")
 
@@ -71,6 +72,58 @@ def test_the_gradient_of_a_bias_is_summed_in_float32():
     gradient = jax.grad(lambda bias: layers.biased_relu(x, bias).astype(jnp.float32).sum())(bias)
     assert gradient.dtype == jnp.float32
     assert gradient.item() == 10_000
+
+
+@pytest.mark.parametrize("kernel_px", [1, 2, 7])
+def test_a_product_of_patches_gives_the_fully_connected_layers_convolution(kernel_px):
+    rng = np.random.default_rng(kernel_px)
+    x = jnp.asarray(rng.standard_normal((2, 9, 8, 6)), jnp.float32)
+    kernel = jnp.asarray(rng.standard_normal((kernel_px, kernel_px, 6, 5)), jnp.float32)
+
+    found, gradients = jax.vjp(layers.product_of_patches, x, kernel)
+    expected, plain = jax.vjp(lambda x, kernel: layers.conv(x, kernel, "VALID"), x, kernel)
+
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-5)
+    for ours, convolutions in zip(gradients(found), plain(found), strict=True):
+        np.testing.assert_allclose(ours, convolutions, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("reach_px", [1, 2])
+def test_a_kernel_reads_no_more_than_the_strips_of_zeros(reach_px):
+    rng = np.random.default_rng(reach_px)
+    x = jnp.asarray(rng.standard_normal((4, 9, 8, 3)), jnp.float32)
+    kernel_px = 2 * reach_px + 1
+    kernel = jnp.asarray(rng.standard_normal((kernel_px, kernel_px, 3, 5)), jnp.float32)
+    sizes = [(9, 8), (8, 7), (4, 8), (9, 5)]
+
+    ended = layers.zero_strips(x, jnp.array(sizes), reach_px=reach_px)
+    y = layers.conv(ended, kernel, "SAME")
+
+    for index, (height, width) in enumerate(sizes):
+        alone = layers.conv(x[index : index + 1, :height, :width], kernel, "SAME")[0]
+        np.testing.assert_allclose(y[index, :height, :width], alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["floor", "ceil"])
+@pytest.mark.parametrize("net", ["A", "A-LRN", "B-5x5", "C"])
+def test_images_that_end_in_strips_of_zeros_are_as_if_alone(net, pooling, monkeypatch):
+    monkeypatch.setattr(
+        layers, "end", lambda x, sizes, reach: layers.zero_strips(x, sizes, reach_px=reach)
+    )
+    model = VGG(net, num_classes=3, width=1 / 32, crop_px=32, pooling=pooling)
+    params = init_params(model, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    # What lies outside the images is as large as what lies in them.
+    x = jnp.asarray(rng.standard_normal((3, 75, 101, 3)), jnp.float32)
+    sizes = np.array([(75, 101), (64, 67), (33, 32)])
+
+    maps = model.apply({"params": params}, x, sizes=jnp.asarray(sizes))
+
+    for index, (height, width) in enumerate(sizes):
+        alone = model.apply({"params": params}, x[index : index + 1, :height, :width])[0]
+        rows, columns = model.score_cells(sizes[index])
+        assert alone.shape[:2] == (rows, columns)
+        np.testing.assert_allclose(maps[index, :rows, :columns], alone, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel_px", [1, 2, 7])

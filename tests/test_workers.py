@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 
@@ -21,13 +22,15 @@ from vgg_jax.system import launched_by
     [
         (1, 1e6, 0),
         (2, 1e6, 0),
-        (5, 1e6, 0),
+        (3, 1e6, 0),
+        (4, 1e6, 3),
         (6, 1e6, 5),
         (16, 1e6, 15),
         (192, 1e6, 16),
-        (16, 5, 0),
-        (16, 10, 0),
-        (16, 12, 15),
+        (4, 17, 0),
+        (4, 19, 3),
+        (16, 6, 0),
+        (16, 8, 15),
         (16, float("inf"), 15),
         (192, 0, 0),
     ],
@@ -99,6 +102,16 @@ def test_a_small_set_is_not_worth_processes(source):
 
 def test_a_number_is_taken_as_it_is(source):
     assert [workers.resolved(number, source) for number in (0, 3)] == [0, 3]
+
+
+def test_little_shared_memory_means_threads(source, monkeypatch):
+    monkeypatch.setattr(workers, "available_cores", lambda: 16)
+    monkeypatch.setattr(workers, "decoding_s", lambda source: 1e6)
+    assert workers.resolved(workers.AUTO, source) == 15
+    usage = shutil.disk_usage("/dev/shm")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(total=2**26))
+    assert workers.resolved(workers.AUTO, source) == 0
+    assert workers.resolved(3, source) == 3
 
 
 def test_threads_start_no_processes(source):

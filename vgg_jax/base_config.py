@@ -64,7 +64,7 @@ def _data(c: ConfigDict) -> None:
     # imagenet, or else that of the training set; () for that of the training set in any case.
     c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
-    # -1: as many processes as the cores and the work are worth; on up to five cores, threads.
+    # -1: as many processes as the cores and the work are worth; on up to three cores, threads.
     c.data.num_workers = -1  # Worker processes that decode; 0: threads of the main process.
     # An image that alone needs more than three quarters of this can't be decoded.
     c.data.decode_bytes = 2**31  # Memory, in bytes, of all decoders of a process and its workers.

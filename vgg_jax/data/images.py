@@ -232,7 +232,9 @@ def rescale(image: Image.Image, scale: int) -> UInt8[np.ndarray, "h w 3"]:
     """
     refuse_large_rescaled(image.size, scale, "The image")
     size = rescaled_size(image.size, scale)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    # Pillow would copy an image that has this size already.
+    rescaled = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(rescaled)
 
 
 def cut_at(size: Size, scale: int, left: int, top: int, crop_px: int) -> Cut:

@@ -7,18 +7,20 @@ import pathlib
 from vgg_jax.counted import counted
 from vgg_jax.data.source import Source
 from vgg_jax.errors import UndecodableError, require
-from vgg_jax.system import launched_by
+from vgg_jax.system import launched_by, shared_memory
 
 AUTO = -1  # As a value of data.num_workers.
 # The environment variable with a process's share of the cores, where a sweep runs several tasks.
 CORES = "VGG_JAX_CORES"
 
-# Pillow's decoders run side by side in threads. On two cores they were as fast as two workers.
+# Decoders run side by side in threads, but Python doesn't. On 2 to 16 cores, threads made as many
+# crops as 1.3 to 2.3 workers, and on two cores nearly as many as two: see launch/benchmarks.md.
 NUM_THREADS = 4
+_WORKERS_FOR_THREADS = 2
 _MOST = 16
 # More than are of use can be given, for a machine that shares its config with a larger one.
 _MOST_GIVEN, _MOST_GIVEN_PER_CORE = 64, 4
-_START_S = 2.0  # A worker takes 1.2 seconds of a core to start. One that runs alone took 1.6 s.
+_START_S = 3.0  # Workers took 1.5 to 3.7 s to start.
 
 # What an image and each byte of its file take of a core: 1.4 ms for a JPEG of 110 KB.
 _IMAGE_S, _BYTE_S = 2e-4, 1e-8
@@ -50,7 +52,8 @@ def resolved(num_workers: int, source: Source, num_passes: int = 1) -> int:
     """Returns the number of worker processes that read a source; 0 means threads.
 
     Args:
-      num_workers: The number, or `AUTO` for as many as the cores and the work are worth.
+      num_workers: The number, or `AUTO` for as many as the cores and the work are worth; it means
+        threads if there is little shared memory, as in Docker by default.
       source: The images.
       num_passes: How often each of them is read.
     """
@@ -58,7 +61,9 @@ def resolved(num_workers: int, source: Source, num_passes: int = 1) -> int:
         return num_workers
     cores = available_cores()
     # Where there are few cores, no image is read.
-    return worth(cores, num_passes * decoding_s(source)) if worth(cores, math.inf) else 0
+    if not (worth(cores, math.inf) and shared_memory.suffices()):
+        return 0
+    return worth(cores, num_passes * decoding_s(source))
 
 
 def worth(num_cores: int, work_s: int | float) -> int:
@@ -74,9 +79,9 @@ def worth(num_cores: int, work_s: int | float) -> int:
       The number; 0 if threads are as fast.
     """
     count = min(num_cores - 1, _MOST)
-    if count <= NUM_THREADS:
+    if count <= _WORKERS_FOR_THREADS:
         return 0
-    saved_s = work_s * (1 / NUM_THREADS - 1 / count)
+    saved_s = work_s * (1 / _WORKERS_FOR_THREADS - 1 / count)
     return count if saved_s > _START_S else 0
 
 

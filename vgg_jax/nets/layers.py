@@ -30,12 +30,28 @@ def conv(
         # For a single position, a matrix product gives the same sums and is faster.
         product = x.reshape(x.shape[0], -1) @ kernel.reshape(-1, kernel.shape[-1])
         return product[:, None, None, :]
+    if padding == "VALID":
+        valid = functools.partial(plain_convolution.conv, padding="VALID")
+        return jax.lax.platform_dependent(x, kernel, cuda=product_of_patches, default=valid)
     if padding == "SAME" and x.dtype == jnp.float32 and winograd.suits(x.shape, kernel.shape):
         return winograd.conv(x, kernel)
     if padding == "SAME" and x.shape[-1] < 8 and x.dtype == jnp.bfloat16:
         same = functools.partial(plain_convolution.conv, padding="SAME")
         return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
     return plain_convolution.conv(x, kernel, padding)
+
+
+def product_of_patches(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
+) -> Float[Array, "b h2 w2 o"]:
+    """Applies a fully connected layer at every position (§3.2), as one matrix product.
+
+    The sums are those of a VALID convolution, except for their order.
+    """
+    rows, columns, _, features = kernel.shape
+    h, w = x.shape[1] - rows + 1, x.shape[2] - columns + 1
+    parts = [x[:, i : i + h, j : j + w] for i in range(rows) for j in range(columns)]
+    return jnp.tensordot(jnp.concatenate(parts, axis=-1), kernel.reshape(-1, features), axes=1)
 
 
 @jax.custom_vjp
@@ -102,6 +118,39 @@ def mask(
     rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]
     columns = jnp.arange(x.shape[2])[None, :] < sizes[:, 1:]
     return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, outside)
+
+
+def end(
+    x: Float[Array, "b h w c"], sizes: Int[Array, "b 2"], reach_px: int
+) -> Float[Array, "b h w c"]:
+    """Zeroes what a kernel at a valid place reads outside each example's valid part.
+
+    Other values outside may be zeroed or not.
+
+    Args:
+      x: Activations.
+      sizes: See `mask`.
+      reach_px: How far the kernel reaches from its middle.
+    """
+    if not reach_px:
+        return x
+    strips = functools.partial(zero_strips, reach_px=reach_px)
+    return jax.lax.platform_dependent(x, sizes, cuda=strips, default=mask)
+
+
+def zero_strips(
+    x: Float[Array, "b h w c"], sizes: Int[Array, "b 2"], *, reach_px: int
+) -> Float[Array, "b h w c"]:
+    """Zeroes the rows below each example's valid part, and the columns next to it: see `end`.
+
+    XLA for GPUs does this in place. A mask reads and writes all activations between convolutions
+    that otherwise apply their own bias and ReLU.
+    """
+    example, near = jnp.arange(x.shape[0])[:, None], jnp.arange(reach_px)[None]
+    # Places beyond the array are left out.
+    how = {"mode": "drop", "indices_are_sorted": True, "unique_indices": True}
+    x = x.at[example, sizes[:, :1] + near].set(0, **how)
+    return x.at[example, :, sizes[:, 1:] + near].set(0, **how)
 
 
 def _windows(x: Array) -> list[list[Array]]:

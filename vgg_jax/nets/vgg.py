@@ -143,9 +143,9 @@ class VGG(nn.Module):
         """Computes class score maps.
 
         A batch can hold images of different sizes. Each then lies in the upper left corner of its
-        place, and `sizes` says how large it is. Values outside it are zeroed before each
-        convolution, as if the image ended there, so that the first `score_cells` of its map are
-        the same as if it were alone.
+        place, and `sizes` says how large it is. What a convolution reads outside it is zeroed, as
+        if the image ended there, so that the first `score_cells` of its map are the same as if it
+        were alone.
 
         Args:
           images: Mean-subtracted RGB times the input scale (`pixels.Normalise`), at least
@@ -308,7 +308,7 @@ class VGG(nn.Module):
                 keys = jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, int(layer.name[2:]))
                 x = layers.dropout(x, keys, self.dropout)
             if layer.kind == "conv" and sizes is not None:
-                x = layers.mask(x, sizes)
+                x = layers.end(x, sizes, layer.kernel_px // 2)
             if layer.name == "fc6":
                 x = self.place(x, "examples")
             x, bias = getattr(self, layer.name)(x)

@@ -11,6 +11,10 @@ from vgg_jax.storage import owned
 # The end of a message about workers that lack memory.
 NO_WORKERS = "set data.num_workers=0 (--num_workers=0 of vgg_jax.features)"
 
+# Docker gives 64 MB, which is not even two batches of the paper's 256 crops. A machine without a
+# limit of its own has half of its memory.
+_ENOUGH_BYTES = 2**30
+
 # Python's tracker removes what is left when all processes have ended, and warns of it. But images
 # that JAX still reads, and all that a killed process had, are left as a rule.
 _QUIET = "ignore:resource_tracker:UserWarning"
@@ -32,6 +36,12 @@ def name_after_owner() -> None:
     """Gives this worker's shared memory names that belong to its parent: see `owned`."""
     prefix = multiprocessing.current_process()._config["semprefix"]
     shared_memory._make_filename = lambda: f"{prefix}-{secrets.token_hex(8)}"
+
+
+def suffices() -> bool:
+    """Returns whether workers can send whole batches of images, as far as that is known."""
+    there = owned.SHARED_MEMORY.is_dir()
+    return not there or shutil.disk_usage(owned.SHARED_MEMORY).total >= _ENOUGH_BYTES
 
 
 def about() -> str:
