@@ -129,8 +129,9 @@ def _refuse_folder_of_splits(where: str, folder: files.Path) -> None:
     )
     require(
         not found,
-        f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Name the "
-        f"splits: --split={','.join(found[:2])}.",
+        f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Give one of "
+        f"them, {os.path.join(where, found[0])}, or, if this command has --split, the splits: "
+        f"--split={','.join(found[:2])}.",
     )
 
 
