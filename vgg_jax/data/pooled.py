@@ -127,12 +127,12 @@ def _refuse_folder_of_splits(where: str, folder: files.Path) -> None:
         for entry in os.scandir(folder)
         if _is_folder(entry) and any(map(_is_folder, os.scandir(entry.path)))
     )
-    require(
-        not found,
-        f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Give one of "
-        f"them, {os.path.join(where, found[0])}, or, if this command has --split, the splits: "
-        f"--split={','.join(found[:2])}.",
-    )
+    if found:
+        raise UserError(
+            f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Give one of "
+            f"them, {os.path.join(where, found[0])}, or, if this command has --split, the splits: "
+            f"--split={','.join(found[:2])}."
+        )
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
