@@ -8,7 +8,7 @@ import pytest
 from small_steps import BATCH, NORMALISE, compiled, narrow_net, random_batch, run_steps
 
 from vgg_jax.analysis import traffic
-from vgg_jax.nets import sharding
+from vgg_jax.nets import compiler_options, sharding
 from vgg_jax.nets.vgg import init_params
 from vgg_jax.runs.state import abstract_state, init_state
 from vgg_jax.training import parallel, step
@@ -119,6 +119,14 @@ def _convolutions_by_ynnpack(lowered):
     # XLA's own loops are fusions too, in which some machines get small convolutions.
     lines = lowered.compile().as_text().splitlines()
     return sum('"__ynn_fusion"' in line and "conv_general_dilated" in line for line in lines)
+
+
+@pytest.mark.parametrize("options", compiler_options.BY_PLATFORM.values())
+def test_xla_knows_the_options_of_all_platforms(options):
+    compiled = jax.jit(lambda x: x @ x, compiler_options=options)
+    np.testing.assert_array_equal(compiled(np.eye(2, dtype=np.float32)), np.eye(2))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option"):
+        jax.jit(lambda x: x, compiler_options={f"{name}_": 1 for name in options})(1.0)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 4])

@@ -64,7 +64,7 @@ def _data(c: ConfigDict) -> None:
     # imagenet, or else that of the training set; () for that of the training set in any case.
     c.data.mean_rgb = ("auto",)  # auto, () or three numbers of 0-255: --config.data.mean_rgb=1,2,3.
     c.data.undecodable = "refuse"  # Such images: refuse to go on with them, or leave_out these.
-    # -1: as many processes as the cores and the work are worth; on up to three cores, threads.
+    # -1: as many processes as the cores and the work are worth; on one or two cores, threads.
     c.data.num_workers = -1  # Worker processes that decode; 0: threads of the main process.
     # An image that alone needs more than three quarters of this can't be decoded.
     c.data.decode_bytes = 2**31  # Memory, in bytes, of all decoders of a process and its workers.
@@ -120,7 +120,7 @@ def _evaluation(c: ConfigDict) -> None:
     c.eval.pooling = "floor"  # floor drops an odd last row or column; ceil pools it, as in Caffe.
     c.eval.dtype = "float32"  # float32, at highest precision, or bfloat16, faster on accelerators.
     # Pixels per batch on each device, including flips, crops and padding.
-    c.eval.batch_px = 0  # 0 means 2^22, or 2^19 on CPUs, where caches make this faster.
+    c.eval.batch_px = 0  # 0 means 2^23, or 2^19 on CPUs, where caches make this faster.
     c.eval.save_every_s = 30.0  # Seconds between saves of posteriors; a stop loses no more work.
     c.eval.batch_size = 256  # Images per batch of the validation after each epoch, on all devices.
 

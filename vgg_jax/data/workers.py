@@ -44,7 +44,7 @@ def check(flag: str, num_workers: int) -> None:
     require(
         num_workers <= most,
         f"{flag}={num_workers} is too many processes for {counted(cores, 'cores')}; {most} is the "
-        f"most. Give {max(1, cores - 1)}, which leaves one core to the main process, or {fits}.",
+        f"most. Give {cores}, one for each core, or {fits}.",
     )
 
 
@@ -69,7 +69,7 @@ def resolved(num_workers: int, source: Source, num_passes: int = 1) -> int:
 def worth(num_cores: int, work_s: int | float) -> int:
     """Returns the number of worker processes with which work is done soonest.
 
-    One core is left to the main process.
+    There is one for each core, because the main process needs little of its own.
 
     Args:
       num_cores: The cores that this process and its workers may use.
@@ -78,7 +78,7 @@ def worth(num_cores: int, work_s: int | float) -> int:
     Returns:
       The number; 0 if threads are as fast.
     """
-    count = min(num_cores - 1, _MOST)
+    count = min(num_cores, _MOST)
     if count <= _WORKERS_FOR_THREADS:
         return 0
     saved_s = work_s * (1 / _WORKERS_FOR_THREADS - 1 / count)

@@ -86,7 +86,7 @@ class Inference:
 
             with jax.default_matmul_precision(self.precision):
                 lowered = jax.jit(program, out_shardings=out).lower(self.params, *arrays)
-            compiled = lowered.compile(compiler_options.for_mesh(self.mesh))
+            compiled = lowered.compile(compiler_options.for_mesh(self.mesh, "inference"))
             self.programs[key] = _Program(compiled, time.monotonic() - begin_s)
         return self.programs[key].run(self.params, *arrays)
 

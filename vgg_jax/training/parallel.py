@@ -38,7 +38,7 @@ def train_step(
         donate_argnums=0,
         in_shardings=(state, sharding.split_batch(mesh), copied),
         out_shardings=(state, copied),
-        compiler_options=compiler_options.for_mesh(mesh),
+        compiler_options=compiler_options.for_mesh(mesh, "training"),
     )
 
 
@@ -47,7 +47,7 @@ def val_step(model: VGG, mesh: Mesh, normalise: Normalise) -> Callable[..., step
     return jax.jit(
         step.make_val_step(_placed(model, mesh), normalise),
         out_shardings=sharding.replicated(mesh),
-        compiler_options=compiler_options.for_mesh(mesh),
+        compiler_options=compiler_options.for_mesh(mesh, "training"),
     )
 
 

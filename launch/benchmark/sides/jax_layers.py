@@ -24,7 +24,7 @@ def measure(case: dict[str, Any], timing: dict[str, Any], calls: int) -> dict[st
       {layer: {pass: seconds of one call}}, with the passes of `arithmetic.PASSES`.
     """
     case, result = Case(**case), {}
-    options = compiler_options.for_mesh(sharding.make_mesh(jax.devices()[:1]))
+    options = compiler_options.for_mesh(sharding.make_mesh(jax.devices()[:1]), "training")
     for layer, side in arithmetic.convolutions(case):
         keys = jax.random.split(jax.random.key(0), 3)
         shapes = (
