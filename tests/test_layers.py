@@ -1,11 +1,13 @@
 """The operations of the nets, against loops and closed forms in NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax.nets import layers, packed_convolution
+from vgg_jax.nets import layers, packed_convolution, sharding
 from vgg_jax.nets.vgg import VGG, init_params
 
 pytestmark = pytest.mark.usefixtures("highest_precision")
@@ -102,6 +104,19 @@ def test_a_kernel_reads_no_more_than_the_strips_of_zeros(reach_px):
     for index, (height, width) in enumerate(sizes):
         alone = layers.conv(x[index : index + 1, :height, :width], kernel, "SAME")[0]
         np.testing.assert_allclose(y[index, :height, :width], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_devices_exchange_nothing_to_zero_strips_of_their_images():
+    split = sharding.split_batch(sharding.make_mesh())
+    shapes = (
+        jax.ShapeDtypeStruct((16, 9, 8, 3), jnp.float32, sharding=split),
+        jax.ShapeDtypeStruct((16, 2), jnp.int32, sharding=split),
+    )
+    zeroed = jax.jit(functools.partial(layers.zero_strips, reach_px=1), out_shardings=split)
+    program = zeroed.lower(*shapes).compile().as_text()
+    assert "num_partitions=8" in program
+    assert "all-" not in program
+    assert "collective-" not in program
 
 
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])

@@ -146,11 +146,17 @@ def zero_strips(
     XLA for GPUs does this in place. A mask reads and writes all activations between convolutions
     that otherwise apply their own bias and ReLU.
     """
-    example, near = jnp.arange(x.shape[0])[:, None], jnp.arange(reach_px)[None]
+    near = jnp.arange(reach_px)
     # Places beyond the array are left out.
     how = {"mode": "drop", "indices_are_sorted": True, "unique_indices": True}
-    x = x.at[example, sizes[:, :1] + near].set(0, **how)
-    return x.at[example, :, sizes[:, 1:] + near].set(0, **how)
+
+    # With the examples as indices, several devices would exchange the sizes at each convolution.
+    @jax.vmap
+    def of_each(x: Array, size: Array) -> Array:
+        x = x.at[size[0] + near].set(0, **how)
+        return x.at[:, size[1] + near].set(0, **how)
+
+    return of_each(x, sizes)
 
 
 def _windows(x: Array) -> list[list[Array]]:
