@@ -297,7 +297,10 @@ class VGG(nn.Module):
                 # A maximum commutes with adding a bias and with ReLU, so both come after the
                 # pooling, where they touch a quarter of the values.
                 if self.pooling == "ceil":
-                    x = layers.pad_odd(x if sizes is None else layers.mask(x, sizes, -jnp.inf))
+                    if sizes is not None:
+                        # After LRN no ReLU follows that would turn -inf into 0, the least value.
+                        x = layers.mask(x, sizes, 0.0 if bias is None else -jnp.inf)
+                    x = layers.pad_odd(x)
                 x = layers.max_pool(x)
                 continue
             x, bias = self._with_relu(x, bias), None
