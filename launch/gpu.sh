@@ -38,7 +38,7 @@ end_s=$((SECONDS + 60 * minutes))
 
 net=(--net=D) scale=384 images=512 epoch=40000 epochs=60 on_data=() on_photos=()
 if [ -n "$tiny" ]; then
-    net=(--net=A --width=0.03125 --crop_px=32 --rounds=1) scale=40 images=4 epoch=16 epochs=1
+    net=(--net=A --width=0.03125 --crop_px=32 --rounds=1) scale=40 images=4 epoch=32 epochs=1
 fi
 [ -z "$data" ] || on_data=(--data="$data") on_photos=(--data="$data/train")
 
