@@ -119,11 +119,28 @@ def test_devices_exchange_nothing_to_zero_strips_of_their_images():
     assert "collective-" not in program
 
 
+def test_nvidias_gpus_take_strips_and_products_of_patches():
+    x, sizes = jnp.zeros((2, 9, 8, 3)), jnp.zeros((2, 2), jnp.int32)
+    kernel = jnp.zeros((7, 7, 3, 5))
+
+    @jax.jit
+    def program(x, sizes, kernel):
+        return layers.conv(layers.zero_outside(x, sizes, 1), kernel, "VALID")
+
+    def operations(platform):
+        lowered = jax.export.export(program, platforms=[platform])(x, sizes, kernel)
+        names = ("scatter", "dot_general", "convolution")
+        return [name for name in names if f"stablehlo.{name}" in lowered.mlir_module()]
+
+    assert operations("cuda") == ["scatter", "dot_general"]
+    assert operations("cpu") == ["convolution"]
+
+
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])
 @pytest.mark.parametrize("net", ["A", "A-LRN", "B-5x5", "C"])
 def test_images_that_end_in_strips_of_zeros_are_as_if_alone(net, pooling, monkeypatch):
     monkeypatch.setattr(
-        layers, "end", lambda x, sizes, reach: layers.zero_strips(x, sizes, reach_px=reach)
+        layers, "zero_outside", lambda x, sizes, reach: layers.zero_strips(x, sizes, reach_px=reach)
     )
     model = VGG(net, num_classes=3, width=1 / 32, crop_px=32, pooling=pooling)
     params = init_params(model, jax.random.key(0))

@@ -311,7 +311,7 @@ class VGG(nn.Module):
                 keys = jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, int(layer.name[2:]))
                 x = layers.dropout(x, keys, self.dropout)
             if layer.kind == "conv" and sizes is not None:
-                x = layers.end(x, sizes, layer.kernel_px // 2)
+                x = layers.zero_outside(x, sizes, layer.kernel_px // 2)
             if layer.name == "fc6":
                 x = self.place(x, "examples")
             x, bias = getattr(self, layer.name)(x)
