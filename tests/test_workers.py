@@ -111,7 +111,7 @@ def test_little_shared_memory_means_threads(source, monkeypatch):
     for total, expected in ((2**30, 15), (2**26, 0)):
         there = usage._replace(total=total)
         monkeypatch.setattr(shutil, "disk_usage", lambda path, there=there: there)
-        assert workers.resolved(workers.AUTO, source) == expected
+        assert workers.of_long_work() == workers.resolved(workers.AUTO, source) == expected
         assert workers.resolved(3, source) == 3
 
 
