@@ -38,7 +38,7 @@ end_s=$((SECONDS + 60 * minutes))
 
 net=(--net=D) scale=384 images=512 epoch=40000 epochs=60 on_data=() on_photos=()
 if [ -n "$tiny" ]; then
-    net=(--net=A --width=0.03125 --crop_px=32 --rounds=1) scale=40 images=4 epoch=16 epochs=1
+    net=(--net=A --width=0.03125 --crop_px=32 --rounds=1) scale=40 images=4 epoch=32 epochs=1
 fi
 [ -z "$data" ] || on_data=(--data="$data") on_photos=(--data="$data/train")
 
@@ -109,11 +109,11 @@ profile() {
 # How many worker processes pay, by the cores that a command may use: see vgg_jax/data/workers.py.
 # Those for which the cores suffice are measured side by side, each on cores of its own.
 workers() {
-    local first=0 last running=()
+    local first=0 last running=() status=0
     for cores in 2 4 8 16; do
         [ "$cores" -le "$(nproc)" ] || break
         if [ $((first + cores)) -gt "$(nproc)" ]; then
-            wait_for "${running[@]}"
+            wait_for "${running[@]}" || status=1
             first=0 running=()
         fi
         last=$((first + cores - 1))
@@ -122,14 +122,16 @@ workers() {
             --out="$out/workers_$cores.json" > "$out/workers_$cores.txt" 2>&1 &
         running+=($!) first=$((last + 1))
     done
-    wait_for "${running[@]}"
+    wait_for "${running[@]}" || status=1
     cat "$out"/workers_*.txt
+    return $status
 }
 
-# Fails if one of these processes does.
+# Waits for all of these processes, and fails if one of them does.
 wait_for() {
-    local process
-    for process; do wait "$process"; done
+    local process status=0
+    for process; do wait "$process" || status=1; done
+    return $status
 }
 
 tables() {

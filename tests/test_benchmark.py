@@ -1,5 +1,6 @@
 """The benchmark's command: its tables, its files, its errors, and the sides it starts."""
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -348,12 +349,28 @@ def test_loop_compares_an_epoch_with_its_parts(folder, tmp_path):
     out = tmp_path / "loop.json"
     done = _benchmark(
         *("loop", f"--data={folder}/train", *TINY, "--batch=4", "--scales=40,90"),
-        *("--workers=1", f"--out={out}"),
+        *("--images=24", "--workers=1", f"--out={out}"),
     )
     assert done.returncode == 0, done.stderr
-    assert "An epoch of 4 steps" in done.stdout
+    assert "An epoch of 6 steps" in done.stdout  # Of 17 images, some of which are repeated.
     assert "of the epoch to their sum" in done.stdout
     assert all(len(each) == 1 for each in json.loads(out.read_text())["results"].values())
+
+
+@pytest.mark.parametrize(("with_data", "images"), [(True, None), (True, 255), (False, 255)])
+def test_a_loop_without_a_whole_batch_is_refused(folder, with_data, images):
+    data, count = (str(folder / "train") if with_data else None), images or 17
+    with pytest.raises(UserError, match=f"^{count} images are no whole batch of 256. Give a small"):
+        loop.measure(
+            dataclasses.replace(CASE, batch=256),
+            RATES,
+            data=data,
+            images=images,
+            train_scale=(256, 512),
+            workers=0,
+            rounds=1,
+            limit_s=1.0,
+        )
 
 
 @pytest.mark.runs

@@ -55,3 +55,23 @@ def test_a_step_that_fails_is_named_and_only_those_are_tried_again(tmp_path):
     third = _gpu_script("--minutes=1", f"--out={tmp_path}", python="true")
     assert third.returncode == 0
     assert third.stdout.splitlines()[-1] == f"All steps are done: see {tmp_path}."
+
+
+def test_a_measurement_that_fails_beside_another_says_why(tmp_path, monkeypatch):
+    commands = {
+        "nproc": "echo 6",
+        "taskset": 'shift 2; exec "$@"',
+        "python": '[[ $* == *--workers=4* ]] || { echo "too few cores"; exit 3; }; echo done',
+    }
+    for name, lines in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "data/train").mkdir(parents=True)
+
+    ended = _gpu_script(
+        *("--minutes=1", f"--out={tmp_path}/out", f"--data={tmp_path}/data", "--steps=workers"),
+        python=str(tmp_path / "python"),
+    )
+    assert ended.returncode == 1
+    assert (tmp_path / "out/workers.log").read_text() == "too few cores\ndone\n"

@@ -1,4 +1,4 @@
-"""A crop of a JPEG is the same to the bit whether or not the rows below it are decoded."""
+"""A crop of a JPEG is that of Pillow's pixels to the bit, decoded as far down as it needs."""
 
 import io
 
@@ -17,6 +17,7 @@ KINDS = {
     "4:2:0": ("RGB", {"subsampling": 2}),
     "restarts": ("RGB", {"subsampling": 2, "restart_marker_blocks": 3}),
     "grey": ("L", {}),
+    "RGB": ("RGB", {"keep_rgb": True}),
     "CMYK": ("CMYK", {}),
     "progressive": ("RGB", {"progressive": True}),
 }

@@ -1,11 +1,13 @@
 """The operations of the nets, against loops and closed forms in NumPy."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax.nets import layers, packed_convolution
+from vgg_jax.nets import layers, packed_convolution, sharding
 from vgg_jax.nets.vgg import VGG, init_params
 
 pytestmark = pytest.mark.usefixtures("highest_precision")
@@ -104,11 +106,41 @@ def test_a_kernel_reads_no_more_than_the_strips_of_zeros(reach_px):
         np.testing.assert_allclose(y[index, :height, :width], alone, rtol=1e-5, atol=1e-5)
 
 
+def test_devices_exchange_nothing_to_zero_strips_of_their_images():
+    split = sharding.split_batch(sharding.make_mesh())
+    shapes = (
+        jax.ShapeDtypeStruct((16, 9, 8, 3), jnp.float32, sharding=split),
+        jax.ShapeDtypeStruct((16, 2), jnp.int32, sharding=split),
+    )
+    zeroed = jax.jit(functools.partial(layers.zero_strips, reach_px=1), out_shardings=split)
+    program = zeroed.lower(*shapes).compile().as_text()
+    assert "num_partitions=8" in program
+    assert "all-" not in program
+    assert "collective-" not in program
+
+
+def test_nvidias_gpus_take_strips_and_products_of_patches():
+    x, sizes = jnp.zeros((2, 9, 8, 3)), jnp.zeros((2, 2), jnp.int32)
+    kernel = jnp.zeros((7, 7, 3, 5))
+
+    @jax.jit
+    def program(x, sizes, kernel):
+        return layers.conv(layers.zero_outside(x, sizes, 1), kernel, "VALID")
+
+    def operations(platform):
+        lowered = jax.export.export(program, platforms=[platform])(x, sizes, kernel)
+        names = ("scatter", "dot_general", "convolution")
+        return [name for name in names if f"stablehlo.{name}" in lowered.mlir_module()]
+
+    assert operations("cuda") == ["scatter", "dot_general"]
+    assert operations("cpu") == ["convolution"]
+
+
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])
 @pytest.mark.parametrize("net", ["A", "A-LRN", "B-5x5", "C"])
 def test_images_that_end_in_strips_of_zeros_are_as_if_alone(net, pooling, monkeypatch):
     monkeypatch.setattr(
-        layers, "end", lambda x, sizes, reach: layers.zero_strips(x, sizes, reach_px=reach)
+        layers, "zero_outside", lambda x, sizes, reach: layers.zero_strips(x, sizes, reach_px=reach)
     )
     model = VGG(net, num_classes=3, width=1 / 32, crop_px=32, pooling=pooling)
     params = init_params(model, jax.random.key(0))
@@ -118,6 +150,11 @@ def test_images_that_end_in_strips_of_zeros_are_as_if_alone(net, pooling, monkey
     sizes = np.array([(75, 101), (64, 67), (33, 32)])
 
     maps = model.apply({"params": params}, x, sizes=jnp.asarray(sizes))
+    blocks = model.apply(
+        {"params": params}, x, ["conv2_1", "conv3_1"], jnp.asarray(sizes), method="features"
+    )
+    # Some algorithms of convolutions read more than the kernel does, and cancel it.
+    assert all(jnp.isfinite(values).all() for values in blocks.values())
 
     for index, (height, width) in enumerate(sizes):
         alone = model.apply({"params": params}, x[index : index + 1, :height, :width])[0]

@@ -106,11 +106,12 @@ def test_a_number_is_taken_as_it_is(source):
 def test_little_shared_memory_means_threads(source, monkeypatch):
     monkeypatch.setattr(workers, "available_cores", lambda: 16)
     monkeypatch.setattr(workers, "decoding_s", lambda source: 1e6)
-    assert workers.resolved(workers.AUTO, source) == 16
     usage = shutil.disk_usage("/dev/shm")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(total=2**26))
-    assert workers.resolved(workers.AUTO, source) == 0
-    assert workers.resolved(3, source) == 3
+    for total, expected in ((2**30, 16), (2**26, 0)):
+        there = usage._replace(total=total)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, there=there: there)
+        assert workers.of_long_work() == workers.resolved(workers.AUTO, source) == expected
+        assert workers.resolved(3, source) == 3
 
 
 def test_threads_start_no_processes(source):

@@ -16,7 +16,6 @@ measurement is written to a JSON file.
 
 import importlib.util
 import itertools
-import math
 from typing import Any
 
 from absl import flags
@@ -252,7 +251,7 @@ def _start() -> dict[str, Any]:
 
 def _num_workers() -> int:
     """Returns --workers, or what a long run would take: 0 for threads."""
-    return _WORKERS.value or workers.worth(workers.available_cores(), math.inf)
+    return _WORKERS.value or workers.of_long_work()
 
 
 def _methods() -> dict[str, Any]:

@@ -37,12 +37,12 @@ def measure(
     Raises:
       UserError: An epoch has no whole batch, or see `turns.in_turns`.
     """
-    if data is not None:
-        count = images or len(open_images(data))
+    count = len(open_images(data)) if data and not images else images
+    if count is not None:
         require(
             count >= case.batch,
-            f"{count:,} images of {data} are no whole batch of {case.batch}. Give a smaller "
-            "--batch, or more --images, which repeat.",
+            f"{count:,} images are no whole batch of {case.batch}. Give a smaller --batch, or more "
+            "--images, which repeat.",
         )
     settings = {
         "case": dataclasses.asdict(case),

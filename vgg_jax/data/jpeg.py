@@ -22,7 +22,7 @@ _SEQUENTIAL_FRAMES = (0xC0, 0xC1)
 _OTHER_FRAMES = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 # Within a scan, 0xFF is followed by 0, or by the number of a restart.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")
-# What libjpeg says of a shortened file. A warning before this one would be said in its place.
+# What libjpeg says of a shortened file. It says the first warning alone.
 _LEFT_OVER = re.compile("extraneous bytes before marker 0xd[0-79]")
 _BELOW = 4  # The rows below a row that the upsampling of its chroma needs, rounded up.
 
@@ -46,7 +46,7 @@ def rows(data: bytes, size: tuple[int, int], num_rows: int) -> UInt8[np.ndarray,
     Args:
       data: The bytes of the file.
       size: The image's width and height, by Pillow.
-      num_rows: How many rows are needed, at most. The image may have fewer.
+      num_rows: How many rows are needed; all of them if the image has fewer.
 
     Returns:
       The pixels; None if Pillow must decode the file, or find what is wrong with it.
@@ -57,7 +57,7 @@ def rows(data: bytes, size: tuple[int, int], num_rows: int) -> UInt8[np.ndarray,
     # is refused before it takes more memory.
     buffer = np.empty((height, width, 3), np.uint8)
     try:
-        # A decoder that isn't strict would keep silent of headers that it can't use, too.
+        # A decoder that isn't strict would also say nothing of headers that it can't use.
         pixels = simplejpeg.decode_jpeg(file or data, "RGB", buffer=buffer)
     except ValueError as error:
         below_is_left_over = file is not None and _LEFT_OVER.search(str(error))

@@ -4,8 +4,9 @@ The filter is Pillow's: a triangle that reaches one pixel to each side, in the c
 grids. The width is resampled first and rounded to 8 bits, then the height.
 
 fast_image_resize does it with the vector instructions of the CPU, in a third of the time that
-Pillow takes (cykooz-resizer). All instruction sets give the same to the bit. Its weights are
-rounded more than Pillow's: where Pillow has to stand in for it, 0.4% of the values differ, by one.
+Pillow takes (cykooz-resizer). SSE4.1, AVX2 and plain code give the same to the bit. Its weights are
+rounded more than Pillow's: where Pillow has to stand in for it, 0.4% of the values differ, nearly
+all of them by one.
 """
 
 import math

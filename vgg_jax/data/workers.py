@@ -59,11 +59,14 @@ def resolved(num_workers: int, source: Source, num_passes: int = 1) -> int:
     """
     if num_workers != AUTO:
         return num_workers
-    cores = available_cores()
-    # Where there are few cores, no image is read.
-    if not (worth(cores, math.inf) and shared_memory.suffices()):
+    if not of_long_work():  # Then no image is read.
         return 0
-    return worth(cores, num_passes * decoding_s(source))
+    return worth(available_cores(), num_passes * decoding_s(source))
+
+
+def of_long_work() -> int:
+    """Returns the number of worker processes that `AUTO` means for much work; 0 means threads."""
+    return worth(available_cores(), math.inf) if shared_memory.suffices() else 0
 
 
 def worth(num_cores: int, work_s: int | float) -> int:

@@ -120,12 +120,12 @@ def mask(
     return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, outside)
 
 
-def end(
+def zero_outside(
     x: Float[Array, "b h w c"], sizes: Int[Array, "b 2"], reach_px: int
 ) -> Float[Array, "b h w c"]:
     """Zeroes what a kernel at a valid place reads outside each example's valid part.
 
-    Other values outside may be zeroed or not.
+    The other values outside are zeroed on some platforms alone.
 
     Args:
       x: Activations.
@@ -141,16 +141,22 @@ def end(
 def zero_strips(
     x: Float[Array, "b h w c"], sizes: Int[Array, "b 2"], *, reach_px: int
 ) -> Float[Array, "b h w c"]:
-    """Zeroes the rows below each example's valid part, and the columns next to it: see `end`.
+    """Zeroes the rows below each example's valid part, and the columns next to it.
 
-    XLA for GPUs does this in place. A mask reads and writes all activations between convolutions
-    that otherwise apply their own bias and ReLU.
+    This is `zero_outside` on NVIDIA GPUs, where XLA does it in place. A mask reads and writes all
+    activations between convolutions that otherwise apply their own bias and ReLU.
     """
-    example, near = jnp.arange(x.shape[0])[:, None], jnp.arange(reach_px)[None]
+    near = jnp.arange(reach_px)
     # Places beyond the array are left out.
     how = {"mode": "drop", "indices_are_sorted": True, "unique_indices": True}
-    x = x.at[example, sizes[:, :1] + near].set(0, **how)
-    return x.at[example, :, sizes[:, 1:] + near].set(0, **how)
+
+    # With the examples as indices, several devices would exchange the sizes at each convolution.
+    @jax.vmap
+    def of_each(x: Array, size: Array) -> Array:
+        x = x.at[size[0] + near].set(0, **how)
+        return x.at[:, size[1] + near].set(0, **how)
+
+    return of_each(x, sizes)
 
 
 def _windows(x: Array) -> list[list[Array]]:

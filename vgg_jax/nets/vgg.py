@@ -297,7 +297,10 @@ class VGG(nn.Module):
                 # A maximum commutes with adding a bias and with ReLU, so both come after the
                 # pooling, where they touch a quarter of the values.
                 if self.pooling == "ceil":
-                    x = layers.pad_odd(x if sizes is None else layers.mask(x, sizes, -jnp.inf))
+                    if sizes is not None:
+                        # After LRN no ReLU follows that would turn -inf into 0, the least value.
+                        x = layers.mask(x, sizes, 0.0 if bias is None else -jnp.inf)
+                    x = layers.pad_odd(x)
                 x = layers.max_pool(x)
                 continue
             x, bias = self._with_relu(x, bias), None
@@ -308,7 +311,7 @@ class VGG(nn.Module):
                 keys = jax.vmap(jax.random.fold_in, (0, None))(dropout_keys, int(layer.name[2:]))
                 x = layers.dropout(x, keys, self.dropout)
             if layer.kind == "conv" and sizes is not None:
-                x = layers.end(x, sizes, layer.kernel_px // 2)
+                x = layers.zero_outside(x, sizes, layer.kernel_px // 2)
             if layer.name == "fc6":
                 x = self.place(x, "examples")
             x, bias = getattr(self, layer.name)(x)
