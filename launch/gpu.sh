@@ -135,7 +135,7 @@ wait_for() {
 }
 
 tables() {
-    "$python" -m launch.sweep --tables=3,4,5,6 --mini --seeds="$seeds" --tasks_per_gpu=6 \
+    "$python" -m launch.sweep --tables=3,4,5,6 --mini --seeds="$seeds" --tasks_per_gpu=3 \
         --root="$out/tables" "$@" \
         -- --config.num_epochs="$epochs" --config.plateau.patience_epochs=10
 }
