@@ -148,6 +148,8 @@ benchmark train train "${net[@]}"
 benchmark layers train "${net[@]}" --layers --peer=none
 benchmark forward train "${net[@]}" --pass=forward
 benchmark eval eval --rounds=2 "${net[@]}" --dtype=bfloat16 --scale=$scale --images=$images
+benchmark eval_float32 eval --rounds=1 "${net[@]}" --dtype=float32 --scale=$scale \
+    --images=$((images / 4))
 step memory "$python" -m vgg_jax.describe --net=D --batch=256
 step quickstart_bfloat16 quickstart bfloat16
 step quickstart_float32 quickstart float32
