@@ -119,7 +119,7 @@ def test_signals_wait_while_a_command_starts_anew():
         [sys.executable, "-c", code], cwd=small_runs.ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (130, "")
-    assert "Stopped. Nothing that was saved is lost" in done.stderr
+    assert "Stopped. What was saved is kept," in done.stderr
 
 
 @pytest.mark.parametrize("text", ["[always] madvise never", "always madvise [never]", None])

@@ -395,12 +395,12 @@ def test_threads_that_open_two_archives_at_once_read_the_right_bytes(made, hasty
 
 def test_a_folder_with_nothing_names_the_forms(tmp_path):
     message = _message(tmp_path, "train")
-    assert message.startswith(f"{tmp_path} holds no images. Set --config.data.dir to a folder that")
+    assert message.startswith(f"{tmp_path} holds no images. Give a folder (--config.data.dir)")
     assert forms.FORMS in message
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    assert _message(tmp_path / "no", "train").startswith(f"{tmp_path / 'no'} isn't there. Set")
+    assert _message(tmp_path / "no", "train").startswith(f"{tmp_path / 'no'} isn't there. Give")
     for name, about in ((VAL_TAR, "is a file"), ("photos.csv", "is a CSV file, which needs --con")):
         (tmp_path / name).touch()
         assert _message(tmp_path / name, "train").startswith(f"{tmp_path / name} {about}")
@@ -453,7 +453,7 @@ def test_the_folder_of_the_validation_images_may_be_given_itself(made, form):
 
 def test_no_folder_names_the_forms(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert _message("", "train").startswith("data.dir is empty. Set --config.data.dir")
+    assert _message("", "train").startswith("data.dir is empty. Give a folder (--config.data.dir)")
 
 
 @pytest.mark.parametrize(
@@ -761,6 +761,7 @@ def test_the_command_says_what_a_folder_holds_and_how_to_train_on_it(made, tmp_p
         "train              1,000       1,000",
         "validation         1,000       1,000",
         "test                   2   no labels",
+        "The scan before training finds images that can't be decoded.",
         "Train on them:",
         f"    python -m vgg_jax.main --config=configs/a_256.py --config.data.dir={where}",
         "Evaluate a run's net on them:",
@@ -811,12 +812,10 @@ def test_the_command_knows_class_folders(folder):
         "split             images     classes",
         "train                 17           3",
         "val                    9           3",
-        "Train a miniature net on them, on a CPU:",
+        "The scan before training finds images that can't be decoded.",
+        "Train a miniature net on them; the whole net would need more images:",
         "    python -m vgg_jax.main --config=configs/mini.py:a_256 --config.data.name=folder "
-        f"--config.data.dir={folder} --config.batch_size=17",
-        "Train the whole net A on them, on a GPU:",
-        "    python -m vgg_jax.main --config=configs/a_256.py --config.data.name=folder "
-        f"--config.data.dir={folder} --config.num_classes=0 --config.batch_size=17",
+        f"--config.data.dir={folder} --config.batch_size=8 --config.learning_rate=0.002",
         "Evaluate a run's net on them:",
         "    python -m vgg_jax.main --mode=eval --workdir=RUN --config.data.name=folder "
         f"--config.data.dir={folder}",
@@ -843,14 +842,32 @@ def test_the_command_names_splits_and_images_to_hold_out(folder, tmp_path):
     _, output, _ = _said(tmp_path / "photos")
     assert "There is no split val. Name another one with --config.data.val_split, or" in output
     assert "--config.data.train_split=training --config.data.held_out=3 " in output
-    assert "--config.batch_size=14" in output
+    assert "--config.batch_size=8 " in output
     assert "Evaluate" not in output
-    shutil.copytree(folder / "val", tmp_path / "photos/zest")
-    _, output, _ = _said(tmp_path / "photos")
-    assert "--config.data.train_split=training --config.data.val_split=zest " in output
-    assert output.endswith(
-        f"--config.data.dir={tmp_path / 'photos'} --config.data.val_split=zest\n"
-    )
+    for split in ("zest", "another"):  # After the training split in the alphabet, or before it.
+        shutil.copytree(folder / "val", tmp_path / "photos" / split)
+        _, output, _ = _said(tmp_path / "photos")
+        assert f"--config.data.train_split=training --config.data.val_split={split} " in output
+        assert output.endswith(
+            f"--config.data.dir={tmp_path / 'photos'} --config.data.val_split={split}\n"
+        )
+        shutil.rmtree(tmp_path / "photos" / split)
+
+
+def test_the_command_suggests_the_larger_split_to_train_on(folder, tmp_path):
+    shutil.copytree(folder / "train", tmp_path / "work")
+    shutil.copytree(folder / "val", tmp_path / "test")
+    _, output, _ = _said(tmp_path)
+    assert "--config.data.train_split=work --config.data.val_split=test " in output
+
+
+def test_the_command_suggests_the_whole_net_for_many_images(folder, monkeypatch, capsys):
+    monkeypatch.setattr(data_command, "FEW_IMAGES", 17)
+    data_command.flags.FLAGS.mark_as_parsed()
+    data_command.main(["", str(folder)])
+    output = capsys.readouterr().out
+    assert "Train a miniature net on them, on a CPU:" in output
+    assert "--config.num_classes=0 --config.batch_size=17\n" in output
 
 
 # Files, the lines of the command's table, and whether a run takes them all for one set.
@@ -926,7 +943,7 @@ def test_the_command_knows_csv_files(folder, tmp_path):
     status, output, _ = _said(path)
     assert status == 0
     assert "train                 17           3\nval                    9           3\n" in output
-    assert f"--config.data.name=csv --config.data.dir={path} --config.num_classes=0" in output
+    assert f"--config.data.name=csv --config.data.dir={path} --config.batch_size=8" in output
     path.write_text("path,label\n" + "\n".join(row.rpartition(",")[0] for row in rows))
     _, output, _ = _said(path)
     assert "all                   26           3\n" in output

@@ -42,7 +42,7 @@ def test_a_command_that_is_stopped_while_it_imports(command):
     assert status == 0
     assert errors == [
         "",
-        "Stopped. Nothing that was saved is lost. The same command goes on from it.",
+        "Stopped. What was saved is kept, and the same command goes on from there.",
     ]
 
 

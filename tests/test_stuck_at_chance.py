@@ -11,14 +11,21 @@ from vgg_jax.training import stuck_at_chance
 AT_CHANCE = math.log(40)
 
 
-def warning(tmp_path, losses, c=None, epoch=1):
+def warning(tmp_path, losses, c=None, epoch=1, val_loss=1.0):
     lines = [
         {"kind": "train", "step": 10 * (i + 1), "loss": loss * AT_CHANCE}
         for i, loss in enumerate(losses)
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     c = c or a_256.get_config()
-    return stuck_at_chance.warning(tmp_path, c, epoch=epoch, steps_per_epoch=40, num_classes=40)
+    return stuck_at_chance.warning(
+        tmp_path,
+        c,
+        epoch=epoch,
+        steps_per_epoch=40,
+        num_classes=40,
+        val_loss=val_loss * AT_CHANCE,
+    )
 
 
 @pytest.mark.parametrize("losses", [[1, 1, 1, 1], [1.009, 0.992, 1, 1.009], [1.25, 1.0, 1.0, 1.0]])
@@ -32,6 +39,12 @@ def test_a_loss_at_chance_is_said(tmp_path, losses):
 )
 def test_a_loss_that_falls_or_is_elsewhere_is_not(tmp_path, losses):
     assert warning(tmp_path, losses) is None
+
+
+def test_a_net_that_has_begun_to_learn_by_its_validation_loss_is_not_warned_of(tmp_path):
+    assert warning(tmp_path, [1, 1, 1, 1], val_loss=0.995)
+    assert warning(tmp_path, [1, 1, 1, 1], val_loss=0.98) is None
+    assert "far above" in warning(tmp_path, [1, 2, 9, 30], val_loss=0.9)
 
 
 def test_a_loss_far_above_chance_is_said(tmp_path):

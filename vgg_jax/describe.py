@@ -90,7 +90,8 @@ def main(argv: list[str]) -> None:
       UserError: The flags describe an impossible net or training step.
     """
     if len(argv) > 1:
-        raise UserError(f"Unexpected argument {argv[1]!r}. Name the net with --net={argv[1]}.")
+        net = argv[1] if argv[1] in architectures.NETS else "D"
+        raise UserError(f"Unexpected argument {argv[1]!r}. Name a net by --net={net}.")
     spec = NetSpec(_NET.value, _NUM_CLASSES.value, _WIDTH.value, _CROP_PX.value)
     step = StepSpec(_BATCH.value, _DTYPE.value, _MICRO_BATCHES.value, _REMAT.value)
     try:

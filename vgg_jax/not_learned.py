@@ -11,6 +11,8 @@ from vgg_jax.evaluation import topk
 # A best error above this fraction of chance counts as not learned, however many images there are.
 MARGIN = 0.95
 
+_SMALL_STEPS = "try a smaller --config.batch_size with a smaller --config.learning_rate"
+
 
 def advice(c: ConfigDict, result: Mapping[str, Any]) -> str | None:
     """Returns what a run's end says if its net is hardly better than chance; otherwise None.
@@ -39,7 +41,7 @@ def advice(c: ConfigDict, result: Mapping[str, Any]) -> str | None:
 
 def _end(c: ConfigDict, last: Mapping[str, Any], epochs: str) -> str:
     start = (
-        "start from a trained net of the same kind: --config.init_from=WORKDIR "
+        "start from a run of the same net that has learned: --config.init_from=WORKDIR "
         "--config.init_layers=all_but_fc8. Or "
         if c.init_from == "none"
         else ""
@@ -47,8 +49,8 @@ def _end(c: ConfigDict, last: Mapping[str, Any], epochs: str) -> str:
     if last["epoch"] >= c.num_epochs:
         further = " Or train this run further, with a larger --config.num_epochs."
         return (
-            f"Training ended after its {epochs}. In a new --workdir, {start}try another "
-            f"--config.learning_rate.{further if c.schedule in ('plateau', 'constant') else ''}"
+            f"Training ended after its {epochs}. In a new --workdir, {start}{_SMALL_STEPS}."
+            f"{further if c.schedule in ('plateau', 'constant') else ''}"
         )
     if c.schedule != "plateau":
         return f"Training ended after {epochs}. In a new --workdir, {start}try another schedule."
@@ -56,5 +58,5 @@ def _end(c: ConfigDict, last: Mapping[str, Any], epochs: str) -> str:
     return (
         f"The plateau rule ended training after {epochs} of {c.num_epochs}. In a new --workdir, "
         f"{start}give it more time with --config.plateau.patience_epochs={3 * patience} (it was "
-        f"{patience}), or try another --config.learning_rate."
+        f"{patience}), or {_SMALL_STEPS}."
     )

@@ -37,6 +37,11 @@ _CACHE_DIR = flags.DEFINE_string(
 _PAPERS_CLASSES = base_config.get_config().num_classes
 _ONE_OF = 5  # One of so many training images is suggested for validation.
 BATCH_SIZES = {"a_256.py": 256, "mini.py:a_256": 32}  # Those of the configs that are suggested.
+# With fewer training images, smaller steps are suggested: see configs/README.md#few-images.
+FEW_IMAGES = 1000
+_SMALL_STEPS = {"batch_size": 8, "learning_rate": 2e-3}
+
+_NOT_DECODED = "The scan before training finds images that can't be decoded."
 
 # What to do if a split of other folders isn't there.
 _OF_FOLDERS = {
@@ -82,7 +87,7 @@ def main(argv: list[str]) -> None:
             opened[split] = found.open(split)
         except UserError as error:
             problems.append(str(error).replace("--config.data.cache_dir", "--cache_dir"))
-    for line in (*_table(opened), *_missing(found)):
+    for line in (*_table(opened), _NOT_DECODED, *_missing(found)):
         print(safe_text.printable(line))
     require(not problems, "\n".join(dict.fromkeys(problems)))
     train, val = _roles(found, opened)
@@ -157,7 +162,11 @@ def _roles(found: _Found, opened: Mapping[str, Source]) -> tuple[str | None, str
     """Returns the splits to train and to validate on; None where there is none with labels."""
     labelled = [split for split, source in opened.items() if source.class_names]
     # Validation images alone aren't there to be trained on.
-    train = next((s for s in ("train", *labelled) if s in labelled and s != found.val_split), None)
+    train = max(
+        (split for split in labelled if split != found.val_split),
+        key=lambda split: (split == "train", split.startswith("train"), len(opened[split])),
+        default=None,
+    )
     others = [s for s in (found.val_split, *labelled) if s in labelled and s != train]
     return train, others[0] if others else None
 
@@ -183,14 +192,18 @@ def _training(
         keys["data.val_split"] = val
     if len(opened[train].class_names) == _PAPERS_CLASSES:
         configs = {"Train on them": ("a_256.py", {})}
+    elif len(opened[train]) < FEW_IMAGES:
+        title = "Train a miniature net on them; the whole net would need more images"
+        configs = {title: ("mini.py:a_256", dict(_SMALL_STEPS))}
     else:
         configs = {
             "Train a miniature net on them, on a CPU": ("mini.py:a_256", {}),
             "Train the whole net A on them, on a GPU": ("a_256.py", {"num_classes": 0}),
         }
     for title, (config, more) in configs.items():
-        fits = min(BATCH_SIZES[config], len(opened[train]) - keys.get("data.held_out", 0))
-        more |= {} if fits == BATCH_SIZES[config] else {"batch_size": fits}
+        batch_size = more.get("batch_size", BATCH_SIZES[config])
+        fits = min(batch_size, len(opened[train]) - keys.get("data.held_out", 0))
+        more |= {} if fits == batch_size else {"batch_size": fits}
         yield f"{title}:"
         yield f"    python -m vgg_jax.main --config=configs/{config} {_flags(keys | more)}"
 
@@ -208,7 +221,7 @@ def _evaluation(
     yield f"    python -m vgg_jax.main --mode=eval --workdir=RUN {_flags(keys)}"
 
 
-def _flags(keys: Mapping[str, str | int]) -> str:
+def _flags(keys: Mapping[str, str | int | float]) -> str:
     return shlex.join(f"--config.{key}={value}" for key, value in keys.items())
 
 

@@ -38,7 +38,7 @@ def check(flag: str, num_workers: int) -> None:
       UserError: It is below -1, or so large that starting them would fill the machine's memory.
     """
     fits = f"{AUTO} for as many as the cores and the work are worth, or 0 for threads"
-    require(num_workers >= AUTO, f"{flag}={num_workers} must be 0 or above. Give {fits}.")
+    require(num_workers >= AUTO, f"{flag}={num_workers} must be {AUTO} or above. Give {fits}.")
     cores = available_cores()
     most = max(_MOST_GIVEN, _MOST_GIVEN_PER_CORE * cores)
     require(

@@ -93,6 +93,14 @@ def _folded(text: str) -> str:
 
 
 def _refuse_absent(absent: list[str], of: int, of_net: tuple[str, ...], net: str) -> None:
+    if len(absent) == of:
+        raise UserError(
+            f"{net[0].upper()}{net[1:]} has none of the {of:,} classes of the images "
+            f"({some_of(absent)}). Its own {len(of_net):,} are "
+            f"{some_of([*map(class_names.shown, of_net)])}. To teach it these classes, start a run "
+            "from it: --config.init_from=WORKDIR --config.init_layers=all_but_fc8. Or choose "
+            "another data set with --config.data.name, .dir and .val_split, or another --workdir."
+        )
     if absent:
         raise UserError(
             f"{net[0].upper()}{net[1:]} lacks {len(absent):,} of the {of:,} classes of the images: "

@@ -55,9 +55,10 @@ class RunFacts:
         ):
             if then != today:
                 raise UserError(
-                    f"The {what} are not those that this run began with. Restore the data set, "
-                    "in the form that it had (parquet, TFDS and image files have orders of their "
-                    "own), or choose another --workdir."
+                    f"The {what} are not those that this run began with: some were added, removed, "
+                    "repaired or renamed, or they lie in another form (parquet, TFDS and image "
+                    "files have orders of their own). Restore them, or start a new run from this "
+                    "one: --workdir=NEW --config.init_from=THIS --config.init_layers=all."
                 )
         commits = tuple(dict.fromkeys((*self.commits, *now.commits)))
         return dataclasses.replace(self, commits=commits)

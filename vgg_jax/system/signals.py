@@ -96,7 +96,7 @@ def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     if not _ending.acquire(blocking=False):
         return  # The main thread and that of `answer_at_once` may both come here.
     # print would raise an error if the signal interrupted another print.
-    os.write(2, b"\nStopped. Nothing that was saved is lost. The same command goes on from it.\n")
+    os.write(2, b"\nStopped. What was saved is kept, and the same command goes on from there.\n")
     os._exit(EXIT_STATUS[number])
 
 

@@ -29,7 +29,13 @@ _AT_CHANCE_TEXT = (
 
 
 def warning(
-    workdir: Path, c: ConfigDict, *, epoch: int, steps_per_epoch: int, num_classes: int
+    workdir: Path,
+    c: ConfigDict,
+    *,
+    epoch: int,
+    steps_per_epoch: int,
+    num_classes: int,
+    val_loss: float,
 ) -> str | None:
     """Returns the warning to print after an epoch; None if there is nothing to say.
 
@@ -42,6 +48,8 @@ def warning(
       epoch: The epoch, counted from 1.
       steps_per_epoch: Steps per epoch.
       num_classes: Classes of the data set.
+      val_loss: The validation loss after the epoch. Where it is below chance, the net has begun to
+        learn, although dropout may still keep the training loss at chance.
     """
     records = metrics_file.read(workdir, "train")
     this, before = (
@@ -50,6 +58,8 @@ def warning(
     )
     at_chance = math.log(num_classes)
     for is_true, text in ((_is_far_above, _FAR_ABOVE_TEXT), (_is_at_chance, _AT_CHANCE_TEXT)):
+        if is_true is _is_at_chance and val_loss < (1 - MARGIN) * at_chance:
+            continue
         if is_true(this, at_chance):
             if is_true(before, at_chance) and epoch % _SAID_EVERY:
                 return None

@@ -169,12 +169,12 @@ class _Run:
         Few classes are listed, because a wrong folder shows in them. A warning follows if the
         batches lack classes.
         """
-        images = self._images
+        images, held_out = self._images, "held-out " if self.config.data.held_out else ""
         num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         line = (
             f"{self.config.name}: net {self.config.net}, {num_parameters:,} parameters, "
-            f"{len(images.train_source):,} training and {len(images.val.source):,} validation "
-            f"images of {len(self.facts.class_names)} classes, "
+            f"{len(images.train_source):,} training and {len(images.val.source):,} {held_out}"
+            f"validation images of {len(self.facts.class_names)} classes, "
             f"{workers.told(self._train_workers)}, "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
         )
@@ -233,14 +233,16 @@ class _Run:
         val_step = parallel.val_step(self._model, self._mesh, normalise)
 
         def validate(state: TrainState) -> ValResult | None:
-            self._say_if_stuck(log, int(state.step))
-            return validation.validate(
+            result = validation.validate(
                 lambda batch: val_step(state.params, batch),
                 val_batches,
                 num_batches=crops.num_val_batches(num_val, c.eval.batch_size),
                 num_images=num_val,
                 stop=stop,
             )
+            if result is not None:
+                self._say_if_stuck(log, int(state.step), result.loss)
+            return result
 
         return Work(
             batches=train_batches,
@@ -253,7 +255,7 @@ class _Run:
             ),
         )
 
-    def _say_if_stuck(self, log: metrics.MetricsLog, step: int) -> None:
+    def _say_if_stuck(self, log: metrics.MetricsLog, step: int, val_loss: float) -> None:
         if log.folder is None:
             return
         warning = stuck_at_chance.warning(
@@ -262,6 +264,7 @@ class _Run:
             epoch=step // self.timetable.steps_per_epoch,
             steps_per_epoch=self.timetable.steps_per_epoch,
             num_classes=len(self.facts.class_names),
+            val_loss=val_loss,
         )
         if warning:
             log.note(warning)

@@ -92,8 +92,8 @@ def recognise(data: DataSpec) -> Form:
         return form
     about = f"{files.printable(root)} {_lacks(root)}." if data.directory else "data.dir is empty."
     raise UserError(
-        f"{about} Set --config.data.dir to a folder that holds ImageNet in one of these forms, or "
-        f"to one of other images in class folders:\n{FORMS}"
+        f"{about} Give a folder (--config.data.dir) with your images as train/CLASS/image.jpg and "
+        f"val/CLASS/image.jpg, or one that holds ImageNet in one of these forms:\n{FORMS}"
     )
 
 
