@@ -3,13 +3,10 @@
 import json
 
 import numpy as np
-import opened
 import pytest
 from image_bytes import encoded
 from PIL import Image
 from small_runs import arguments, fill, run_process
-
-from vgg_jax.data import scan
 
 pytestmark = pytest.mark.runs
 
@@ -69,8 +66,7 @@ def test_what_cannot_be_decoded_is_named_before_a_device_is_touched(folder, tmp_
     assert "Traceback" not in done.stderr
     error = done.stderr[done.stderr.index("error: ") :]
     for split, name in (("train", "training"), ("val", "validation")):
-        path = scan.cache_path(opened.folder(folder, split), f"{folder}-cache")
-        assert f"5 of the 17 {name} images can't be decoded (full list: {path})" in error
+        assert f"5 of the 17 {name} images can't be decoded:\n" in error
         for file, (_, reason) in BAD.items():
             (line,) = [line for line in error.splitlines() if f"/{split}/" in line and file in line]
             assert reason in line

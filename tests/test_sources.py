@@ -223,6 +223,9 @@ def test_an_empty_data_dir_is_refused(tmp_path):
 def test_a_missing_folder_is_named(folder, tmp_path):
     message = _message("folder", tmp_path / "nowhere", tmp_path)
     assert message.startswith(f"There is no folder {tmp_path}/nowhere. Set --config.data.dir")
+    (tmp_path / "my_images").mkdir()
+    message = _message("folder", tmp_path / "my_image", tmp_path)
+    assert f"no folder {tmp_path}/my_image. Did you mean {tmp_path}/my_images? Set " in message
     message = _message("folder", folder, tmp_path, val_split="valid")
     assert str(folder / "valid") in message
     assert "--config.data.train_split" in message

@@ -112,8 +112,8 @@ class _Split(NamedTuple):
         lines = [f"    {image.key}: {image.reason}\n" for image in undecodable[:NUM_NAMED]]
         more = len(undecodable) - NUM_NAMED
         if more > 0:
-            lines.append(f"    and {more:,} more\n")
-        return f"{self.how_many} (full list: {self.cache_file}):\n{''.join(lines)}"
+            lines.append(f"    and {more:,} more: see {self.cache_file}\n")
+        return f"{self.how_many}:\n{''.join(lines)}"
 
 
 def _scanned(sources: Mapping[str, Source], options: ScanOptions) -> list[_Split]:
@@ -160,7 +160,7 @@ def _tell(splits: list[_Split]) -> None:
     for split in splits:
         if split.found.undecodable:
             keys = some_of([image.key for image in split.found.undecodable])
-            told = f"{split.how_many} and are left out: {keys} (full list: {split.cache_file})."
+            told = f"{split.how_many} and are left out: {keys}. {split.cache_file} lists all."
             print(safe_text.lines(told))
 
 

@@ -104,10 +104,11 @@ def _of_csv(where: str, split: str) -> Source:
 
 def _of_folder(where: str, splits: Sequence[str]) -> list[Source]:
     folder = files.absolute(files.path(where))
-    require(
-        folder.is_dir(),
-        f"There is no folder {where}. --data takes a folder of class folders or FILE.csv.",
-    )
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no folder {where}.{files.similar(folder)} --data takes a folder of class "
+            "folders or FILE.csv."
+        )
     if not splits:
         _refuse_folder_of_splits(where, folder)
         folder, splits = folder.parent, [folder.name]

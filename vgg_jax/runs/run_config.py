@@ -90,7 +90,7 @@ def no_run(
     """
     around = _around_run(workdir)
     advice = f"It lies in the run {around}: give that." if around else otherwise
-    return f"There is no {what} in {workdir}. {advice}"
+    return f"There is no {what} in {workdir}.{files.similar(workdir)} {advice}"
 
 
 def _around_run(inside: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """Files that are either complete or absent, on a disk or in a bucket."""
 
 import contextlib
+import difflib
 import io
 import os
 import pathlib
@@ -33,6 +34,14 @@ def in_bucket(path: Path) -> bool:
 def absolute(path: Path) -> Path:
     """Returns the absolute path."""
     return path if in_bucket(path) else path.absolute()  # epath puts this folder before gs://.
+
+
+def similar(path: Path) -> str:
+    """Returns " Did you mean X?" if a path isn't there, but one of a similar name is; else ""."""
+    if in_bucket(path) or path.exists() or not path.parent.is_dir():
+        return ""
+    close = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1, cutoff=0.7)
+    return f" Did you mean {printable(path.parent / close[0])}?" if close else ""
 
 
 def refuse_unwritable(folder: Path, remedy: str = "Choose another.") -> None:

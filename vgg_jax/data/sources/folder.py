@@ -47,9 +47,10 @@ class FolderSource:
             whole = files.path(data.directory)
             absent = self._root if files.in_bucket(whole) or whole.is_dir() else whole
             raise UserError(
-                f"There is no folder {absent}. Set --config.data.dir to the folder that holds "
-                f"{split}/CLASS/image.jpg, or --config.data.train_split and .val_split to names of "
-                "its folders. Without one to validate on, --config.data.held_out=N holds out N of "
+                f"There is no folder {absent}.{files.similar(absent)} "
+                f"Set --config.data.dir to the folder that holds {split}/CLASS/image.jpg, or "
+                "--config.data.train_split and .val_split to names of its folders. Without a "
+                "folder to validate on, --config.data.held_out=N holds out N of "
                 f"the images. {_hint(data, split)}".rstrip()
             )
         self._folders = tuple(sorted(name for name in found if name))
