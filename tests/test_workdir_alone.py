@@ -41,6 +41,9 @@ def test_a_workdir_without_a_run_needs_a_config(run_main, tmp_path, mode):
         (["--workdri=runs/mine"], "--workdri. Did you mean --workdir?"),
         (["--confg=configs/mini.py:a_256", "--workdir=absent"], "--confg. Did you mean --config?"),
         (["--workdir=absent", "--mod=eval"], "--mod. Did you mean --mode?"),
+        (["--learning_rate=1"], "--learning_rate. Did you mean --config.learning_rate?"),
+        (["--data.dir=images"], "--data.dir. Did you mean --config.data.dir?"),
+        (["--name.q=images"], "--name.q. See --help."),
     ],
 )
 def test_a_misspelt_flag_is_the_likelier_reason(run_main, flags, meant):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from vgg_jax import base_config
 from vgg_jax.errors import UserError
@@ -69,7 +70,10 @@ def refuse_unknown(argv: Sequence[str]) -> None:
 
 def _unknown(name: str, flag_values: flags.FlagValues) -> UserError:
     meant = did_you_mean(name, flag_values, "--")
-    if "config" in flag_values and name in base_config.get_config():
+    *section, key = name.split(".")
+    c = base_config.get_config()
+    keys = c.get(section[0]) if section else c
+    if "config" in flag_values and isinstance(keys, ConfigDict) and key in keys:
         meant = f" Did you mean --config.{name}?"
     return UserError(f"There is no flag --{name}.{meant} See --help.")
 
