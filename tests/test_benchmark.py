@@ -352,7 +352,8 @@ def test_loop_compares_an_epoch_with_its_parts(folder, tmp_path):
         *("--images=24", "--workers=1", f"--out={out}"),
     )
     assert done.returncode == 0, done.stderr
-    assert "An epoch of 6 steps" in done.stdout  # Of 17 images, some of which are repeated.
+    # There are 17 images, so some of them are repeated.
+    assert "An epoch of 6 steps" in done.stdout
     assert "of the epoch to their sum" in done.stdout
     assert all(len(each) == 1 for each in json.loads(out.read_text())["results"].values())
 

@@ -85,6 +85,12 @@ def test_an_index_beyond_the_nets_classes_is_refused():
     assert message.startswith("The net in runs/it lacks 1 of the 2 classes of the images: 1000.")
 
 
+def test_a_net_that_has_none_of_the_classes_is_to_be_taught_them():
+    message = refusal(["unicorn", "griffin"])
+    assert message.startswith("The net in runs/it has none of the 2 classes of the images (")
+    assert "--config.init_from=WORKDIR --config.init_layers=all_but_fc8. Or choose" in message
+
+
 def test_classes_that_the_net_lacks_are_named_up_to_some():
     message = refusal(["n01440764", *(f"unicorn {k}" for k in range(7))])
     assert "lacks 7 of the 8 classes of the images: unicorn 0, " in message

@@ -1,6 +1,7 @@
 """Errors that a user can fix, and checks that raise them."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 NUM_NAMED = 5  # How many names a message lists before it counts the rest.
 
@@ -55,3 +56,12 @@ def some_of(names: Sequence[str]) -> str:
     """Lists names for a message: "a, b, c, d, e and 3 more"."""
     more = len(names) - NUM_NAMED
     return ", ".join(names[:NUM_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Returns a question that names what is spelt like a name, or "" if nothing is."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
+    # A key is often given without its section: dir for data.dir.
+    close += [other for other in known if other.endswith(f".{name}") and other not in close]
+    return f" Did you mean {' or '.join(prefix + other for other in close[:3])}?" if close else ""

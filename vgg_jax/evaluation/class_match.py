@@ -93,22 +93,25 @@ def _folded(text: str) -> str:
 
 
 def _refuse_absent(absent: list[str], of: int, of_net: tuple[str, ...], net: str) -> None:
+    if not absent:
+        return
+    own = some_of([*map(class_names.shown, of_net)])
     if len(absent) == of:
-        raise UserError(
-            f"{net[0].upper()}{net[1:]} has none of the {of:,} classes of the images "
-            f"({some_of(absent)}). Its own {len(of_net):,} are "
-            f"{some_of([*map(class_names.shown, of_net)])}. To teach it these classes, start a run "
-            "from it: --config.init_from=WORKDIR --config.init_layers=all_but_fc8. Or choose "
-            "another data set with --config.data.name, .dir and .val_split, or another --workdir."
+        problem = (
+            f"has none of the {of:,} classes of the images ({some_of(absent)}). Its own "
+            f"{len(of_net):,} are {own}. To teach it these classes, start a run from it: "
+            "--config.init_from=WORKDIR --config.init_layers=all_but_fc8."
         )
-    if absent:
-        raise UserError(
-            f"{net[0].upper()}{net[1:]} lacks {len(absent):,} of the {of:,} classes of the images: "
-            f"{some_of(absent)}. Rename them to names of the net's {len(of_net):,} classes "
-            f"({some_of([*map(class_names.shown, of_net)])}), or move them out of the data set. Or "
-            "choose another data set with --config.data.name, .dir and .val_split, or "
-            "another --workdir."
+    else:
+        problem = (
+            f"lacks {len(absent):,} of the {of:,} classes of the images: {some_of(absent)}. Rename "
+            f"them to names of the net's {len(of_net):,} classes ({own}), or move them out of the "
+            "data set."
         )
+    raise UserError(
+        f"{net[0].upper()}{net[1:]} {problem} Or choose another data set with --config.data.name, "
+        ".dir and .val_split, or another --workdir."
+    )
 
 
 def _refuse_ambiguous(ambiguous: dict[str, list[int]], of_net: tuple[str, ...]) -> None:

@@ -1,7 +1,6 @@
 """Files that are either complete or absent, on a disk or in a bucket."""
 
 import contextlib
-import difflib
 import io
 import os
 import pathlib
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 from etils import epath
 
 from vgg_jax import safe_text
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, did_you_mean
 from vgg_jax.storage import gcs, owned, partial_files
 
 Path = pathlib.Path | epath.Path  # On a disk, or in a bucket (gs://...).
@@ -40,8 +39,8 @@ def similar(path: Path) -> str:
     """Returns " Did you mean X?" if a path isn't there, but one of a similar name is; else ""."""
     if in_bucket(path) or path.exists() or not path.parent.is_dir():
         return ""
-    close = difflib.get_close_matches(path.name, os.listdir(path.parent), n=1, cutoff=0.7)
-    return f" Did you mean {printable(path.parent / close[0])}?" if close else ""
+    beside = os.path.join(os.path.dirname(path), "")
+    return printable(did_you_mean(path.name, os.listdir(path.parent), beside))
 
 
 def refuse_unwritable(folder: Path, remedy: str = "Choose another.") -> None:

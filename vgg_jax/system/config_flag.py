@@ -13,8 +13,8 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from vgg_jax import base_config
-from vgg_jax.errors import UserError, some_of
-from vgg_jax.system import flag_parsing
+from vgg_jax.errors import UserError, did_you_mean, some_of
+from vgg_jax.system import config_keys, flag_parsing
 
 flags.disclaim_key_flags()  # --config belongs to the command that defines it: see its --help.
 
@@ -70,21 +70,13 @@ def clear_errors(
 
 
 def _unknown_key(arguments: Sequence[str], c: ConfigDict) -> UserError:
-    known = list(_keys(c))
+    known = list(config_keys.names(c))
     given = [match[1] for match in map(re.compile(r"--?config\.([^=]+)").match, arguments) if match]
     unknown = next((key for key in given if key not in known), "")
-    meant = flag_parsing.did_you_mean(unknown, known)
+    meant = did_you_mean(unknown, known)
     return UserError(
         f"The config has no key {unknown}.{meant} `python -m vgg_jax.main --help` lists all keys."
     )
-
-
-def _keys(c: ConfigDict, prefix: str = "") -> Iterator[str]:
-    """Yields the full names of the keys, such as data.dir, and of their sections."""
-    for key, value in c.items():
-        yield prefix + key
-        if isinstance(value, ConfigDict):
-            yield from _keys(value, f"{prefix}{key}.")
 
 
 def _unreadable(path: str) -> UserError:
@@ -134,7 +126,9 @@ class _Parser(flags.ArgumentParser):
         if not type(c).__module__.startswith("ml_collections."):
             raise _no_config_of_a_run(path, f"{c!r:.60}, which is no ConfigDict")
         if isinstance(c, ConfigDict):
-            missing = [key for key in _keys(base_config.get_config()) if key not in {*_keys(c)}]
+            own = {*config_keys.names(c)}
+            needed = config_keys.names(base_config.get_config())
+            missing = [key for key in needed if key not in own]
             if missing:
                 raise _no_config_of_a_run(path, f"a config without {some_of(missing)}")
             self.loaded = c

@@ -1,9 +1,11 @@
-"""Lists the keys of a config with their comments, from the source of `base_config`."""
+"""Lists the keys of a config, also with their comments, from the source of `base_config`."""
 
 import inspect
 import re
 import textwrap
 from collections.abc import Iterator
+
+from ml_collections import ConfigDict
 
 from vgg_jax import base_config
 
@@ -15,6 +17,14 @@ _HEADING = re.compile(r'    """Sets (.+)"""')
 def listed() -> str:
     """Returns all keys as text: the flag that sets each, with its default, and what it means."""
     return "\n".join(_lines())
+
+
+def names(c: ConfigDict, prefix: str = "") -> Iterator[str]:
+    """Yields the full names of the keys, such as data.dir, and of their sections."""
+    for key, value in c.items():
+        yield prefix + key
+        if isinstance(value, ConfigDict):
+            yield from names(value, f"{prefix}{key}.")
 
 
 def _lines() -> Iterator[str]:

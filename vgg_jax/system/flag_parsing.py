@@ -1,18 +1,16 @@
 """Parses the flags of a command. Errors and help are for people who don't know absl."""
 
-import difflib
 import itertools
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from vgg_jax import base_config
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, did_you_mean
 from vgg_jax.system import config_keys
 
 _OF_ABSL = ("flagfile", "undefok")  # absl handles them before other flags, and doesn't list them.
@@ -70,10 +68,7 @@ def refuse_unknown(argv: Sequence[str]) -> None:
 
 def _unknown(name: str, flag_values: flags.FlagValues) -> UserError:
     meant = did_you_mean(name, flag_values, "--")
-    *section, key = name.split(".")
-    c = base_config.get_config()
-    keys = c.get(section[0]) if section else c
-    if "config" in flag_values and isinstance(keys, ConfigDict) and key in keys:
+    if "config" in flag_values and name in config_keys.names(base_config.get_config()):
         meant = f" Did you mean --config.{name}?"
     return UserError(f"There is no flag --{name}.{meant} See --help.")
 
@@ -82,15 +77,6 @@ def _sentence(error: flags.Error) -> str:
     text = str(error).removeprefix("flag ").rstrip(".")
     text = re.sub(r"invalid literal for int\(\) with base 10: '.*'", "not a whole number", text)
     return f"{text}."
-
-
-def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Returns a question that names what is spelt like a name, or "" if nothing is."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
-    # A key is often given without its section: dir for data.dir.
-    close += [other for other in known if other.endswith(f".{name}") and other not in close]
-    return f" Did you mean {' or '.join(prefix + other for other in close[:3])}?" if close else ""
 
 
 def wants_help(argv: Sequence[str]) -> bool:

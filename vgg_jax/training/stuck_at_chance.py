@@ -57,9 +57,10 @@ def warning(
         for end in (epoch * steps_per_epoch, (epoch - 1) * steps_per_epoch)
     )
     at_chance = math.log(num_classes)
-    for is_true, text in ((_is_far_above, _FAR_ABOVE_TEXT), (_is_at_chance, _AT_CHANCE_TEXT)):
-        if is_true is _is_at_chance and val_loss < (1 - MARGIN) * at_chance:
-            continue
+    looks = [(_is_far_above, _FAR_ABOVE_TEXT)]
+    if not val_loss < (1 - MARGIN) * at_chance:
+        looks.append((_is_at_chance, _AT_CHANCE_TEXT))
+    for is_true, text in looks:
         if is_true(this, at_chance):
             if is_true(before, at_chance) and epoch % _SAID_EVERY:
                 return None
