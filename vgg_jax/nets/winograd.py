@@ -7,6 +7,7 @@ slices they were no faster, and XLA took a second to compile each layer.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,14 +21,17 @@ _OUT, _IN = 4, 6  # The sides of a tile of outputs, and of the inputs that it fo
 # Rounding errors depend on the points. With 512 channels, their root mean square is 1.8e-6 of that
 # of the outputs, with 0, 1, -1, 2 and -2 instead 3.9e-6, and that of the plain sums 2.9e-7.
 _POINTS = (0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
-# Measured with the sizes of net D on two cores of an AMD EPYC, with 1 MB of L2 cache for each. The
-# first two are for one of a kernel's nine pixels. With fewer weights, the transforms of inputs and
-# outputs take as long as the products save. With fewer multiplications, that of the kernel does.
-_LEAST_WEIGHTS = 64 * 128
-_LEAST_MULTIPLICATIONS = 2**26
-# With fewer tiles at a time, unless there are more channels, the products are too small. With more,
-# the tiles don't stay in the caches.
-_TILES_AT_A_TIME = 256
+# Measured on two cores of AMD EPYCs, with 1 MB of L2 cache for each. A kernel's weights are those
+# of one of its nine pixels. With fewer, the transforms of inputs and outputs take as long as the
+# products save. With fewer positions, the kernel's transform takes as long.
+_LEAST_WEIGHTS, _LEAST_WEIGHTS_OF_ONE_BLOCK = 64 * 64, 32 * 64
+_LEAST_POSITIONS = 256
+# A layer takes up to 0.1 s longer to compile, which training repays. An evaluation may apply it to
+# a few images of a size.
+_LEAST_MULTIPLICATIONS_OF_INFERENCE = 2**26
+# Tiles times channels. With fewer, unless there are as many tiles as channels, the products are too
+# small. With more, the tiles don't stay in the caches.
+_COLUMNS_AT_A_TIME = 2**15
 
 
 def suits(x: tuple[Any, ...], kernel: tuple[int, ...]) -> bool:
@@ -42,84 +46,99 @@ def suits(x: tuple[Any, ...], kernel: tuple[int, ...]) -> bool:
         return False
     if not all(isinstance(size, int) for size in x):
         return False
-    b, h, w, _ = x
+    _, h, w, _ = x
     tiles = -(-h // _OUT) * -(-w // _OUT)
     # Half of a tile's outputs lie outside an image of 2 x 4 px.
-    if h * w <= 8 * tiles:
+    if h * w <= 8 * tiles or math.prod(x[:3]) < _LEAST_POSITIONS:
         return False
-    weights = math.prod(kernel[2:])
-    return weights >= _LEAST_WEIGHTS and b * h * w * weights >= _LEAST_MULTIPLICATIONS
+    one_block = Blocks.of(x, kernel).count == 1
+    least_weights = _LEAST_WEIGHTS_OF_ONE_BLOCK if one_block else _LEAST_WEIGHTS
+    return math.prod(kernel[2:]) >= least_weights
 
 
 @jax.custom_vjp
 def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b h w o"]:
     """Convolves with stride 1 and zero padding that keeps the size, as `layers.conv` does.
 
-    On CPUs it takes Winograd's algorithm, and so do its gradients; elsewhere the plain sums.
+    On CPUs it takes Winograd's algorithm, and so do its gradients; elsewhere the plain sums. Where
+    no gradient is computed, small layers take the plain sums too.
     """
-    return jax.lax.platform_dependent(x, kernel, cpu=_conv, default=_plain)
+    if math.prod(x.shape) * kernel.shape[-1] < _LEAST_MULTIPLICATIONS_OF_INFERENCE:
+        return _plain(x, kernel)
+    return _by_platform(x, kernel)
 
 
-def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return conv(x, kernel), (x, kernel)
+def _forward(x: Array, kernel: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    return jax.vjp(_by_platform, x, kernel)
 
 
-def _backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    return jax.lax.platform_dependent(*kept, g, cpu=_gradients, default=_plain_gradients)
+def _backward(gradients: Callable[[Array], tuple[Array, Array]], g: Array) -> tuple[Array, Array]:
+    return gradients(g)
 
 
 conv.defvjp(_forward, _backward)
+
+
+def _by_platform(x: Array, kernel: Array) -> Array:
+    return jax.lax.platform_dependent(x, kernel, cpu=_conv, default=_plain)
 
 
 def _plain(x: Array, kernel: Array) -> Array:
     return plain_convolution.conv(x, kernel, "SAME")
 
 
-def _plain_gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-    return jax.vjp(_plain, x, kernel)[1](g)
-
-
-def _gradients(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-    # The gradient of x is a convolution with the kernel turned by 180 degrees.
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return _conv(g, turned), _kernel_gradient(x, g)
-
-
 def _conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b h w o"]:
-    (b, h, w, channels), features = x.shape, kernel.shape[-1]
-    blocks = _Blocks.of(b, h, w, min(channels, features))
-    x = blocks.padded(x, border=1)
-    kernels = _transformed(_KERNEL, kernel).reshape(_IN * _IN, channels, features)
+    blocks = Blocks.of(x.shape, kernel.shape)
+    if blocks.count > 1:
+        return _conv_in_blocks(x, kernel)
+    # The kernel's gradient finds the inputs transformed, because JAX keeps them.
+    y = _conv_tiles(blocks.padded(x, border=1), _transformed_kernel(kernel))
+    return y[:, : x.shape[1], : x.shape[2]]
+
+
+@jax.custom_vjp
+def _conv_in_blocks(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
+) -> Float[Array, "b h w o"]:
+    blocks, kernels = Blocks.of(x.shape, kernel.shape), _transformed_kernel(kernel)
+    padded = blocks.padded(x, border=1)
 
     def write(index: Array, y: Array) -> Array:
-        products = blocks.transformed(_INPUTS, x, index) @ kernels
-        tiles = _transformed(_OUTPUTS, products)
-        tiles = tiles.reshape(_OUT, _OUT, blocks.images, blocks.rows, blocks.columns, features)
-        part = tiles.transpose(2, 3, 0, 4, 1, 5)
-        part = part.reshape(blocks.images, blocks.rows * _OUT, blocks.columns * _OUT, features)
-        return jax.lax.dynamic_update_slice(y, part, blocks.start(index))
+        block = _conv_tiles(blocks.part(padded, index, border=1), kernels)
+        return jax.lax.dynamic_update_slice(y, block, blocks.start(index))
 
-    y = jnp.zeros((b, *blocks.size, features), x.dtype)
-    return jax.lax.fori_loop(0, blocks.count, write, y)[:, :h, :w]
+    y = jnp.zeros((len(x), *blocks.size, kernel.shape[-1]), x.dtype)
+    y = jax.lax.fori_loop(0, blocks.count, write, y)
+    return y[:, : x.shape[1], : x.shape[2]]
 
 
-def _kernel_gradient(
-    x: Float[Array, "b h w i"], g: Float[Array, "b h w o"]
-) -> Float[Array, "3 3 i o"]:
-    (b, h, w, channels), features = x.shape, g.shape[-1]
-    blocks = _Blocks.of(b, h, w, min(channels, features))
-    x, g = blocks.padded(x, border=1), blocks.padded(g, border=0)
-
-    def add(index: Array, total: Array) -> Array:
-        inputs = blocks.transformed(_INPUTS, x, index)
-        return total + inputs.swapaxes(1, 2) @ blocks.transformed(_OUTPUTS.T, g, index)
-
-    total = jnp.zeros((_IN * _IN, channels, features), x.dtype)
-    total = jax.lax.fori_loop(0, blocks.count, add, total)
-    return _transformed(_KERNEL.T, total).reshape(3, 3, channels, features)
+def _in_blocks_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _conv_in_blocks(x, kernel), (x, kernel)
 
 
-class _Blocks(NamedTuple):
+def _in_blocks_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = kept
+    blocks = Blocks.of(x.shape, kernel.shape)
+    kernels, kernel_gradient = jax.vjp(_transformed_kernel, kernel)
+    padded, g = blocks.padded(x, border=1), blocks.padded(g, border=0)
+
+    def add(index: Array, total: tuple[Array, Array]) -> tuple[Array, Array]:
+        part = blocks.part(padded, index, border=1)
+        _, gradients = jax.vjp(_conv_tiles, part, kernels)
+        of_part, of_kernels = gradients(blocks.part(g, index, border=0))
+        of_part += blocks.part(total[0], index, border=1)
+        of_x = jax.lax.dynamic_update_slice(total[0], of_part, blocks.start(index))
+        return of_x, total[1] + of_kernels
+
+    zeros = jnp.zeros_like(padded), jnp.zeros_like(kernels)
+    of_x, of_kernels = jax.lax.fori_loop(0, blocks.count, add, zeros)
+    return of_x[:, 1 : 1 + x.shape[1], 1 : 1 + x.shape[2]], *kernel_gradient(of_kernels)
+
+
+_conv_in_blocks.defvjp(_in_blocks_forward, _in_blocks_backward)
+
+
+class Blocks(NamedTuple):
     """How a layer is divided into blocks of tiles, which are computed one after the other.
 
     Attributes:
@@ -137,8 +156,11 @@ class _Blocks(NamedTuple):
     count: int
 
     @classmethod
-    def of(cls, b: int, h: int, w: int, channels: int) -> "_Blocks":
-        tiles = max(_TILES_AT_A_TIME, channels)
+    def of(cls, x: tuple[int, ...], kernel: tuple[int, ...]) -> "Blocks":
+        """Divides a layer, of the shapes that `suits` describes."""
+        b, h, w, _ = x
+        channels = min(kernel[2:])
+        tiles = max(_COLUMNS_AT_A_TIME // channels, channels)
         rows, columns = -(-h // _OUT), -(-w // _OUT)
         divisors = [n for n in range(1, b + 1) if b % n == 0]
         images = max(n for n in divisors if n == 1 or n * columns <= tiles)
@@ -162,19 +184,63 @@ class _Blocks(NamedTuple):
         image = index // self.row_blocks * self.images
         return image, index % self.row_blocks * self.rows * _OUT, 0, 0
 
-    def transformed(self, matrix: np.ndarray, x: Array, index: Array) -> Float[Array, "36 tiles c"]:
-        """Applies a matrix to the tiles of a block, whose pixels are its columns."""
-        side = math.isqrt(matrix.shape[1])
-        image, top, _, _ = self.start(index)
-        height, width = (self.rows - 1) * _OUT + 1, (self.columns - 1) * _OUT + 1
+    def part(self, x: Array, index: Array, border: int) -> Array:
+        """Returns a block of a padded array with its border, in px."""
+        size = self.images, self.rows * _OUT + 2 * border, *x.shape[2:]
+        return jax.lax.dynamic_slice(x, self.start(index), size)
 
-        def pixels(place: Array) -> Array:
-            start = image, top + place // side, place % side, 0
-            part = jax.lax.dynamic_slice(x, start, (self.images, height, width, x.shape[-1]))
-            return part[:, ::_OUT, ::_OUT]
 
-        tiles = jax.lax.map(pixels, jnp.arange(side * side))
-        return _transformed(matrix, tiles).reshape(len(matrix), -1, x.shape[-1])
+def _conv_tiles(
+    x: Float[Array, "b h w i"], kernels: Float[Array, "36 i o"]
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolves images of whole tiles with a border of one pixel, which the result lacks."""
+    b, rows, columns = len(x), x.shape[1] // _OUT, x.shape[2] // _OUT
+    inputs = _transformed(_INPUTS, _tiles(x)).reshape(_IN * _IN, -1, x.shape[-1])
+    tiles = _transformed(_OUTPUTS, inputs @ kernels)
+    tiles = tiles.reshape(_OUT, _OUT, b, rows, columns, -1).transpose(2, 3, 0, 4, 1, 5)
+    return tiles.reshape(b, rows * _OUT, columns * _OUT, -1)
+
+
+@jax.custom_vjp
+def _tiles(x: Float[Array, "b h w c"]) -> Float[Array, "36 b rows columns c"]:
+    """Returns overlapping tiles of inputs, whose pixels come first."""
+    b, h, w, channels = x.shape
+    size = b, h - _IN + 1, w - _IN + 1, channels
+
+    def pixels(place: Array) -> Array:
+        part = jax.lax.dynamic_slice(x, (0, place // _IN, place % _IN, 0), size)
+        return part[:, ::_OUT, ::_OUT]
+
+    return jax.lax.map(pixels, jnp.arange(_IN * _IN))
+
+
+def _tiles_forward(x: Array) -> tuple[Array, None]:
+    return _tiles(x), None
+
+
+def _tiles_backward(_: None, g: Float[Array, "36 b rows columns c"]) -> tuple[Array]:
+    # The gradient that JAX derives adds 36 arrays as large as x.
+    b, rows, columns, channels = g.shape[1:]
+    g = g.reshape(_IN, _IN, b, rows, columns, channels)
+    g = _overlapped(g, axis=3).swapaxes(0, 1)
+    g = _overlapped(g, axis=4).transpose(2, 3, 1, 4, 0, 5)
+    x = g.reshape(b, (rows + 1) * _OUT, (columns + 1) * _OUT, channels)
+    outside = 2 * _OUT - _IN
+    return (x[:, :-outside, :-outside],)
+
+
+_tiles.defvjp(_tiles_forward, _tiles_backward)
+
+
+def _overlapped(g: Float[Array, "6 ..."], axis: int) -> Float[Array, "4 ..."]:
+    """Adds the pixels that a tile shares with the next one along an axis to the latter's."""
+    first, last = [(0, 0)] * g.ndim, [(0, 0)] * g.ndim
+    first[axis], last[axis], last[0] = (0, 1), (1, 0), (0, 2 * _OUT - _IN)
+    return jnp.pad(g[:_OUT], first) + jnp.pad(g[_OUT:], last)
+
+
+def _transformed_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
+    return _transformed(_KERNEL, kernel).reshape(_IN * _IN, *kernel.shape[2:])
 
 
 def _transformed(matrix: np.ndarray, values: Array) -> Array:
