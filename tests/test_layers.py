@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vgg_jax.nets import layers, packed_convolution, sharding
+from vgg_jax.nets import layers, packed_convolution, plain_convolution, sharding
 from vgg_jax.nets.vgg import VGG, init_params
 
 pytestmark = pytest.mark.usefixtures("highest_precision")
@@ -39,9 +39,10 @@ def test_conv_is_the_sum_over_the_window(padding, kernel_px):
     np.testing.assert_allclose(y, _conv_by_loop(x, kernel, padding), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("conv", [packed_convolution.conv, packed_convolution.conv_on_cpu])
 @pytest.mark.parametrize("kernel_px", [1, 3, 5, 7])
 @pytest.mark.parametrize("width", [1, 2, 6, 7, 8])
-def test_packed_pixels_give_the_same_convolution_and_gradients(kernel_px, width):
+def test_packed_pixels_give_the_same_convolution_and_gradients(conv, kernel_px, width):
     rng = np.random.default_rng(width)
     x = jnp.asarray(rng.standard_normal((2, 5, width, 3)), jnp.float32)
     kernel = jnp.asarray(rng.standard_normal((kernel_px, kernel_px, 3, 4)), jnp.float32)
@@ -51,8 +52,8 @@ def test_packed_pixels_give_the_same_convolution_and_gradients(kernel_px, width)
         gradients = jax.grad(lambda x, kernel: (weights * conv(x, kernel)).sum(), (0, 1))
         return [conv(x, kernel), *gradients(x, kernel)]
 
-    plain = values_and_gradients(lambda x, kernel: layers.conv(x, kernel, "SAME"))
-    for found, expected in zip(values_and_gradients(packed_convolution.conv), plain, strict=True):
+    plain = values_and_gradients(lambda x, kernel: plain_convolution.conv(x, kernel, "SAME"))
+    for found, expected in zip(values_and_gradients(conv), plain, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
 
 

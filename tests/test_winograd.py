@@ -34,11 +34,18 @@ def _values_and_gradients(conv, dtype, x, kernel, g):
     [
         *[(b, h, w, 5, 3, 1) for b, h, w in [(1, 1, 1), (2, 3, 4), (1, 4, 8), (3, 5, 9)]],
         *[(2, 14, 14, 5, 3, 1), (1, 13, 22, 3, 5, 1), (2, 70, 161, 2, 2, 1)],
-        (1, 60, 150, 64, 65, 2),  # Of rows.
-        (2, 70, 161, 65, 64, 3),
-        (8, 4, 300, 64, 64, 2),  # Of four images each.
-        (2, 9, 1100, 64, 64, 6),  # Three of each image's rows.
-        (131, 4, 14, 64, 64, 1),  # A prime number of images, which would be 131 blocks of 4 tiles.
+        (1, 60, 150, 128, 129, 2),  # Of rows.
+        (2, 70, 161, 129, 128, 3),
+        (8, 4, 300, 128, 128, 2),  # Of four images each.
+        (2, 9, 1100, 128, 128, 6),  # Three of each image's rows.
+        (
+            131,
+            4,
+            14,
+            128,
+            128,
+            1,
+        ),  # A prime number of images, which would be 131 blocks of 4 tiles.
     ],
 )
 def test_values_and_gradients_differ_from_float64_by_rounding(b, h, w, channels, features, blocks):
@@ -81,17 +88,17 @@ def test_second_derivatives_and_batches_of_kernels():
 
 
 def test_images_do_not_depend_on_their_batch():
-    x, kernel, _ = (jnp.asarray(each, jnp.float32) for each in _random(6, 9, 300, 64, 64))
+    x, kernel, _ = (jnp.asarray(each, jnp.float32) for each in _random(6, 9, 600, 128, 128))
     one_by_one = jnp.concatenate([winograd.conv(image[None], kernel) for image in x])
-    np.testing.assert_allclose(winograd.conv(x, kernel), one_by_one, rtol=0, atol=1e-4)
+    difference = jnp.abs(winograd.conv(x, kernel) - one_by_one).max()
+    assert difference <= 1e-6 * jnp.abs(one_by_one).max()
 
 
 @pytest.mark.parametrize(
     ("net", "width", "px", "batch", "without"),
     [
         ("D", 1.0, 224, 8, ["conv1_1"]),
-        # A quarter of the width: 16 and 32 channels in the first two blocks.
-        ("E", 0.25, 64, 32, ["conv1_1", "conv1_2", "conv2_1", "conv2_2"]),
+        ("E", 0.25, 64, 32, ["conv1_1", "conv1_2"]),  # conv1_2 has 16 channels.
     ],
 )
 def test_nets_train_with_it_where_their_kernels_are_large(

@@ -33,12 +33,18 @@ def conv(
     if padding == "VALID":
         valid = functools.partial(plain_convolution.conv, padding="VALID")
         return jax.lax.platform_dependent(x, kernel, cuda=product_of_patches, default=valid)
-    if padding == "SAME" and x.dtype == jnp.float32 and winograd.suits(x.shape, kernel.shape):
+    if x.dtype == jnp.float32 and winograd.suits(x.shape, kernel.shape):
         return winograd.conv(x, kernel)
-    if padding == "SAME" and x.shape[-1] < 8 and x.dtype == jnp.bfloat16:
-        same = functools.partial(plain_convolution.conv, padding="SAME")
-        return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
-    return plain_convolution.conv(x, kernel, padding)
+    same = functools.partial(plain_convolution.conv, padding="SAME")
+    # The width of an export may be a symbol, of which it isn't known what divides it.
+    if x.shape[-1] < 8 and isinstance(x.shape[2], int):
+        if x.dtype == jnp.bfloat16:
+            return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
+        # Several devices would exchange the gradient of the packed kernel, which is larger.
+        if jax.device_count() == 1:
+            on_cpu = packed_convolution.conv_on_cpu
+            return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=same)
+    return same(x, kernel)
 
 
 def product_of_patches(
@@ -79,7 +85,19 @@ def _biased_relu_backward(y: Array, g: Array) -> tuple[Array, Array]:
     g = jnp.where(jax.lax.optimization_barrier(y) > 0, g, 0)
     # The bias's gradient is a sum over all positions of all images, and such a sum stops growing at
     # a few hundred in bfloat16.
-    return g, g.astype(jnp.float32).sum((0, 1, 2), keepdims=True)
+    whole = functools.partial(jnp.sum, axis=(0, 1, 2), keepdims=True)
+    bias = jax.lax.platform_dependent(g.astype(jnp.float32), cpu=_sum_by_columns, default=whole)
+    return g, bias
+
+
+def _sum_by_columns(g: Float32[Array, "b h w c"]) -> Float32[Array, "1 1 1 c"]:
+    """Sums over all positions. As a single sum, XLA for CPUs computes it on one core.
+
+    With the sum by columns and the barrier it took 0.2 instead of 1.1 ms (32 images of 64 px, 16
+    channels) and 0.7 instead of 10.6 ms (8 images of 28 px, 512 channels).
+    """
+    columns = jax.lax.optimization_barrier(g.sum(1, keepdims=True))
+    return columns.sum((0, 1, 2), keepdims=True)
 
 
 biased_relu.defvjp(_biased_relu_forward, _biased_relu_backward)

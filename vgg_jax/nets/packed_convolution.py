@@ -1,4 +1,4 @@
-"""A convolution of images of few channels, such as conv1_1, that fills a GPU's matrix units."""
+"""Convolutions of images of few channels, such as conv1_1, several pixels at a time."""
 
 import math
 
@@ -7,7 +7,8 @@ from jaxtyping import Array, Float
 
 from vgg_jax.nets import plain_convolution
 
-MOST_PIXELS = 4
+MOST_PIXELS = 4  # On GPUs.
+_PIXELS_ON_CPU = 2
 
 
 def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[Array, "b h w o"]:
@@ -27,22 +28,47 @@ def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]) -> Float[A
       kernel: HWIO weights, of odd sizes up to 2 * `MOST_PIXELS` + 1.
     """
     b, h, w, channels = x.shape
-    pixels = math.gcd(w, MOST_PIXELS)
-    groups = x.reshape(b, h, w // pixels, pixels * channels)
-    y = plain_convolution.conv(groups, _packed(kernel, pixels), "SAME")
+    pixels, reach = math.gcd(w, MOST_PIXELS), kernel.shape[1] // 2
+    groups = 1 + 2 * -(-reach // pixels)  # The group itself, and those that the kernel reaches.
+    # Output j lies at pixel j of the middle group, so the kernel begins `reach` pixels before it.
+    packed = _packed(kernel, pixels, groups, first=groups // 2 * pixels - reach)
+    x = x.reshape(b, h, w // pixels, pixels * channels)
+    return plain_convolution.conv(x, packed, "SAME").reshape(b, h, w, kernel.shape[-1])
+
+
+def conv_on_cpu(
+    x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"]
+) -> Float[Array, "b h w o"]:
+    """Is `conv` with groups that begin where the kernel does, of which fewer are needed.
+
+    On two cores of an AMD EPYC in float32, conv1_1 took 2.7 instead of 4.3 ms (16 features, 32
+    images of 64 px) and 20 instead of 24 ms (64 features, 8 images of 224 px). With four pixels at
+    a time it took 2.2 and 25 ms.
+    """
+    b, h, w, channels = x.shape
+    pixels, reach = math.gcd(w, _PIXELS_ON_CPU), kernel.shape[1] // 2
+    groups = -(-(pixels + 2 * reach) // pixels)
+    after = (groups - 1) * pixels - reach
+    x = jnp.pad(x, ((0, 0), (reach, reach), (reach, after), (0, 0)))
+    x = x.reshape(b, h + 2 * reach, -1, pixels * channels)
+    y = plain_convolution.conv(x, _packed(kernel, pixels, groups, first=0), "VALID")
     return y.reshape(b, h, w, kernel.shape[-1])
 
 
-def _packed(kernel: Float[Array, "k k i o"], pixels: int) -> Float[Array, "k k2 i2 o2"]:
-    """Returns the kernel that maps groups of pixels, and their neighbours, to groups of outputs."""
+def _packed(
+    kernel: Float[Array, "k k i o"], pixels: int, groups: int, first: int
+) -> Float[Array, "k k2 i2 o2"]:
+    """Returns the kernel that maps groups of pixels to a group of outputs.
+
+    Args:
+      kernel: HWIO weights.
+      pixels: Pixels of a group.
+      groups: How many groups a group of outputs follows from.
+      first: The first pixel of them that its first output follows from.
+    """
     rows, columns, channels, features = kernel.shape
-    reach = columns // 2
-    groups = 1 + 2 * -(-reach // pixels)  # The group itself, and those that the kernel reaches.
-    # Output j lies at pixel j of the middle group, so the kernel begins `reach` pixels before it.
-    first = groups // 2 * pixels - reach
-    width = groups * pixels
+    after = groups * pixels - columns - first
     for_each = [
-        jnp.pad(kernel, ((0, 0), (first + j, width - columns - first - j), (0, 0), (0, 0)))
-        for j in range(pixels)
+        jnp.pad(kernel, ((0, 0), (first + j, after - j), (0, 0), (0, 0))) for j in range(pixels)
     ]
     return jnp.stack(for_each, axis=3).reshape(rows, groups, pixels * channels, pixels * features)

@@ -24,14 +24,14 @@ _POINTS = (0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
 # Measured on two cores of AMD EPYCs, with 1 MB of L2 cache for each. A kernel's weights are those
 # of one of its nine pixels. With fewer, the transforms of inputs and outputs take as long as the
 # products save. With fewer positions, the kernel's transform takes as long.
-_LEAST_WEIGHTS, _LEAST_WEIGHTS_OF_ONE_BLOCK = 64 * 64, 32 * 64
+_LEAST_WEIGHTS, _LEAST_WEIGHTS_OF_ONE_BLOCK = 64 * 64, 16 * 32
 _LEAST_POSITIONS = 256
 # A layer takes up to 0.1 s longer to compile, which training repays. An evaluation may apply it to
 # a few images of a size.
 _LEAST_MULTIPLICATIONS_OF_INFERENCE = 2**26
 # Tiles times channels. With fewer, unless there are as many tiles as channels, the products are too
 # small. With more, the tiles don't stay in the caches.
-_COLUMNS_AT_A_TIME = 2**15
+_COLUMNS_AT_A_TIME = 2**16
 
 
 def suits(x: tuple[Any, ...], kernel: tuple[int, ...]) -> bool:
