@@ -23,7 +23,8 @@ _OUT, _IN = 4, 6  # The sides of a tile of outputs, and of the inputs that it fo
 _POINTS = (0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
 # Measured on two cores of AMD EPYCs, with 1 MB of L2 cache for each. A kernel's weights are those
 # of one of its nine pixels. With fewer, the transforms of inputs and outputs take as long as the
-# products save. With fewer positions, the kernel's transform takes as long.
+# products save; there are fewer transforms in layers of one block, which keep their transformed
+# inputs for the gradient. With fewer positions, the kernel's transform takes as long.
 _LEAST_WEIGHTS, _LEAST_WEIGHTS_OF_ONE_BLOCK = 64 * 64, 16 * 32
 _LEAST_POSITIONS = 256
 # A layer takes up to 0.1 s longer to compile, which training repays. An evaluation may apply it to
