@@ -37,7 +37,7 @@ def conv(
         return winograd.conv(x, kernel)
     same = functools.partial(plain_convolution.conv, padding="SAME")
     # The width of an export may be a symbol, of which it isn't known what divides it.
-    if x.shape[-1] < 8 and isinstance(x.shape[2], int):
+    if x.shape[-1] < 8 and isinstance(x.shape[2], int) and kernel.shape[0] % 2:
         if x.dtype == jnp.bfloat16:
             return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
         # Several devices would exchange the gradient of the packed kernel, which is larger.

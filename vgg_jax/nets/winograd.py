@@ -24,7 +24,7 @@ _POINTS = (0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2), -math.sqrt(2))
 # Measured on two cores of AMD EPYCs, with 1 MB of L2 cache for each. A kernel's weights are those
 # of one of its nine pixels. With fewer, the transforms of inputs and outputs take as long as the
 # products save; there are fewer transforms in layers of one block, which keep their transformed
-# inputs for the gradient. With fewer positions, the kernel's transform takes as long.
+# inputs and kernel for the gradient. With fewer positions, the kernel's transform takes as long.
 _LEAST_WEIGHTS, _LEAST_WEIGHTS_OF_ONE_BLOCK = 64 * 64, 16 * 32
 _LEAST_POSITIONS = 256
 # A layer takes up to 0.1 s longer to compile, which training repays. An evaluation may apply it to
@@ -62,7 +62,8 @@ def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[A
     """Convolves with stride 1 and zero padding that keeps the size, as `layers.conv` does.
 
     On CPUs it takes Winograd's algorithm, and so do its gradients; elsewhere the plain sums. Where
-    no gradient is computed, small layers take the plain sums too.
+    no gradient is computed, layers of fewer than 2^26 multiplications for each of a kernel's nine
+    pixels take the plain sums too.
     """
     if math.prod(x.shape) * kernel.shape[-1] < _LEAST_MULTIPLICATIONS_OF_INFERENCE:
         return _plain(x, kernel)
@@ -92,7 +93,7 @@ def _conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[
     blocks = Blocks.of(x.shape, kernel.shape)
     if blocks.count > 1:
         return _conv_in_blocks(x, kernel)
-    # The kernel's gradient finds the inputs transformed, because JAX keeps them.
+    # JAX keeps the transformed inputs and kernel for the gradients.
     y = _conv_tiles(blocks.padded(x, border=1), _transformed_kernel(kernel))
     return y[:, : x.shape[1], : x.shape[2]]
 
@@ -202,42 +203,15 @@ def _conv_tiles(
     return tiles.reshape(b, rows * _OUT, columns * _OUT, -1)
 
 
-@jax.custom_vjp
 def _tiles(x: Float[Array, "b h w c"]) -> Float[Array, "36 b rows columns c"]:
     """Returns overlapping tiles of inputs, whose pixels come first."""
     b, h, w, channels = x.shape
-    size = b, h - _IN + 1, w - _IN + 1, channels
-
-    def pixels(place: Array) -> Array:
-        part = jax.lax.dynamic_slice(x, (0, place // _IN, place % _IN, 0), size)
-        return part[:, ::_OUT, ::_OUT]
-
-    return jax.lax.map(pixels, jnp.arange(_IN * _IN))
-
-
-def _tiles_forward(x: Array) -> tuple[Array, None]:
-    return _tiles(x), None
-
-
-def _tiles_backward(_: None, g: Float[Array, "36 b rows columns c"]) -> tuple[Array]:
-    # The gradient that JAX derives adds 36 arrays as large as x.
-    b, rows, columns, channels = g.shape[1:]
-    g = g.reshape(_IN, _IN, b, rows, columns, channels)
-    g = _overlapped(g, axis=3).swapaxes(0, 1)
-    g = _overlapped(g, axis=4).transpose(2, 3, 1, 4, 0, 5)
-    x = g.reshape(b, (rows + 1) * _OUT, (columns + 1) * _OUT, channels)
-    outside = 2 * _OUT - _IN
-    return (x[:, :-outside, :-outside],)
-
-
-_tiles.defvjp(_tiles_forward, _tiles_backward)
-
-
-def _overlapped(g: Float[Array, "6 ..."], axis: int) -> Float[Array, "4 ..."]:
-    """Adds the pixels that a tile shares with the next one along an axis to the latter's."""
-    first, last = [(0, 0)] * g.ndim, [(0, 0)] * g.ndim
-    first[axis], last[axis], last[0] = (0, 1), (1, 0), (0, 2 * _OUT - _IN)
-    return jnp.pad(g[:_OUT], first) + jnp.pad(g[_OUT:], last)
+    x = jnp.pad(x, ((0, 0), (0, 2), (0, 2), (0, 0)))
+    rows, columns = h // _OUT, w // _OUT
+    x = x.reshape(b, rows + 1, _OUT, columns + 1, _OUT, channels).transpose(2, 4, 0, 1, 3, 5)
+    x = jnp.concatenate([x[:, :, :, :-1], x[:2, :, :, 1:]], axis=0)
+    x = jnp.concatenate([x[:, :, :, :, :-1], x[:, :2, :, :, 1:]], axis=1)
+    return x.reshape(_IN * _IN, b, rows, columns, channels)
 
 
 def _transformed_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
