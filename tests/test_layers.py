@@ -57,6 +57,22 @@ def test_packed_pixels_give_the_same_convolution_and_gradients(conv, kernel_px, 
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("width", "kernel_px", "packed"), [(8, 3, True), (7, 3, False), (8, 2, False)]
+)
+def test_one_cpu_takes_two_pixels_of_few_channels_at_a_time(monkeypatch, width, kernel_px, packed):
+    x, kernel = jnp.zeros((2, 8, width, 3)), jnp.zeros((kernel_px, kernel_px, 3, 4))
+
+    def program(x):
+        return jax.jit(lambda x: layers.conv(x, kernel, "SAME")).lower(x).as_text()
+
+    assert "tensor<3x2x6x8xf32>" not in program(x)  # The tests have eight devices.
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    assert ("tensor<3x2x6x8xf32>" in program(x)) == packed
+    (symbol,) = jax.export.symbolic_shape("w")
+    assert "tensor<3x2x6x8xf32>" not in program(jax.ShapeDtypeStruct((2, 8, symbol, 3), x.dtype))
+
+
 def test_biased_relu_and_its_gradients():
     rng = np.random.default_rng(0)
     x, weights = (jnp.asarray(rng.standard_normal((3, 5, 4, 2)), jnp.float32) for _ in range(2))

@@ -34,18 +34,14 @@ def _values_and_gradients(conv, dtype, x, kernel, g):
     [
         *[(b, h, w, 5, 3, 1) for b, h, w in [(1, 1, 1), (2, 3, 4), (1, 4, 8), (3, 5, 9)]],
         *[(2, 14, 14, 5, 3, 1), (1, 13, 22, 3, 5, 1), (2, 70, 161, 2, 2, 1)],
-        (1, 60, 150, 128, 129, 2),  # Of rows.
+        # These are blocks of rows.
+        (1, 60, 150, 128, 129, 2),
         (2, 70, 161, 129, 128, 3),
-        (8, 4, 300, 128, 128, 2),  # Of four images each.
-        (2, 9, 1100, 128, 128, 6),  # Three of each image's rows.
-        (
-            131,
-            4,
-            14,
-            128,
-            128,
-            1,
-        ),  # A prime number of images, which would be 131 blocks of 4 tiles.
+        # These are blocks of four images each, and then of a third of an image's rows.
+        (8, 4, 300, 128, 128, 2),
+        (2, 9, 1100, 128, 128, 6),
+        # Their number is prime, so they would be 131 blocks of 4 tiles.
+        (131, 4, 14, 128, 128, 1),
     ],
 )
 def test_values_and_gradients_differ_from_float64_by_rounding(b, h, w, channels, features, blocks):
@@ -125,7 +121,7 @@ def test_nets_train_with_it_where_their_kernels_are_large(
         # One image's conv5: transforming the kernel takes longer than the convolution.
         ((1, 14, 14, 512), (3, 3, 512, 512), False),
         ((999, 2, 4, 512), (3, 3, 512, 512), False),  # Half of each tile lies outside.
-        # Whose inputs, transformed, are kept for the gradient.
+        # One block keeps its transformed inputs for the gradient, two don't.
         ((32, 16, 16, 32), (3, 3, 32, 64), True),
         ((64, 32, 32, 32), (3, 3, 32, 64), False),
     ],
@@ -167,35 +163,24 @@ def test_small_layers_take_it_where_gradients_are_computed_alone():
 
 
 def test_a_net_and_its_gradients_are_the_same_with_it_and_without(monkeypatch):
-    net = VGG("A", num_classes=5, width=1 / 2, crop_px=32, dropout=0.0)
+    # A place where a sum is zero but for its rounding decides its ReLU by that, and changes the
+    # gradients of the layers below. Few activations make such places rare.
+    net = VGG("A", num_classes=5, width=1 / 4, crop_px=32, dropout=0.0)
     params = init_params(net, jax.random.key(0))
-    images = jax.random.normal(jax.random.key(1), (64, 32, 32, 3))
+    images = jax.random.normal(jax.random.key(1), (16, 32, 32, 3))
 
     def loss(params):
         return jnp.square(net.apply({"params": params}, images)).mean()
 
     gradients = jax.value_and_grad(loss)
     assert _transforms(gradients, params) == 0
-    expected_loss, expected = jax.jit(gradients)(params)
+    plain = jax.jit(gradients)(params)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     jax.clear_caches()
     assert _transforms(gradients, params) > 0
-    found_loss, found = jax.jit(gradients)(params)
-    np.testing.assert_allclose(found_loss, expected_loss, rtol=2e-6)
-    for each, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        # Where a sum is zero but for its rounding, its ReLU decides by it. One such place changed
-        # the gradients of the layers below by up to 5e-3 of their largest value; those above it
-        # differed by 1e-6.
-        difference = jnp.linalg.norm(each - other) / jnp.linalg.norm(other)
-        assert difference < 2e-2
-    assert (
-        max(
-            float(jnp.abs(found[name]["kernel"] - expected[name]["kernel"]).max())
-            / float(jnp.abs(expected[name]["kernel"]).max())
-            for name in ("fc6", "fc7", "fc8")
-        )
-        < 1e-5
-    )
+    found = jax.jit(gradients)(params)
+    for each, expected in zip(jax.tree.leaves(found), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(each, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
 def test_bfloat16_takes_the_plain_convolution(monkeypatch):

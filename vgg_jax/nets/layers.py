@@ -36,8 +36,7 @@ def conv(
     if x.dtype == jnp.float32 and winograd.suits(x.shape, kernel.shape):
         return winograd.conv(x, kernel)
     same = functools.partial(plain_convolution.conv, padding="SAME")
-    # The width of an export may be a symbol, of which it isn't known what divides it.
-    if x.shape[-1] < 8 and isinstance(x.shape[2], int) and kernel.shape[0] % 2:
+    if packed_convolution.suits(x.shape, kernel.shape):
         if x.dtype == jnp.bfloat16:
             return jax.lax.platform_dependent(x, kernel, cuda=packed_convolution.conv, default=same)
         # Several devices would exchange the gradient of the packed kernel, which is larger.
@@ -86,8 +85,8 @@ def _biased_relu_backward(y: Array, g: Array) -> tuple[Array, Array]:
     # The bias's gradient is a sum over all positions of all images, and such a sum stops growing at
     # a few hundred in bfloat16.
     whole = functools.partial(jnp.sum, axis=(0, 1, 2), keepdims=True)
-    bias = jax.lax.platform_dependent(g.astype(jnp.float32), cpu=_sum_by_columns, default=whole)
-    return g, bias
+    of_bias = jax.lax.platform_dependent(g.astype(jnp.float32), cpu=_sum_by_columns, default=whole)
+    return g, of_bias
 
 
 def _sum_by_columns(g: Float32[Array, "b h w c"]) -> Float32[Array, "1 1 1 c"]:

@@ -71,6 +71,7 @@ def conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[A
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, Callable[[Array], tuple[Array, Array]]]:
+    # JAX keeps the function of the gradients as the arrays that it needs.
     return jax.vjp(_by_platform, x, kernel)
 
 
@@ -92,26 +93,27 @@ def _plain(x: Array, kernel: Array) -> Array:
 def _conv(x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]) -> Float[Array, "b h w o"]:
     blocks = Blocks.of(x.shape, kernel.shape)
     if blocks.count > 1:
-        return _conv_in_blocks(x, kernel)
-    # JAX keeps the transformed inputs and kernel for the gradients.
-    y = _conv_tiles(blocks.padded(x, border=1), _transformed_kernel(kernel))
+        y = _conv_in_blocks(x, kernel)
+    else:
+        # JAX keeps the transformed inputs and kernel for the gradients.
+        y = _conv_tiles(blocks.padded(x), _transformed_kernel(kernel))
     return y[:, : x.shape[1], : x.shape[2]]
 
 
 @jax.custom_vjp
 def _conv_in_blocks(
     x: Float[Array, "b h w i"], kernel: Float[Array, "3 3 i o"]
-) -> Float[Array, "b h w o"]:
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolves one block after the other, and returns whole tiles."""
     blocks, kernels = Blocks.of(x.shape, kernel.shape), _transformed_kernel(kernel)
-    padded = blocks.padded(x, border=1)
+    padded = blocks.padded(x)
 
     def write(index: Array, y: Array) -> Array:
         block = _conv_tiles(blocks.part(padded, index, border=1), kernels)
         return jax.lax.dynamic_update_slice(y, block, blocks.start(index))
 
     y = jnp.zeros((len(x), *blocks.size, kernel.shape[-1]), x.dtype)
-    y = jax.lax.fori_loop(0, blocks.count, write, y)
-    return y[:, : x.shape[1], : x.shape[2]]
+    return jax.lax.fori_loop(0, blocks.count, write, y)
 
 
 def _in_blocks_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -122,7 +124,7 @@ def _in_blocks_backward(kept: tuple[Array, Array], g: Array) -> tuple[Array, Arr
     x, kernel = kept
     blocks = Blocks.of(x.shape, kernel.shape)
     kernels, kernel_gradient = jax.vjp(_transformed_kernel, kernel)
-    padded, g = blocks.padded(x, border=1), blocks.padded(g, border=0)
+    padded = blocks.padded(x)
 
     def add(index: Array, total: tuple[Array, Array]) -> tuple[Array, Array]:
         part = blocks.part(padded, index, border=1)
@@ -176,18 +178,18 @@ class Blocks(NamedTuple):
         """The height and width of the layer in whole tiles, in px."""
         return self.rows * self.row_blocks * _OUT, self.columns * _OUT
 
-    def padded(self, x: Array, border: int) -> Array:
-        """Returns x in whole tiles, with a border of zeros around them, in px."""
-        bottom, right = np.subtract(self.size, x.shape[1:3]) + border
-        return jnp.pad(x, ((0, 0), (border, bottom), (border, right), (0, 0)))
+    def padded(self, x: Array) -> Array:
+        """Returns x in whole tiles, with a border of one pixel of zeros around them."""
+        bottom, right = np.subtract(self.size, x.shape[1:3]) + 1
+        return jnp.pad(x, ((0, 0), (1, bottom), (1, right), (0, 0)))
 
     def start(self, index: Array) -> tuple[Array | int, ...]:
-        """Returns where a block begins in a padded array."""
+        """Returns where a block begins, in an array with its border or without."""
         image = index // self.row_blocks * self.images
         return image, index % self.row_blocks * self.rows * _OUT, 0, 0
 
     def part(self, x: Array, index: Array, border: int) -> Array:
-        """Returns a block of a padded array with its border, in px."""
+        """Returns a block of an array of whole tiles that has a border of so many px."""
         size = self.images, self.rows * _OUT + 2 * border, *x.shape[2:]
         return jax.lax.dynamic_slice(x, self.start(index), size)
 
@@ -206,11 +208,13 @@ def _conv_tiles(
 def _tiles(x: Float[Array, "b h w c"]) -> Float[Array, "36 b rows columns c"]:
     """Returns overlapping tiles of inputs, whose pixels come first."""
     b, h, w, channels = x.shape
-    x = jnp.pad(x, ((0, 0), (0, 2), (0, 2), (0, 0)))
     rows, columns = h // _OUT, w // _OUT
+    # XLA kept a loop's results alive, those of all layers, from the step's beginning.
+    more = 2 * _OUT - _IN
+    x = jnp.pad(x, ((0, 0), (0, more), (0, more), (0, 0)))
     x = x.reshape(b, rows + 1, _OUT, columns + 1, _OUT, channels).transpose(2, 4, 0, 1, 3, 5)
-    x = jnp.concatenate([x[:, :, :, :-1], x[:2, :, :, 1:]], axis=0)
-    x = jnp.concatenate([x[:, :, :, :, :-1], x[:, :2, :, :, 1:]], axis=1)
+    x = jnp.concatenate([x[:, :, :, :-1], x[: _IN - _OUT, :, :, 1:]], axis=0)
+    x = jnp.concatenate([x[:, :, :, :, :-1], x[:, : _IN - _OUT, :, :, 1:]], axis=1)
     return x.reshape(_IN * _IN, b, rows, columns, channels)
 
 

@@ -56,7 +56,7 @@ def _forward(
     x: Float[Array, "b h w i"], kernel: Float[Array, "k k i o"], g: Float[Array, "b h w o"]
 ) -> Float[Array, "b h w o"]:
     del g
-    # As training computes it: see `winograd.conv`.
+    # This is how training computes it: see `winograd.conv`.
     return jax.vjp(lambda x: layers.conv(x, kernel, "SAME"), x)[0]
 
 
