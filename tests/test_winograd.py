@@ -83,6 +83,19 @@ def test_second_derivatives_and_batches_of_kernels():
     )
 
 
+def test_hessian_vector_products_take_forward_mode_over_gradients():
+    x, kernel, _ = (jnp.asarray(each, jnp.float32) for each in _random(2, 5, 6, 3, 3))
+
+    def product(conv):
+        gradient = jax.grad(lambda kernel: jnp.sum(conv(x, kernel) ** 3))
+        return jax.jvp(gradient, (kernel,), (jnp.ones_like(kernel),))[1]
+
+    expected = product(_plain)
+    np.testing.assert_allclose(
+        product(winograd.conv), expected, rtol=0, atol=2e-5 * np.abs(expected).max()
+    )
+
+
 def test_images_do_not_depend_on_their_batch():
     x, kernel, _ = (jnp.asarray(each, jnp.float32) for each in _random(6, 9, 600, 128, 128))
     one_by_one = jnp.concatenate([winograd.conv(image[None], kernel) for image in x])

@@ -3,8 +3,8 @@
 F(4x4, 3x3) of Lavin & Gray 2016 ("Fast Algorithms for Convolutional Neural Networks"): a tile of
 4x4 outputs follows from 6x6 inputs. The tile and the kernel each become 36 values per channel, for
 which the convolution is 36 matrix products. Rows are transformed first and then columns, as sums of
-slices, which reads the tiles from the images. As products with a matrix of 36 x 36 the transforms
-took two to four times as long.
+strided slices. As a product with a matrix of 36 x 36, the transform of inputs took 1.3 to 2.1 times
+as long, and its gradient 2 to 5 times.
 """
 
 import functools
@@ -214,7 +214,7 @@ def _transformed_inputs(x: Float[Array, "b h w c"]) -> Float[Array, "6 6 b rows 
 
 
 _transformed_inputs.defvjp(
-    lambda x: (_transformed_inputs(x), None),
+    lambda x: (_cut(_INPUTS, x), None),
     lambda _, g: (_joined(_INPUTS.T, g),),
 )
 
@@ -225,7 +225,7 @@ def _outputs(products: Float[Array, "6 6 b rows columns c"]) -> Float[Array, "b 
 
 
 _outputs.defvjp(
-    lambda products: (_outputs(products), None),
+    lambda products: (_joined(_OUTPUTS, products), None),
     lambda _, g: (_cut(_OUTPUTS.T, g),),
 )
 
@@ -236,7 +236,7 @@ def _cut(matrix: np.ndarray, x: Float[Array, "b h w c"]) -> Float[Array, "6 6 b 
     Args:
       matrix: (6, 4) for tiles of 4x4 px. With (6, 6), a tile has one more pixel on each side, which
         is zero left and right of the image.
-      x: Images of whole tiles. If tiles have more pixels, a row of them lies above and below.
+      x: Images of whole tiles. With (6, 6), they have one more row above and one below.
     """
     rows = _product(matrix, _every_fourth(x, matrix.shape[1], axis=1))
     # Without the barrier, XLA would compute each row again for each of six columns.
@@ -269,7 +269,7 @@ def _joined(
     *rows, next_first, next_second = [_padded(row, 0, 1, axis=1) for row in rows]
     rows[0] += _padded(next_first, 1, -1, axis=1)
     rows[1] += _padded(next_second, 1, -1, axis=1)
-    return _woven(rows, axis=1)[:, : 2 - _OUT]
+    return _woven(rows, axis=1)[:, : _IN - 2 * _OUT]
 
 
 def _product(matrix: np.ndarray, vector: list[Array]) -> list[Array]:
@@ -288,9 +288,9 @@ def _product(matrix: np.ndarray, vector: list[Array]) -> list[Array]:
 
 
 def _every_fourth(x: Array, count: int, axis: int) -> list[Array]:
-    """Returns the first of each four values, the second, and so on. The fifth are other firsts."""
-    last = x.shape[axis] // _OUT * _OUT - _OUT + 1
-    return [jax.lax.slice_in_dim(x, j, j + last, _OUT, axis) for j in range(count)]
+    """Returns the first of each four values, the second, and so on. Others may follow."""
+    span = x.shape[axis] // _OUT * _OUT - _OUT + 1
+    return [jax.lax.slice_in_dim(x, j, j + span, _OUT, axis) for j in range(count)]
 
 
 def _woven(parts: list[Array], axis: int) -> Array:
@@ -326,7 +326,7 @@ def _matrices() -> tuple[
         inputs[i, :-1] = np.poly(others)[::-1]
     outputs[-1, -1] = kernel[-1, -1] = 1  # The last point is infinity.
     inputs[-1] = np.poly(_POINTS)[::-1]
-    # Rounding turns 1e-16 into zeros, which are skipped.
+    # Rounding turns 1e-16 into zeros, which are skipped, and makes ones exact.
     return (
         np.round(outputs, 12),
         np.kron(kernel, kernel).astype(np.float32),
