@@ -22,7 +22,7 @@ from configs import e_256
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config
 from vgg_jax.nets.vgg import init_params
-from vgg_jax.runs import run_config, saved_steps
+from vgg_jax.runs import run_config
 from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.training import metrics_file
 
@@ -110,11 +110,20 @@ def more_classes(folder, tmp_path):
     return root
 
 
-def test_other_classes_need_a_new_fc8(more_classes, trained_d, tmp_path, run_main):
-    more = (f"--config.init_from={trained_d}", "--config.init_layers=all")
-    with pytest.raises(UserError, match=r"=all_but_fc8 to start with a new FC8, or start from"):
-        run_main(*arguments(more_classes, tmp_path / "run", "d_256", *more))
-    assert not saved_steps.has_checkpoint(tmp_path / "run")
+@pytest.mark.parametrize(
+    ("name", "layers", "message"),
+    [
+        ("d_256", "all", r"=all_but_fc8 to start with a new FC8, or start from"),
+        ("e_256", "preinit", r"First train their net D on these classes, .* and then start from"),
+    ],
+)
+def test_other_classes_need_a_new_fc8(
+    more_classes, trained_d, tmp_path, run_main, name, layers, message
+):
+    more = (f"--config.init_from={trained_d}", f"--config.init_layers={layers}")
+    with pytest.raises(UserError, match=message):
+        run_main(*arguments(more_classes, tmp_path / "run", name, *more))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("trained_layers", ["all", "fc", "conv5_,fc"])

@@ -66,7 +66,8 @@ class TrainedNet:
         """Computes the class scores of images, without a flip and before softmax (§3.2).
 
         The result is the average of each image's class score map. JAX can transform this function,
-        and differentiate it in the images and the parameters, in reverse mode.
+        and differentiate it in the images and the parameters, in reverse mode only: not by
+        `jax.jvp`, `jax.jacfwd` or `jax.hessian`. `jax.grad` of `jax.grad` works.
 
         Args:
           images: (b, h, w, 3) RGB of 0-255, uint8 or float. Each side is at least the net's crop.

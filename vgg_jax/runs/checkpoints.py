@@ -172,6 +172,7 @@ class Checkpoints:
         self._manager.close()
         if not self._read_only:
             self._clear_removed()
+            self._remove_empty()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -209,6 +210,11 @@ class Checkpoints:
     def _clear_removed(self) -> None:
         if jax.process_index() == 0:
             files.remove_tree(self.directory / orbax_manager.REMOVED)
+
+    def _remove_empty(self) -> None:
+        if jax.process_index() == 0 and not files.in_bucket(self.directory):
+            with contextlib.suppress(OSError):  # A run that is refused leaves no folders.
+                self.directory.rmdir()
 
     def _read(self, step: int | None, **items: Any) -> Any:
         step = self.step_of("last") if step is None else step

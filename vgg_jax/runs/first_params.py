@@ -45,11 +45,17 @@ def first_params(
         taken = {name: layer for name, layer in theirs.items() if name != "fc8"}
         return {**_drawn(model, c.seed), **taken}
     if list(class_names) != list(their_names):
-        net = f" and --config.net={their_model.net}" if their_model.net != model.net else ""
+        remedy = "Set --config.init_layers=all_but_fc8 to start with a new FC8"
+        if their_model.net != model.net:
+            remedy = (
+                f"First train their net {their_model.net} on these classes, in another --workdir "
+                f"with --config.net={their_model.net} --config.init_layers=all_but_fc8, and then "
+                "start from that run"
+            )
         raise UserError(
             f"This run starts from {source}, whose {len(their_names)} classes are not the "
-            f"{len(class_names)} of this data set. Set --config.init_layers=all_but_fc8{net} to "
-            "start with a new FC8, or start from a run on the same classes."
+            f"{len(class_names)} of this data set. {remedy}, or start from a run on the same "
+            "classes."
         )
     return theirs if c.init_layers == "all" else preinitialise(_drawn(model, c.seed), theirs)
 

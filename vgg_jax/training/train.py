@@ -110,8 +110,8 @@ class _Run:
         if c.batch_size > num_images:
             raise UserError(
                 f"batch_size={c.batch_size} is more than the {num_images:,} training images. "
-                f"Set --config.batch_size={num_images} or less. With a batch so much smaller, a "
-                "smaller --config.learning_rate is needed too."
+                f"Set --config.batch_size={num_images} or less. With a smaller batch than the "
+                "config's, a smaller --config.learning_rate is needed too."
             )
         self.facts = RunFacts(
             class_names=names,
