@@ -815,7 +815,8 @@ def test_the_command_knows_class_folders(folder):
         "The scan before training finds images that can't be decoded.",
         "Train a miniature net on them; the whole net would need more images:",
         "    python -m vgg_jax.main --config=configs/mini.py:a_256 --config.data.name=folder "
-        f"--config.data.dir={folder} --config.batch_size=8 --config.learning_rate=0.002",
+        f"--config.data.dir={folder} --config.batch_size=8 --config.learning_rate=0.002 "
+        "--config.plateau.patience_epochs=10",
         "Evaluate a run's net on them:",
         "    python -m vgg_jax.main --mode=eval --workdir=RUN --config.data.name=folder "
         f"--config.data.dir={folder}",

@@ -39,7 +39,7 @@ _ONE_OF = 5  # One of so many training images is suggested for validation.
 BATCH_SIZES = {"a_256.py": 256, "mini.py:a_256": 32}  # Those of the configs that are suggested.
 # With fewer training images, smaller steps are suggested: see configs/README.md#few-images.
 FEW_IMAGES = 1000
-_SMALL_STEPS = {"batch_size": 8, "learning_rate": 2e-3}
+_SMALL_STEPS = {"batch_size": 8, "learning_rate": 2e-3, "plateau.patience_epochs": 10}
 
 _NOT_DECODED = "The scan before training finds images that can't be decoded."
 
