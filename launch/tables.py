@@ -8,10 +8,11 @@ device.
 
 from absl import flags
 
+from launch.plan import paper
 from launch.plan.sweep_spec import Sweep
 from launch.report import publish
 from vgg_jax.errors import UserError
-from vgg_jax.runs import config_files, run_config
+from vgg_jax.runs import run_config
 from vgg_jax.storage import files
 from vgg_jax.system import command_line
 
@@ -42,7 +43,8 @@ def main(argv: list[str]) -> None:
 
 def _is_of_a_sweep(sweep: Sweep) -> bool:
     """Returns whether a sweep has begun in its root, or runs of the paper were made there."""
-    runs = (sweep.workdir(name, 0) for name in config_files.names())
+    names = {part.run for row in paper.ROWS if row.result for part in row.result.parts}
+    runs = (sweep.workdir(name, 0) for name in names)
     return sweep.file.exists() or any(run_config.path(run).exists() for run in runs)
 
 

@@ -56,6 +56,7 @@ def test_methods_has_the_evaluations_errors_and_batches_are_exact(trained, tmp_p
         (row,) = re.findall(rf"^\| {method} \| ([\d.]+) \(", done.stdout, re.MULTILINE)
         assert float(row) == pytest.approx(ours["top1_error"], abs=0.006)
     assert "| both - dense |" in done.stdout
+    assert "top-5" not in done.stdout  # There are three classes.
     (largest,) = re.findall(r"largest difference of a posterior (\S+)", done.stdout)
     assert float(largest) < 1e-5
     assert len(json.loads(out.read_text())["dense"]["in batches"]) == 1

@@ -35,6 +35,7 @@ def test_gpus_that_the_driver_lists(monkeypatch, tmp_path):
     driver.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert devices.find() == Devices("gpu", ("0", "1"))
+    assert str(devices.find()) == "GPUs 0, 1"
 
 
 def test_a_process_is_bound_to_its_devices():

@@ -115,11 +115,37 @@ def test_findings_count_signs_and_clear_signs():
         Line("", Pair(0.5, None), Pair(None, None)),
     ]
     assert content._findings(lines) == (
-        "Of 4 differences of top-1 error that the paper draws conclusions from, 2 have the "
-        "paper's sign here; the interval leaves out 0 for 1 of these 2. The opposite sign, with an "
-        "interval that leaves out 0, is found for 1."
+        "The paper draws conclusions from 4 differences of top-1 error that can be computed here. "
+        "2 have the paper's sign; the interval leaves out 0 for 1. 1 has the opposite sign, and "
+        "its interval leaves out 0. 1 is 0."
+    )
+    assert content._findings(lines[1:2]) == (
+        "The paper draws conclusions from 1 difference of top-1 error that can be computed here. "
+        "1 has the paper's sign, and its interval contains 0."
     )
     assert content._findings(lines[-2:]) == ""
+
+
+def test_of_five_classes_there_is_no_top_5_error(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=(), test_split="test")
+    few = {"labels": LABELS % 5, "class_names": CLASSES[:5]}
+    for run in ("d_multiscale", "e_multiscale"):
+        made_sweeps.train(sweep, run, 0, num_classes=5)
+        for method in ("dense", "multicrop"):
+            for q in (256, 384, 512):
+                for split in ("validation", "test"):
+                    made_sweeps.evaluate(sweep, run, method, q, 0, split=split, **few)
+    text, shown = made_sweeps.written(tmp_path)
+    rows = made_sweeps.cells_of(text)
+    assert rows["2 nets, dense"]["top-1: ours"] != ""
+    assert {name for cells in rows.values() for name in cells if "top-5" in name} == {
+        "top-5 test: paper",
+        "top-5 test: ours",
+    }
+    assert rows["2 nets, dense"]["top-5 test: ours"] == ""
+    assert "Top-1 error on 'validation', percent. With 5 classes, the top-5 error is" in text
+    assert '<th class="number">top-1</th>' in shown
+    assert '<th class="number">top-5</th>' not in shown
 
 
 # What is missing.

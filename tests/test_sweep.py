@@ -97,7 +97,7 @@ def test_killed_broken_mended_and_changed(folder, root):
     lrn.unlink()
     done = call(small(folder, root, "--runs=b_256,a_lrn_256"))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 done, 2 waits" in done.stdout
+    assert "3 done, 2 wait" in done.stdout
     assert "5 done" in done.stdout
     assert starts(root, "b_256") == 2  # It was killed once.
     assert starts(root, "b_256-dense") == 1
@@ -138,7 +138,7 @@ def test_ctrl_c_lets_the_runs_save(folder, tmp_path):
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "failed" not in output
-    assert output.endswith("  waits   a_256\n2 waits\n")
+    assert output.endswith("  waits   a_256\n2 wait\n")
     assert "Stopped; the runs have saved, and the same command continues." in errors
     assert "Stopped and saved at step" in (tmp_path / "logs/a_256.log").read_text()
 

@@ -134,11 +134,13 @@ def test_the_command_writes_both_files_and_says_where(tmp_path):
     ],
 )
 def test_what_it_cannot_do_is_one_line(tmp_path, arguments, says):
+    (tmp_path / "quickstart").mkdir()
+    (tmp_path / "quickstart/config.json").touch()  # A run, but none of the paper's.
     done = _tables(*(argument.format(tmp_path) for argument in arguments))
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {says.format(tmp_path)}")
     assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["quickstart"]
 
 
 def test_no_jax_is_needed():

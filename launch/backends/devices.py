@@ -33,8 +33,11 @@ class Devices:
     cores_per_name: int | None = None
 
     def __str__(self) -> str:
-        """Returns the kind and the names, for example "gpu 0,1"."""
-        return f"{self.kind} {','.join(self.names)}"
+        """Returns the kind and the names, for example "cores 0, 1" or "GPU 0"."""
+        if self.kind == "tpu":
+            return "all chips of a TPU host"
+        kind = {"gpu": "GPU", "core": "core"}[self.kind]
+        return f"{kind}{'s' if len(self.names) != 1 else ''} {', '.join(self.names)}"
 
     def environment(self) -> dict[str, str]:
         """Returns the environment variables that bind a process to these devices, if any."""

@@ -12,6 +12,7 @@ from vgg_jax import safe_text
 
 REFRESH_S = 1.0
 _TAIL_BYTES = 4096
+_PLURAL = {State.RUNS: "run", State.WAITS: "wait"}  # Those of other states are alike.
 
 
 class Progress:
@@ -79,7 +80,11 @@ class Progress:
     def _counts(self) -> str:
         counts = collections.Counter(run.state for run in self._runs.values())
         order = (State.DONE, State.RUNS, State.WAITS, State.FAILED, State.BLOCKED)
-        return ", ".join(f"{counts[state]} {state.value}" for state in order if counts[state])
+        return ", ".join(_counted(counts[state], state) for state in order if counts[state])
+
+
+def _counted(number: int, state: State) -> str:
+    return f"{number} {_PLURAL.get(state, state.value) if number > 1 else state.value}"
 
 
 def tail(log: os.PathLike) -> str:

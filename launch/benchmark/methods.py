@@ -83,22 +83,22 @@ def print_methods(
     posteriors["both"] = np.mean(list(posteriors.values()), axis=0)
     seconds["both"] = sum(seconds.values())
     print(f"Q = {', '.join(map(str, scales))}\n")
-    print(
-        "| method | top-1 error, % | top-5 error, % | seconds | images/s |\n|---|---|---|---|---|"
-    )
+    tops = (1, 5) if len(net.class_names) > 5 else (1,)  # With fewer, the top-5 error is always 0.
+    errors = " | ".join(f"top-{k} error, %" for k in tops)
+    print(f"| method | {errors} | seconds | images/s |\n|---{'|---' * len(tops)}|---|---|")
     wrong = {}
     for method, values in posteriors.items():
         cells = []
-        for k in (1, 5):
+        for k in tops:
             wrong[method, k] = topk.wrong(values, labels, k)
             low, high = topk.interval(int(wrong[method, k].sum()), len(labels))
             cells.append(f"{100 * wrong[method, k].mean():.2f} ({low:.2f} to {high:.2f})")
         rate = len(photos) / seconds[method]
         print(f"| {method} | {' | '.join(cells)} | {seconds[method]:.1f} | {rate:.1f} |")
-    print("\n| less | top-1 | top-5 |\n|---|---|---|")
+    print(f"\n| less | {' | '.join(f'top-{k}' for k in tops)} |\n|---{'|---' * len(tops)}|")
     for a, b in (("multicrop", "dense"), ("both", "dense"), ("both", "multicrop")):
         cells = []
-        for k in (1, 5):
+        for k in tops:
             low, high = topk.difference_interval(wrong[a, k], wrong[b, k])
             less = 100 * (wrong[a, k].mean() - wrong[b, k].mean())
             cells.append(f"{less:+.2f} ({low:+.2f} to {high:+.2f})")

@@ -1,7 +1,7 @@
 """The columns of the report's tables, described once for the Markdown and the HTML file."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from launch.report.document import Line, Pair, Table
 from launch.report.estimates import number, uncertainty
@@ -75,10 +75,9 @@ def of(table: Table, seeds: int) -> tuple[Group, ...]:
     ours = Column("ours", "number ours", lambda pair: _ours(pair, seeds, signed), has_beside=True)
     less = Column("diff.", "number less", lambda pair: Cell(number(pair.less, signed=True)))
     columns = (paper, ours) if signed else (paper, ours, less)
-    groups = [
-        Group("top-1", lambda line: line.top1, columns),
-        Group("top-5", lambda line: line.top5, columns),
-    ]
+    groups = [Group("top-1", lambda line: line.top1, columns)]
+    if table.has_top5:
+        groups.append(Group("top-5", lambda line: line.top5, columns))
     if table.has_test:
         test = Group("top-5", lambda line: line.top5_test, (paper, ours), "test", is_plotted=False)
         groups.append(test)
@@ -121,3 +120,9 @@ OF_RUNS = (
     RunColumn("top-1", lambda run: number(run.top1), is_number=True),
     RunColumn("top-5", lambda run: number(run.top5), is_number=True),
 )
+
+
+def of_runs(runs: Sequence[Run]) -> tuple[RunColumn, ...]:
+    """Returns the columns of the table of runs, without top-5 if no run has such an error."""
+    has_top5 = any(run.top5 is not None for run in runs)
+    return tuple(column for column in OF_RUNS if has_top5 or column.name != "top-5")

@@ -1,7 +1,7 @@
 """Fills the report of a sweep: its tables, the comparisons, and what is missing."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from launch.plan import commands, paper
 from launch.plan.paper import Comparison, Result, Row
@@ -9,6 +9,7 @@ from launch.plan.sweep_spec import Sweep
 from launch.report import reading, training_runs
 from launch.report.document import Line, Pair, Remedy, Report, Table
 from launch.report.reading import Found
+from vgg_jax.counted import counted
 
 IMAGENET = 50_000, 1_000  # The number of images in its validation split, and of classes.
 
@@ -40,7 +41,10 @@ def _table(found: Found, number: int) -> Table:
     wanted = [row.result for row in rows if row.result]
     has_test = any(row.top5_test for row in rows)
     tested = [found.tested[result] for result in wanted if has_test and result in found.tested]
-    caption = f"Top-1 and top-5 error on {found.split!r}, percent."
+    errors = "Top-1 and top-5 error" if found.has_top5 else "Top-1 error"
+    caption = f"{errors} on {found.split!r}, percent."
+    if not found.has_top5:
+        caption += f" With {len(found.class_names)} classes, the top-5 error is always 0."
     if any(test.predictions for test in tested):
         caption += (
             f" The images of {sweep.test_split!r} have no labels here: the CSV files hold the "
@@ -56,6 +60,7 @@ def _table(found: Found, number: int) -> Table:
         f"Table {number}: {paper.TITLES[number]}",
         caption,
         tuple(_line(found, row, has_test) for row in rows),
+        has_top5=found.has_top5,
         has_test=has_test,
         remedies=tuple(remedies if lacking else remedies[1:]),
     )
@@ -76,7 +81,7 @@ def _line(found: Found, row: Row, has_test: bool) -> Line:
         row.label,
         top1=Pair(row.top1, found.error(row.result, 1)),
         top5=Pair(row.top5, found.error(row.result, 5)),
-        top5_test=Pair(row.top5_test, tested.top5 if tested else None, names),
+        top5_test=Pair(row.top5_test, tested.top5 if tested and found.has_top5 else None, names),
     )
 
 
@@ -102,6 +107,7 @@ def _comparisons(found: Found) -> Table:
         _comparisons_caption(found),
         tuple(lines),
         is_of_differences=True,
+        has_top5=found.has_top5,
         remedies=(remedy,) if lacking else (),
     )
 
@@ -181,16 +187,29 @@ def _legend(seeds: int) -> str:
 
 
 def _findings(lines: Iterable[Line]) -> str:
-    """Returns two sentences that say how many comparisons have the paper's sign."""
+    """Returns sentences that say how many comparisons have the paper's sign."""
     pairs = [line.top1 for line in lines if line.top1.paper and line.top1.ours]
     if not pairs:
         return ""
     same = [pair for pair in pairs if pair.paper * pair.ours.mean > 0]
-    clear = [pair for pair in pairs if not pair.ours.range[0] <= 0 <= pair.ours.range[1]]
-    against = [pair for pair in clear if pair.paper * pair.ours.mean < 0]
-    return (
-        f"Of {len(pairs)} differences of top-1 error that the paper draws conclusions from, "
-        f"{len(same)} have the paper's sign here; the interval leaves out 0 for "
-        f"{len(clear) - len(against)} of these {len(same)}. The opposite sign, with an interval "
-        f"that leaves out 0, is found for {len(against) or 'none'}."
-    )
+    opposite = [pair for pair in pairs if pair.paper * pair.ours.mean < 0]
+    sentences = [
+        f"The paper draws conclusions from {counted(len(pairs), 'differences')} of top-1 error "
+        "that can be computed here.",
+        _of_sign(same, "the paper's"),
+        _of_sign(opposite, "the opposite"),
+    ]
+    zero = len(pairs) - len(same) - len(opposite)
+    if zero:
+        sentences.append(f"{zero} {'is' if zero == 1 else 'are'} 0.")
+    return " ".join(filter(None, sentences))
+
+
+def _of_sign(pairs: Sequence[Pair], sign: str) -> str:
+    """Returns a sentence about the comparisons that have a sign; "" if there are none."""
+    clear = sum(not pair.ours.range[0] <= 0 <= pair.ours.range[1] for pair in pairs)
+    if len(pairs) == 1:
+        return f"1 has {sign} sign, and its interval {'leaves out' if clear else 'contains'} 0."
+    if pairs:
+        return f"{len(pairs)} have {sign} sign; the interval leaves out 0 for {clear or 'none'}."
+    return ""

@@ -78,6 +78,7 @@ class Table:
       caption: The text that says what its figures are.
       lines: Its rows.
       is_of_differences: Whether its figures are differences of errors.
+      has_top5: Whether it has top-5 errors; of few classes they say nothing.
       has_test: Whether it has figures of the test split.
       remedies: The commands that fill its empty cells.
     """
@@ -86,6 +87,7 @@ class Table:
     caption: str
     lines: tuple[Line, ...]
     is_of_differences: bool = False
+    has_top5: bool = True
     has_test: bool = False
     remedies: tuple[Remedy, ...] = ()
 

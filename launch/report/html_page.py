@@ -5,7 +5,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 
 from launch.report import columns, document, plots, training_runs
-from launch.report.columns import Cell, Column, Group
+from launch.report.columns import Cell, Column, Group, RunColumn
 from launch.report.document import Remedy, Report, Table
 from launch.report.plots import Axis
 from launch.report.training_runs import Run
@@ -112,21 +112,22 @@ def _remedy(remedy: Remedy) -> str:
 
 
 def _runs(made: Report) -> Section:
+    of_runs = columns.of_runs(made.runs)
     head = "".join(
         f'<th class="number">{escaped(column.name)}</th>'
         if column.is_number
         else f"<th>{escaped(column.name)}</th>"
-        for column in columns.OF_RUNS
+        for column in of_runs
     )
-    rows = "".join(f"<tr>{''.join(_run_cells(run))}</tr>\n" for run in made.runs)
+    rows = "".join(f"<tr>{''.join(_run_cells(run, of_runs))}</tr>\n" for run in made.runs)
     content = f"""<div class="wide"><table class="runs"><thead><tr>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 """
     return Section("runs", "The runs", training_runs.CAPTION, content)
 
 
-def _run_cells(run: Run) -> Iterator[str]:
-    for column in columns.OF_RUNS:
+def _run_cells(run: Run, of_runs: Sequence[RunColumn]) -> Iterator[str]:
+    for column in of_runs:
         text = column.text(run)
         if column.is_number:
             yield f'<td class="number">{_minus(text)}</td>'

@@ -64,9 +64,10 @@ def _of_remedy(remedy: Remedy) -> str:
 
 
 def _of_runs(made: Report) -> str:
-    header = [column.name for column in columns.OF_RUNS]
-    rows = [[_escaped(column.text(run)) for column in columns.OF_RUNS] for run in made.runs]
-    num_texts = sum(not column.is_number for column in columns.OF_RUNS)
+    of_runs = columns.of_runs(made.runs)
+    header = [column.name for column in of_runs]
+    rows = [[_escaped(column.text(run)) for column in of_runs] for run in made.runs]
+    num_texts = sum(not column.is_number for column in of_runs)
     return _aligned(header, rows, num_text_columns=num_texts)
 
 

@@ -59,6 +59,11 @@ class Found:
     tested: Mapping[Result, Tested]
     made_by: Mapping[files.Path, list[Mapping[str, Any]]]
 
+    @property
+    def has_top5(self) -> bool:
+        """Whether there are so many classes, if they are known, that a top-5 error can occur."""
+        return not 0 < len(self.class_names) <= results.TOP
+
     def error(self, result: Result, k: int) -> Estimate | None:
         """Returns a result's top-k error over the seeds that have it; None if none has it."""
         of_seeds = [seen for (of, _), seen in self.seen.items() if of == result]

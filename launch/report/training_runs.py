@@ -25,7 +25,8 @@ class Run:
       train_scale: The training scale S, in px: "256", or "[256;512]" with scale jittering.
       starts_from: The run that it starts from, or "random".
       epochs: How many epochs it was trained for; None before its end.
-      top1, top5: Errors on centre crops at its end, in percent; None before its end.
+      top1, top5: Errors on centre crops at its end, in percent; None before its end. With five
+        classes or fewer, there is no top-5 error.
       trained, evaluated: The git commits that trained it, and those that evaluated it.
       ended: The date of its end, "imported", "not ended" or "damaged result.json".
     """
@@ -61,7 +62,7 @@ def of(found: Found) -> Iterator[Run]:
                 starts_from="random" if c.init_from == "none" else c.init_from,
                 epochs=last.get("epoch"),
                 top1=last.get("top1_error"),
-                top5=last.get("top5_error"),
+                top5=last.get("top5_error") if result.get("num_classes", 1000) > 5 else None,
                 trained=tuple(result.get("commits", ())),
                 evaluated=tuple(dict.fromkeys(filter(None, evaluated))),
                 ended=ended,
