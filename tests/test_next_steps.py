@@ -45,6 +45,28 @@ def test_the_photo_is_one_of_the_images_that_the_run_validated_on(tmp_path):
     assert commands(c, workdir)[0][3] == str(photo)
 
 
+def test_the_photo_of_a_csv_file_is_one_of_its_split_to_validate_on(tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    file = tmp_path / "images.csv"
+    c, workdir = run(tmp_path, **{"data.name": "csv", "data.dir": str(file)})
+    assert commands(c, workdir)[0][3] == "PHOTO.jpg"  # There is no file yet.
+    file.write_text("path,label,split\na.png,x,train\nb.png,x,val\n")
+    assert commands(c, workdir)[0][3] == str(tmp_path / "b.png")
+    assert "init_from" not in flat(c, workdir)  # These are the user's images already.
+    file.write_text("path,label\na.png,x\n")
+    assert commands(c, workdir)[0][3] == str(tmp_path / "a.png")
+
+
+def test_the_photo_of_a_saved_config_is_named_from_the_current_folder(tmp_path, monkeypatch):
+    photo = tmp_path / "images" / "val" / "x" / "1.png"
+    photo.parent.mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(photo)
+    monkeypatch.chdir(tmp_path)
+    c, workdir = run(tmp_path)
+    assert commands(c, workdir)[0][3] == "images/val/x/1.png"
+
+
 def test_the_quickstart_advises_a_photo_of_the_checkout(tmp_path, monkeypatch):
     c, workdir = quickstart.get_config(), tmp_path
     monkeypatch.chdir(small_runs.ROOT)

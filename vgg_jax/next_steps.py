@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.data import image_files
 from vgg_jax.data import settings as data_settings
+from vgg_jax.data.sources import csv
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation.result_key import FOLDER
 from vgg_jax.nets import settings as net_settings
@@ -18,6 +19,8 @@ from vgg_jax.storage.files import Path
 
 # In a checkout, a picture for nets that were trained on the embedded set.
 _SHAPES = pathlib.Path("notebooks/pictures/shapes.jpg")
+
+_OWN_IMAGES = ("folder", "csv")  # The sources of a user's images.
 
 _MOST_FILES = 1000  # So many are looked at to find a photo.
 
@@ -41,7 +44,7 @@ def lines(c: ConfigDict, workdir: Path) -> Iterator[str]:
         yield "# The average of two nets:"
         yield f"{python}.fuse {run} {shlex.quote(str(other))}"
     found = config_files.of_run(c.name)
-    if found and c.data.name != "folder":
+    if found and c.data.name not in _OWN_IMAGES:
         config, plain = found
         keys = run_config.overrides(c, plain, net_settings.ARCHITECTURE_KEYS)
         tuned = shlex.quote(str(workdir.parent / f"{workdir.name}_tuned"))
@@ -63,14 +66,26 @@ def _photo(c: ConfigDict) -> str:
     """Returns an image that is there, if possible one of those that the run validated on."""
     if c.data.name == "shapes" and _SHAPES.exists():
         return str(_SHAPES)
-    if c.data.name == "folder" and not files.in_bucket(files.path(c.data.dir)):
-        root = pathlib.Path(c.data.dir).expanduser()
-        folder = root / data_settings.evaluated_split(c)
-        folder = folder if folder.is_dir() else root
-        for path in itertools.islice(folder.rglob("*"), _MOST_FILES):
+    if c.data.name in _OWN_IMAGES and not files.in_bucket(files.path(c.data.dir)):
+        for path in itertools.islice(_listed(c), _MOST_FILES):
             if image_files.is_image(path.name) and path.is_file():
-                return str(path)
+                here = pathlib.Path.cwd()  # A saved config names the images by absolute paths.
+                return str(path.relative_to(here) if path.is_relative_to(here) else path)
     return "PHOTO.jpg"
+
+
+def _listed(c: ConfigDict) -> Iterator[pathlib.Path]:
+    """Yields paths in the user's folder or CSV file, of the split that the run validated on."""
+    root, split = pathlib.Path(c.data.dir).expanduser(), data_settings.evaluated_split(c)
+    if c.data.name == "folder":
+        yield from ((root / split) if (root / split).is_dir() else root).rglob("*")
+        return
+    try:
+        rows = csv.read(c.data.dir).rows
+    except UserError:  # The file has changed since.
+        return
+    of_split = [row for row in rows if row.split == split] or rows
+    yield from (root.parent / row.path for row in of_split)
 
 
 def _evaluated_alike(c: ConfigDict, workdir: Path) -> Path | None:
