@@ -108,13 +108,17 @@ def test_runs_weigh_the_same(runs, tmp_path, method, scales):
 
 def test_the_errors_are_of_the_average(runs, tmp_path):
     _evaluate_all(runs)
-    _fused(runs, "dense", (73,), None, tmp_path)
+    told = _fused(runs, "dense", (73,), None, tmp_path).splitlines()
     result = sealed_json.read(tmp_path / "d+e-validation-dense-73.json", dict, "")
     means = _mean(*(_values(run, "dense", 73) for run in ("d", "e")))
     wrong = means.argmax(axis=1) != LABELS
     assert 0 < wrong.sum() < 5  # Otherwise the errors would show little.
     assert result["top1_error"] == pytest.approx(100 * wrong.mean())
     assert result["top5_error"] == 0
+    for line, workdir in zip(told, runs, strict=False):
+        of_run = 100 * (_values(workdir.name, "dense", 73).argmax(axis=1) != LABELS).mean()
+        assert line.startswith(f"{workdir}: top-1 error {of_run:.2f}% (")
+    assert told[2].startswith(f"d + e, dense, Q = 73: top-1 error {result['top1_error']:.2f}% (")
 
 
 def test_another_split_is_named(runs, tmp_path):
@@ -306,7 +310,7 @@ def test_the_command_fuses(runs):
     out = runs[0].parent / "fused" / "d+e-validation-both-64_110"
     assert done.stdout == (
         "d + e, both, Q = 64, 110: 5 images without labels; their most probable classes are in "
-        f"{out}.csv\n"
+        f"{out}.csv\nThe result is in {out}.json.\n"
     ), done.stderr
     assert "größe" in out.with_suffix(".csv").read_text(encoding="utf-8")
     assert (done.returncode, done.stderr) == (0, "")
@@ -315,7 +319,7 @@ def test_the_command_fuses(runs):
 def test_each_run_may_have_scales_of_its_own(runs):
     _evaluate_all(runs)
     done = _fuse(f"{runs[0]}:110,64", runs[1], "--scales=73", f"--out={runs[0].parent / 'out'}")
-    assert done.stdout.startswith("d + e, dense, Q = 110, 64 + 73: top-1 error "), done.stderr
+    assert "\nd + e, dense, Q = 110, 64 + 73: top-1 error " in done.stdout, done.stderr
     result = runs[0].parent / "out" / "d+e-validation-dense-110_64+73.json"
     assert json.loads(result.read_text())["runs"] == {str(runs[0]): [110, 64], str(runs[1]): [73]}
 
@@ -326,7 +330,7 @@ def test_the_command_takes_what_counts(runs, tmp_path):
     done = _fuse(*runs, "--scales=73", "--classes=present")
     wrong = mean[:, [0, 2]].argmax(axis=1) != [0, 1, 1, 1, 0]
     title = f"d + e, dense, Q = 73, 2 present classes: top-1 error {100 * wrong.mean():.2f}% "
-    assert done.stdout.startswith(title), done.stderr
+    assert title in done.stdout, done.stderr
     # The images in the order of their names are the first, c, d, e and the second.
     (tmp_path / "real.json").write_text("[[1], [], [0, 1], [2], [0, 1, 2]]")
     done = _fuse(*runs, "--scales=73", f"--labels={tmp_path}/real.json")
@@ -346,7 +350,9 @@ def test_the_result_lies_beside_a_run_that_is_the_current_folder(runs, monkeypat
     command = [sys.executable, "-m", "vgg_jax.fuse", ".", "../e", "--scales=73"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (runs[0].parent / "fused/d+e-validation-dense-73.json").exists()
+    result = runs[0].parent / "fused/d+e-validation-dense-73.json"
+    assert result.exists()
+    assert done.stdout.endswith(f"\nThe result is in {result}.\n")
 
 
 def test_a_link_to_itself_is_no_run(runs, tmp_path):

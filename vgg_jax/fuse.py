@@ -84,8 +84,8 @@ def main(argv: list[str]) -> None:
     require(len({path.resolve() for path in runs}) == len(argv) - 1, _TWO_OR_MORE)
     out = files.path(_OUT.value) if _OUT.value else _beside(next(iter(runs)))
     files.refuse_unwritable(out, "Name a folder for the result with --out.")
-    line = fusion.fuse(keys, out)
-    print(safe_text.lines(line))
+    print(safe_text.lines(fusion.fuse(keys, out)))
+    print(f"The result is in {files.printable(fusion.result_path(keys, out))}.")
 
 
 def _beside(workdir: files.Path) -> files.Path:

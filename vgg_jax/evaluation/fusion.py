@@ -73,7 +73,8 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
       out: The folder of the result.
 
     Returns:
-      A line with the errors, or with the path of the CSV file for unlabelled images.
+      A line with the errors of each run, then one with those of the average; or one line with the
+      path of the CSV file for unlabelled images.
 
     Raises:
       UserError: A file is missing or of an earlier checkpoint, and the message has the command
@@ -109,9 +110,14 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             "Evaluate them on the same files."
         )
     fused, restricted, facts = first.restriction.applied(fused)
+    of_runs = ""
+    if fused.is_labelled:
+        for workdir, part in parts.items():
+            of_run, _, _ = first.restriction.applied(part)
+            of_runs += f"{workdir}: {results.errors_as_text(of_run)}\n"
     names = " + ".join(workdir.resolve().name for workdir in keys)
     scales = " + ".join(", ".join(map(str, of_run)) for of_run in _distinct_scales(keys))
-    return results.write_result(
+    return of_runs + results.write_result(
         result_path(keys, out),
         fused,
         f"{names}, {first.method}, Q = {scales}{restricted}",

@@ -33,14 +33,8 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
     file.parent.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {**about, "num_images": len(labels)}
     if posteriors.is_labelled:
-        errors = []
-        for k in (1, TOP):
-            num_wrong = int(topk.wrong(values, labels, k).sum())
-            error, interval = 100 * num_wrong / len(labels), topk.interval(num_wrong, len(labels))
-            result |= {f"top{k}_error": error, f"top{k}_interval": interval}
-            if k < len(posteriors.class_names):  # Otherwise no image can be wrong.
-                errors.append("top-{} error {:.2f}% ({:.2f} to {:.2f})".format(k, error, *interval))
-        line = f"{title}: {', '.join(errors)} on {counted(len(labels), 'images')}"
+        result |= _errors(posteriors)
+        line = f"{title}: {errors_as_text(posteriors)} on {counted(len(labels), 'images')}"
     else:
         table = file.with_suffix(".csv")
         with class_table.written(table, posteriors.class_names, TOP) as add:
@@ -53,6 +47,27 @@ def write_result(file: Path, posteriors: Posteriors, title: str, about: Mapping[
     result["made_by"] = posteriors.made_by
     sealed_json.write(file, result)
     return line
+
+
+def errors_as_text(posteriors: Posteriors) -> str:
+    """Returns the errors of labelled images, in percent, with their 95% intervals."""
+    errors = _errors(posteriors)
+    tops = [k for k in (1, TOP) if k < len(posteriors.class_names)]  # At others none can be wrong.
+    return ", ".join(
+        "top-{} error {:.2f}% ({:.2f} to {:.2f})".format(
+            k, errors[f"top{k}_error"], *errors[f"top{k}_interval"]
+        )
+        for k in tops
+    )
+
+
+def _errors(posteriors: Posteriors) -> dict[str, Any]:
+    errors, num_images = {}, len(posteriors.labels)
+    for k in (1, TOP):
+        num_wrong = int(topk.wrong(posteriors.values, posteriors.labels, k).sum())
+        errors[f"top{k}_error"] = 100 * num_wrong / num_images
+        errors[f"top{k}_interval"] = topk.interval(num_wrong, num_images)
+    return errors
 
 
 def read_result(file: Path) -> dict[str, Any]:
