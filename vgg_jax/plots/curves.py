@@ -9,6 +9,9 @@ from matplotlib.ticker import MaxNLocator
 
 Record = Mapping[str, Any]  # A line of metrics.jsonl.
 
+# A first loss that is so many times all others leaves the panel at the top.
+_OUTLIER = 1.5
+
 # The largest ratio of the highest rate to the bottom of its panel. The plateau rule's three drops
 # fit in, and a rate that starts or ends at 0 leaves the panel at the bottom.
 _RANGE_OF_RATES = 1e4
@@ -33,12 +36,14 @@ def figure(
     )
     _plot(loss, val, "loss", label="validation", color="C1", marker=".")
     loss.set(ylabel="cross entropy", ylim=(0, None))
+    _leave_out_first_loss(loss, train, val)
     _plot(error, train, "error", label="training top-1", color="C0", alpha=0.5)
     _plot(error, val, "top1_error", label="validation top-1", color="C1", marker=".")
     if with_top5:
         _plot(error, val, "top5_error", label="validation top-5", color="C2", marker=".")
     error.set(ylabel="error, %", ylim=(0, 100))
-    _plot(rate, train, "learning_rate", color="C3")
+    steps = "steps-pre" if drops(train) else "default"  # A record ends the steps that it is of.
+    _plot(rate, train, "learning_rate", color="C3", drawstyle=steps)
     rate.set(ylabel="learning rate")
     _scale(rate, [record["learning_rate"] for record in train])
     for axes in (loss, error, rate):
@@ -68,6 +73,13 @@ def drops(train: Sequence[Record]) -> list[float]:
 
 def _plot(axes: Axes, records: Sequence[Record], name: str, **style) -> None:  # noqa: ANN003
     axes.plot([r["epoch"] for r in records], [r[name] for r in records], **style)
+
+
+def _leave_out_first_loss(axes: Axes, train: Sequence[Record], val: Sequence[Record]) -> None:
+    others = [record["loss"] for record in (*train[1:], *val)]
+    if others and train and train[0]["loss"] > _OUTLIER * max(others):
+        axes.set_ylim(0, 1.1 * max(others))
+        axes.set_ylabel(f"cross entropy (begins at {train[0]['loss']:.2f})")
 
 
 def _scale(axes: Axes, rates: list[float]) -> None:
