@@ -51,6 +51,7 @@ def test_descriptors_are_stored_with_names_and_labels(trained, folder, tmp_path)
         (["--svm", "--seed=-1"], "error: --seed=-1: -1 is not a non-negative integer."),
         (["--split=val,"], "error: --split=val, has an empty name. Leave it out."),
         (["--split=absent"], "absent"),
+        (["--out=f.txt"], "error: --out=f.txt doesn't end in .npz"),
     ],
 )
 def test_bad_input_is_one_error(trained, folder, args, message):
@@ -58,3 +59,14 @@ def test_bad_input_is_one_error(trained, folder, args, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_svm_says_how_many_images_test_it_and_if_the_net_has_seen_some(trained, folder):
+    pytest.importorskip("sklearn")
+    given = (trained, f"--data={folder}", "--layer=pool3", "--svm", "--draws=1")
+    done = features(*given, "--split=train,val", "--train_per_class=3")
+    assert "3 classes, 3 training and 5 to 6 test images of each, 1 draw\n" in done.stdout
+    assert "The net was trained on some of these images" in done.stdout
+    done = features(*given, "--split=val", "--train_per_class=2")
+    assert "3 classes, 2 training and 1 test images of each, 1 draw\n" in done.stdout
+    assert "The net was trained" not in done.stdout

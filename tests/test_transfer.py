@@ -33,6 +33,7 @@ def test_a_draw_takes_as_many_training_and_at_most_as_many_test_images_per_class
         assert np.bincount(labels[train]).tolist() == [3, 3, 3]
         assert np.bincount(labels[test]).tolist() == [4, 2, 4]
         assert not {*train} & {*test}
+    assert Protocol(3, 4).num_test(labels).tolist() == [4, 2, 4]
     assert np.array_equal(draws[0].train, draws[2].train)
     assert np.array_equal(draws[0].test, draws[2].test)
     assert not np.array_equal(draws[0].train, draws[1].train)

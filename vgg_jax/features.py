@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from absl import flags
 from jaxtyping import Float32, Int32
+from ml_collections import ConfigDict
 
 from vgg_jax import safe_text
 from vgg_jax.counted import counted
@@ -126,6 +127,11 @@ def main(argv: list[str]) -> None:
     """Computes descriptors, stores them, and trains SVMs on them if --svm is given."""
     require(len(argv) == 2, "Give one workdir: python -m vgg_jax.features WORKDIR --data=...")
     _refuse_unused_flags()
+    require(
+        _OUT.value is None or _OUT.value.endswith(".npz"),
+        f"--out={_OUT.value} doesn't end in .npz, and descriptors are stored as a NumPy archive. "
+        "Give --out=FILE.npz.",
+    )
     scales = evaluation_settings.parse_scales(_SCALES.value)
     workers.check("--num_workers", _NUM_WORKERS.value)
     decode_budget.set_bytes(_DECODE_BYTES.value)
@@ -144,7 +150,7 @@ def main(argv: list[str]) -> None:
     out = _out(workdir, settings)
     if out is not None:
         descriptor_file.refuse_unusable(out)
-    images, lines = _images_and_lines(net.config.data.cache_dir)
+    images, lines = _images_and_lines(net.config, workdir)
     values = descriptors.compute(
         net.inference,
         Decoded(images.source),
@@ -201,13 +207,13 @@ def _made_by(net: "TrainedNet", settings: DescriptorSettings, source: "Source") 
     }
 
 
-def _images_and_lines(cache_dir: str) -> "tuple[SizedImages, Lines | None]":
+def _images_and_lines(c: ConfigDict, workdir: files.Path) -> "tuple[SizedImages, Lines | None]":
     """Opens and scans the images, and checks that the protocol fits them."""
     from vgg_jax.data import decodable, pooled
     from vgg_jax.data.voc import open_voc
 
     options = ScanOptions(
-        cache_dir, _UNDECODABLE.value, _NUM_WORKERS.value, undecodable_flag="--undecodable"
+        c.data.cache_dir, _UNDECODABLE.value, _NUM_WORKERS.value, undecodable_flag="--undecodable"
     )
     if _PROTOCOL.value == "voc":
         require(_SPLIT.value is None, "--protocol=voc takes VOC's own image sets, not --split.")
@@ -218,10 +224,31 @@ def _images_and_lines(cache_dir: str) -> "tuple[SizedImages, Lines | None]":
         targets.check()
         print(f"VOC's protocol: trained on {found.train_set}, tested on {found.test_set}")
         return images, lambda values: voc.lines(values, targets, _SEED.value)
-    images = decodable.one_split(
-        pooled.open_images(_DATA.value, _SPLIT.value or ()), "given", options
-    )
-    return images, _caltech(images.source) if _SVM.value else None
+    opened = pooled.open_images(_DATA.value, _SPLIT.value or ())
+    images = decodable.one_split(opened, "given", options)
+    if not _SVM.value:
+        return images, None
+    lines = _caltech(images.source)
+    if _holds_training_images(c, workdir, opened):
+        print(
+            "The net was trained on some of these images: the recall may be higher than on others."
+        )
+    return images, lines
+
+
+def _holds_training_images(c: ConfigDict, workdir: files.Path, opened: "Source") -> bool:
+    """Returns whether one of the pooled splits is the one that the run was trained on."""
+    from vgg_jax.data import pooled, splits
+    from vgg_jax.runs import record
+
+    trained = record.read(saved_steps.last_checkpoint(workdir)).run.facts.train_fingerprint
+    held_out = c.data.held_out
+    for part in opened.sources if isinstance(opened, pooled.Pooled) else (opened,):
+        if 0 < held_out < len(part):
+            part, _ = splits.hold_out(part, held_out, c.seed)
+        if part.fingerprint == trained:
+            return True
+    return False
 
 
 def _caltech(source: "Source") -> Lines:
@@ -232,9 +259,10 @@ def _caltech(source: "Source") -> Lines:
         [source.label(i) for i in range(len(source))], np.int32
     )
     protocol.check(labels, source.class_names)
+    fewest, most = protocol.num_test(labels).min(), protocol.num_test(labels).max()
     print(
         f"Caltech's protocol: {len(source.class_names):,} classes, {protocol.train_per_class} "
-        f"training and up to {protocol.test_per_class} test images of each, "
+        f"training and {most if fewest == most else f'{fewest} to {most}'} test images of each, "
         f"{counted(protocol.draws, 'draws')}"
     )
     return lambda values: caltech.lines(values, labels, protocol)

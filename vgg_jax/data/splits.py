@@ -17,7 +17,7 @@ def open_sources(data: DataSpec) -> tuple[Source, Source]:
     """
     if data.held_out:
         train = _open_labelled(data, data.train_split)
-        return _hold_out(train, data.held_out, data.seed)
+        return hold_out(train, data.held_out, data.seed)
     if data.train_split == val_split(data):
         raise UserError(
             f"data.val_split={data.train_split} would validate on the images that the net is "
@@ -61,7 +61,7 @@ def open_val_source(data: DataSpec) -> Source:
     """
     if data.held_out:
         train = sources.open_split(data, data.train_split)
-        _, val = _hold_out(train, data.held_out, data.seed)
+        _, val = hold_out(train, data.held_out, data.seed)
         return val
     return sources.open_split(data, val_split(data))
 
@@ -82,7 +82,12 @@ def _open_labelled(data: DataSpec, split: str) -> Source:
     return source
 
 
-def _hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+def hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+    """Splits images into those to train on and `count` random ones to validate on.
+
+    Raises:
+      UserError: The count isn't below the number of images.
+    """
     if not 0 < count < len(source):
         raise UserError(
             f"data.held_out={count} must lie between 1 and {len(source) - 1}: the training "

@@ -78,6 +78,10 @@ class Protocol:
                 f"one test image: {some_of(few)}. Lower --train_per_class, or remove the classes."
             )
 
+    def num_test(self, labels: Int32[np.ndarray, " n"]) -> Int[np.ndarray, " c"]:
+        """Returns how many test images each class has."""
+        return np.minimum(np.bincount(labels) - self.train_per_class, self.test_per_class)
+
     def draw(self, labels: Int32[np.ndarray, " n"], number: int) -> Draw:
         """Draws the images of one draw. The number, from 0 on, and the seed decide which."""
         rng = np.random.default_rng([self.seed, number])
