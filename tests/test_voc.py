@@ -6,7 +6,8 @@ import small_runs
 from image_bytes import encoded
 from PIL import Image
 
-from vgg_jax.data import pooled
+from vgg_jax.data import pooled, splits
+from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.voc import open_voc
 from vgg_jax.errors import UserError
 
@@ -98,3 +99,13 @@ def test_pooled_splits_keep_their_names_and_labels(folder):
         p.label(i) for p in parts for i in range(len(p))
     ]
     assert source[17].image == parts[1][0].image
+
+
+def test_images_that_a_run_was_trained_on_are_recognised(folder):
+    both = pooled.open_images(str(folder), ("train", "val"))
+    val = pooled.open_images(str(folder), ("val",))
+    for held_out in (0, 4):
+        data = DataSpec("folder", str(folder), "train", "val", "", held_out=held_out, seed=3)
+        train, _ = splits.open_sources(data)
+        assert pooled.holds(both, train.fingerprint, held_out, 3)
+        assert not pooled.holds(val, train.fingerprint, held_out, 3)

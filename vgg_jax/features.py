@@ -211,6 +211,7 @@ def _images_and_lines(c: ConfigDict, workdir: files.Path) -> "tuple[SizedImages,
     """Opens and scans the images, and checks that the protocol fits them."""
     from vgg_jax.data import decodable, pooled
     from vgg_jax.data.voc import open_voc
+    from vgg_jax.runs import record
 
     options = ScanOptions(
         c.data.cache_dir, _UNDECODABLE.value, _NUM_WORKERS.value, undecodable_flag="--undecodable"
@@ -229,26 +230,12 @@ def _images_and_lines(c: ConfigDict, workdir: files.Path) -> "tuple[SizedImages,
     if not _SVM.value:
         return images, None
     lines = _caltech(images.source)
-    if _holds_training_images(c, workdir, opened):
+    trained = record.read(saved_steps.last_checkpoint(workdir)).run.facts.train_fingerprint
+    if pooled.holds(opened, trained, c.data.held_out, c.seed):
         print(
             "The net was trained on some of these images: the recall may be higher than on others."
         )
     return images, lines
-
-
-def _holds_training_images(c: ConfigDict, workdir: files.Path, opened: "Source") -> bool:
-    """Returns whether one of the pooled splits is the one that the run was trained on."""
-    from vgg_jax.data import pooled, splits
-    from vgg_jax.runs import record
-
-    trained = record.read(saved_steps.last_checkpoint(workdir)).run.facts.train_fingerprint
-    held_out = c.data.held_out
-    for part in opened.sources if isinstance(opened, pooled.Pooled) else (opened,):
-        if 0 < held_out < len(part):
-            part, _ = splits.hold_out(part, held_out, c.seed)
-        if part.fingerprint == trained:
-            return True
-    return False
 
 
 def _caltech(source: "Source") -> Lines:

@@ -12,6 +12,7 @@ from vgg_jax.data.source import Example, Source, hashed
 from vgg_jax.data.sources.csv import CsvSource
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import DataSpec
+from vgg_jax.data.splits import hold_out
 from vgg_jax.errors import UserError, require, some_of
 from vgg_jax.storage import files
 
@@ -95,6 +96,21 @@ def open_images(where: str, splits: Sequence[str] = ()) -> Source:
                 f"{some_of(differing)}. Both must have the same ones to be pooled."
             )
     return Pooled(tuple(splits), tuple(sources))
+
+
+def holds(opened: Source, trained: str, held_out: int, seed: int) -> bool:
+    """Returns whether all images that a run was trained on are among some images.
+
+    Args:
+      opened: The images, as `open_images` returns them.
+      trained: The fingerprint of the run's training images.
+      held_out: How many images the run held out of a split; 0 for none.
+      seed: The run's seed, by which they were drawn.
+    """
+    parts = opened.sources if isinstance(opened, Pooled) else (opened,)
+    if held_out:
+        parts = [hold_out(part, held_out, seed)[0] for part in parts if held_out < len(part)]
+    return trained in {part.fingerprint for part in parts}
 
 
 def _of_csv(where: str, split: str) -> Source:
