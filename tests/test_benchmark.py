@@ -311,6 +311,7 @@ def test_input_compares_worker_processes(folder, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"\nratio \d+\.\d\d\n", done.stdout)
+    assert " s per image\n" in done.stderr
     assert {*json.loads(out.read_text())["results"]} == {"vgg_jax", "Pillow"}
 
 

@@ -60,7 +60,7 @@ def measure(
         (where,), (source,) = data, opened
         paths = [os.path.join(where, source.name(index)) for index in range(len(source))]
         sides.append(Side(PEER, "pillow_input", settings | {"paths": paths}))
-    results = turns.in_turns(sides, rounds, limit_s)
+    results = turns.in_turns(sides, rounds, limit_s, per=" per image")
     print(rendered(settings, [len(source) for source in opened], results))
     difference = max(each["difference"] for name in names for each in results[name])
     if difference > MOST_DIFFERENCE:

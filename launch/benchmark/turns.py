@@ -65,7 +65,11 @@ def compiled_once() -> Iterator[None]:
 
 
 def in_turns(
-    sides: Sequence[Side], rounds: int, limit_s: float, before: Mapping[str, Any] | None = None
+    sides: Sequence[Side],
+    rounds: int,
+    limit_s: float,
+    before: Mapping[str, Any] | None = None,
+    per: str = "",
 ) -> Results:
     """Measures every side once per round, one after the other.
 
@@ -74,6 +78,7 @@ def in_turns(
       rounds: How many times each side is measured.
       limit_s: The most seconds of one process.
       before: Results of some sides' first rounds, which aren't measured again.
+      per: What the seconds that it prints are of, for example " per image".
 
     Returns:
       Each side's results by its name, one per round.
@@ -90,7 +95,8 @@ def in_turns(
                 # If a later side is stopped, this much is known. Layers have many times instead.
                 seconds = results[side.name][-1].get("seconds")
                 if seconds:
-                    print(f"  {statistics.median(seconds):.4g} s", file=sys.stderr, flush=True)
+                    median = f"  {statistics.median(seconds):.4g} s{per}"
+                    print(median, file=sys.stderr, flush=True)
     return results
 
 
