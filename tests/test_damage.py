@@ -260,7 +260,7 @@ def test_arbitrary_json_is_read_or_refused(tmp_path, values):
 
 def test_checkpoints_without_their_config_are_refused(workdir):
     (workdir / "config.json").unlink()
-    with pytest.raises(UserError, match=r"config.json is damaged \(it is missing\)"):
+    with pytest.raises(UserError, match=r"config.json is missing\. .*choose another workdir\.$"):
         run_config.refuse_other_run(base_config.get_config(), workdir)
 
 
@@ -283,9 +283,10 @@ def test_metrics_that_a_checkpoint_knows_are_missed(workdir, change):
     path.unlink()
     if change in contents:
         path.write_bytes(contents[change])
-    with pytest.raises(UserError, match=r"metrics.jsonl is damaged(.|\n)*init_from="):
+    state = "missing" if change == "removed" else "damaged"
+    with pytest.raises(UserError, match=rf"metrics.jsonl is {state}(.|\n)*init_from="):
         log(workdir, mark)
-    with pytest.raises(UserError, match=r"metrics.jsonl is damaged"):
+    with pytest.raises(UserError, match=rf"metrics.jsonl is {state}"):
         metrics_file.read(workdir, "train")
 
 
@@ -396,9 +397,35 @@ def test_verify_says_of_each_file_whether_it_is_good(workdir, capsys):
     with pytest.raises(UserError, match="2 of the files above are damaged or missing"):
         verify.verify(workdir)
     out = capsys.readouterr().out
-    assert "config.json: damaged (it is missing)" in out
+    assert "config.json: missing. " in out
     assert "checkpoints/1: damaged (" in out
     assert "checkpoints/2: ok" in out
+
+
+@pytest.mark.parametrize("steps", [(1,), (2,), (1, 2)])
+def test_verify_ends_with_the_command_that_goes_on_from_the_last_good_checkpoint(workdir, steps):
+    damaged = [workdir / f"checkpoints/{step}" for step in steps]
+    for checkpoint in damaged:
+        shutil.rmtree(checkpoint / "params")
+    _, message = outcome(verify.verify, workdir)
+    *_, last = message.splitlines()
+    removed = {
+        (1,): damaged,
+        (2,): [*damaged, workdir / "result.json"],
+        (1, 2): [workdir / "checkpoints", workdir / "result.json"],
+    }[steps]
+    goes_on = f"python -m vgg_jax.main --workdir={workdir}"
+    assert last == f"    rm -r {' '.join(map(str, removed))} && {goes_on}"
+    are = "is" if len(steps) == 1 else "are"
+    assert message.startswith(f"{len(steps)} of the files above {are} damaged or missing.\n")
+
+
+def test_verify_says_that_the_line_of_a_file_says_what_to_do(workdir):
+    (workdir / "metrics.jsonl").unlink()
+    with pytest.raises(
+        UserError, match=r"^1 of the files above is .*\. The line of each file says"
+    ):
+        verify.verify(workdir)
 
 
 def test_a_checkpoint_that_its_run_removes_meanwhile_is_not_called_damaged(workdir):

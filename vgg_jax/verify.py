@@ -38,13 +38,23 @@ def verify(workdir: Path) -> None:
     Raises:
       UserError: There is no run, or files are damaged or missing.
     """
-    bad = []
+    good, damaged, others = [], [], 0
     for checked in check(workdir):
         print(checked.line(workdir), flush=True)
-        if checked.damage:
-            bad.append(checked)
-    if bad:
-        raise UserError(f"{len(bad)} of the files above are damaged or missing.")
+        if checked.path.parent.name == saved_steps.FOLDER:
+            (damaged if checked.damage else good).append(checked.path)
+        elif checked.damage:
+            others += 1
+    if not damaged and not others:
+        return
+    count = len(damaged) + others
+    message = f"{count} of the files above {'is' if count == 1 else 'are'} damaged or missing."
+    if others:
+        message += " The line of each file says what to do."
+    if damaged:
+        last_good = int(good[-1].name) if good else None
+        message += f"\n{checkpoint_check.remedy(damaged, last_good, is_checked=True)}"
+    raise UserError(message)
 
 
 def check(workdir: Path) -> Iterator[Checked]:
@@ -68,7 +78,8 @@ def check(workdir: Path) -> Iterator[Checked]:
             lambda _: metrics_file.last_mark(workdir) is not None,
         )
     if result.exists() and not steps:
-        yield Checked(workdir / saved_steps.FOLDER, "missing, but there is a result")
+        damage = "missing, but there is a result. Restore the folder from a copy."
+        yield Checked(workdir / saved_steps.FOLDER, damage)
     for step in steps:
         checkpoint = saved_steps.path(workdir, step)
         damage = checkpoint_check.damage(checkpoint)
@@ -85,7 +96,7 @@ def check(workdir: Path) -> Iterator[Checked]:
 
 def _config(workdir: Path) -> None:
     if run_config.load(workdir) is None:
-        raise UserError("missing")
+        raise UserError("missing. Restore it from a copy.")
     run_config.refuse_other_than(record.last_progress(workdir).get("config", {}), workdir)
 
 

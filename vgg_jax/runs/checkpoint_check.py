@@ -3,7 +3,7 @@
 import gc
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -47,27 +47,28 @@ def reason(error: Exception) -> str:
     return text if len(text) <= 200 else f"{text[:40]} ... {text[-160:]}"
 
 
-def remedy(damaged: Path, good: int | None, is_checked: bool) -> str:
-    """Returns what to do about a damaged checkpoint, for an error's message.
+def remedy(damaged: Sequence[Path], good: int | None, is_checked: bool) -> str:
+    """Returns what to do about damaged checkpoints, for an error's message.
 
     Args:
-      damaged: The folder of the checkpoint.
+      damaged: The folders of the checkpoints, the last one at the end.
       good: The step of the last other checkpoint; None if there is none.
       is_checked: Whether `damage` was called on that one.
     """
-    workdir = damaged.parents[1]
+    workdir = damaged[-1].parents[1]
     goes_on = f"python -m vgg_jax.main --workdir={shlex.quote(str(workdir))}"
     if good is None:
         return (
             "No other checkpoint there is good. Restore the folder from a copy. An imported net "
             "can be imported again, and a run that was trained there then starts from the "
-            f"beginning:\n    {_remove(damaged.parent, run_result.path(workdir))} && {goes_on}"
+            f"beginning:\n    {_remove(damaged[-1].parent, run_result.path(workdir))} && {goes_on}"
         )
-    is_final = good < int(damaged.name) and run_result.path(workdir).exists()
-    removed = (damaged, run_result.path(workdir)) if is_final else (damaged,)
+    is_final = good < int(damaged[-1].name) and run_result.path(workdir).exists()
+    removed = (*damaged, run_result.path(workdir)) if is_final else damaged
+    folders = "the damaged folder" if len(damaged) == 1 else "the damaged folders"
     checked = "is good" if is_checked else f"may be good: {goes_on} --mode=verify says so"
     return (
-        f"Step {good} {checked}. Without the damaged folder, commands read step {good}, and the "
+        f"Step {good} {checked}. Without {folders}, commands read step {good}, and the "
         f"run goes on from step {good}:\n    {_remove(*removed)} && {goes_on}"
     )
 

@@ -112,7 +112,7 @@ def unreadable(checkpoint: Path, reason: str) -> UserError:
     good = int(others[0].name) if others else None
     return UserError(
         f"The checkpoint {checkpoint} can't be read ({reason}).\n"
-        + checkpoint_check.remedy(checkpoint, good, is_checked)
+        + checkpoint_check.remedy([checkpoint], good, is_checked)
     )
 
 

@@ -53,11 +53,11 @@ def load(workdir: Path) -> ConfigDict | None:
     """
     if not path(workdir).exists() and not saved_steps.has_checkpoint(workdir):
         return None
+    remedy = "Restore it from a copy, or choose another workdir."
+    if path(workdir).exists():
+        remedy += ' If you have changed it by hand, remove its key "sealed".'
     return sealed_json.read(
-        path(workdir),
-        _parsed,
-        "Only it says how the run was trained. Restore it from a copy, or choose another workdir. "
-        'If you have changed it by hand, remove its key "sealed".',
+        path(workdir), _parsed, f"Only it says how the run was trained. {remedy}"
     )
 
 

@@ -81,16 +81,18 @@ def read(path: Path, parse: Callable[[dict[str, Any]], T], remedy: str) -> T:
       path: The file.
       parse: Makes the result from the values, and raises ValueError, KeyError or a similar error
         for other values than the file should hold.
-      remedy: The end of the error's message: what to do about a damaged file.
+      remedy: The end of the error's message: what to do about a damaged or missing file.
 
     Raises:
-      UserError: The file can't be read, is damaged, or holds other values than it should.
+      UserError: The file is missing, can't be read, is damaged, or holds other values than it
+        should.
     """
     try:
         return parse(unseal(load(path), path))
     except (OSError, *_UNREADABLE) as error:
         unread.refuse(path, error)
-        raise UserError(f"{path} is damaged ({reason(error)}). {remedy}") from error
+        what = f"damaged ({reason(error)})" if path.exists() else "missing"
+        raise UserError(f"{path} is {what}. {remedy}") from error
 
 
 def is_sealed(path: Path) -> bool:

@@ -95,8 +95,9 @@ def last_mark(workdir: Path) -> Mapping[str, Any] | None:
 
 
 def _damaged(workdir: Path, reason: str) -> UserError:
+    what = f"damaged ({reason})" if (workdir / NAME).exists() else "missing"
     return UserError(
-        f"{workdir / NAME} is damaged ({reason}). Restore it from a copy. This run can't go on "
+        f"{workdir / NAME} is {what}. Restore it from a copy. This run can't go on "
         "without it, but another can start from its parameters: --workdir=NEW "
         f"--config.init_layers=all --config.init_from={shlex.quote(str(files.absolute(workdir)))}."
     )
