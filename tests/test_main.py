@@ -233,7 +233,10 @@ def test_what_is_not_finite_is_never_saved(folder, tmp_path, run_main, more):
     overflow = ("--config.learning_rate=1e30", "--config.num_epochs=3", *more)
     with pytest.raises(UserError, match=r"not finite|loss is (nan|inf)") as error:
         run_main(*arguments(folder, tmp_path, "a_256", *overflow))
-    assert "learning_rate" in str(error.value)
+    assert "If you have set --config.init or --config.input_scale, leave it out." in str(
+        error.value
+    )
+    assert "try a lower --config.learning_rate" in str(error.value)
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
         assert np.isfinite(json.loads(line)["loss"])

@@ -239,9 +239,7 @@ def test_a_loss_that_is_not_finite_stops_and_is_not_logged(tmp_path, open_log, l
     window.add(_step(1.0), 0.0)
     window.add(_step(loss), 0.0)
     window.end(3, 0.01)
-    with pytest.raises(
-        metrics.NotFiniteError, match=r"2 steps up to step 3, at learning rate 0\.01"
-    ):
+    with pytest.raises(metrics.NotFiniteError, match=r"in steps 2 to 3, at learning rate 0\.01"):
         window.flush()
     assert [record["step"] for record in _lines(tmp_path)] == [1]
     window.flush()

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from vgg_jax.counted import counted
 from vgg_jax.errors import UserError
 from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 from vgg_jax.storage import files, gcs, growing_files
@@ -255,9 +254,10 @@ class Window:
         means = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
         for name, mean in means.items():
             if not math.isfinite(mean):
+                first = step - len(values) + 1
+                steps = f"step {step}" if first == step else f"steps {first} to {step}"
                 raise NotFiniteError(
-                    f"The {name} is {mean} within the {counted(len(values), 'steps')} up to step "
-                    f"{step}, at learning rate {rates['learning_rate']:g}."
+                    f"The {name} is {mean} in {steps}, at learning rate {rates['learning_rate']:g}."
                 )
         self.log.train(step, {**means, **rates})
 

@@ -300,8 +300,8 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
     )
     return UserError(
         f"{error} Training has stopped; no infinite or NaN values were saved. {kept}\n"
-        "In a new --workdir, try a lower --config.learning_rate, a larger --config.batch_size, or "
-        "the default initialisation (init=he, input_scale=0) if this run has another."
+        "In a new --workdir, try a lower --config.learning_rate or a larger --config.batch_size. "
+        "If you have set --config.init or --config.input_scale, leave it out."
     )
 
 
