@@ -418,7 +418,8 @@ def test_class_folders_without_splits_are_one(folder, split, held_out):
 
 
 def test_all_of_a_folder_without_splits_is_not_trained_and_validated_on(folder):
-    assert "--config.data.held_out=N holds out N of" in _message(folder / "train", "train")
+    message = _message(folder / "train", "train")
+    assert f"Did you mean --config.data.dir={folder}, which holds train?" in message
 
 
 def test_a_split_that_is_named_is_not_all_of_other_folders(folder):
@@ -453,7 +454,10 @@ def test_the_folder_of_the_validation_images_may_be_given_itself(made, form):
 
 def test_no_folder_names_the_forms(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert _message("", "train").startswith("data.dir is empty. Give a folder (--config.data.dir)")
+    assert _message("", "train").startswith(
+        "data.dir is empty, and data.name is imagenet, not csv or folder or shapes. Give a folder "
+        "(--config.data.dir)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,8 @@ def test_a_missing_folder_is_named(folder, tmp_path):
     (tmp_path / "my_images").mkdir()
     message = _message("folder", tmp_path / "my_image", tmp_path)
     assert f"no folder {tmp_path}/my_image. Did you mean {tmp_path}/my_images? Set " in message
+    message = _message("folder", folder / "train", tmp_path)
+    assert message.endswith(f"Did you mean --config.data.dir={folder}, which holds train?")
     message = _message("folder", folder, tmp_path, val_split="valid")
     assert str(folder / "valid") in message
     assert "--config.data.train_split" in message
@@ -318,7 +320,8 @@ def test_a_named_split_is_not_taken_for_all_of_a_folder(unsplit):
 def test_training_on_a_folder_without_splits_holds_images_out(unsplit, tmp_path):
     message = _message("folder", unsplit, tmp_path)
     assert message.startswith(f"There is no folder {unsplit}/train. ")
-    assert "--config.data.held_out=N holds out N" in message
+    assert f"If {unsplit} holds the class folders itself, hold N of the images out" in message
+    assert "--config.data.held_out=N. Otherwise set --config.data.dir" in message
     train, val = _open("folder", unsplit, tmp_path, held_out=1)
     assert sorted(_images(train) + _images(val)) == _images(_whole(unsplit))
     assert _images(_whole(unsplit, held_out=1)) == _images(val)
@@ -502,9 +505,12 @@ def test_an_unknown_split_is_named_with_the_known(cache, tmp_path):
 
 def test_an_unknown_tfds_name_is_refused(tmp_path):
     message = _message("no_such_set", tmp_path, tmp_path)
-    assert "'no_such_set'" in message
-    assert str(tmp_path) in message
-    assert f"data.name must be {', '.join(sources.names())}, the name of a TFDS data set" in message
+    must_be = f"must be {', '.join(sources.names())}, the name of a TFDS data set"
+    assert message.startswith(f"data.name='no_such_set' {must_be}")
+    assert (
+        f"of your own. TFDS knows no data set of this name, and none lies in {tmp_path}" in message
+    )
+    assert "own. Did you mean folder? TFDS knows" in _message("foldr", tmp_path, tmp_path)
 
 
 def test_imagenet_comes_with_the_commands_that_prepare_it(tmp_path):

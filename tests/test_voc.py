@@ -88,6 +88,14 @@ def test_svms_are_trained_on_it_by_the_command(trained, tmp_path):
     assert "cat" in done.stdout
 
 
+def test_splits_are_offered_only_where_they_can_be_given(folder):
+    alone = f"lie one folder deeper, in train, val. Give one of them, {folder}/train"
+    for splits, ending in (((), ", or the splits: --split=train,val."), (None, ".")):
+        with pytest.raises(UserError) as error:
+            pooled.open_images(str(folder), splits)
+        assert str(error.value).endswith(f"{alone}{ending}")
+
+
 def test_pooled_splits_keep_their_names_and_labels(folder):
     source = pooled.open_images(str(folder), ("train", "val"))
     parts = [pooled.open_images(str(folder), (split,)) for split in ("train", "val")]

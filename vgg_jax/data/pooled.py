@@ -67,25 +67,27 @@ class Pooled:
         return part, index - begins[part]
 
 
-def open_images(where: str, splits: Sequence[str] = ()) -> Source:
+def open_images(where: str, splits: Sequence[str] | None = None) -> Source:
     """Opens the images of a folder or of a CSV file.
 
     Args:
       where: FILE.csv, or a folder. With splits it holds SPLIT/CLASS/image.jpg, without them
         CLASS/image.jpg. Where there are no class folders, the images are unlabelled.
       splits: The names of the splits that are pooled; empty for all rows of a file without a
-        column split, or for a folder that holds the class folders itself.
+        column split, or for a folder that holds the class folders itself. None is the same, in a
+        command that has no --split.
 
     Raises:
       UserError: The images aren't there, the splits differ in their classes, or a split is given
         twice.
     """
+    has_flag, splits = splits is not None, splits or ()
     require(all(splits), f"--split={','.join(splits)} has an empty name. Leave it out.")
     require(len({*splits}) == len(splits), f"--split={','.join(splits)} names a split twice.")
     if where.lower().endswith(".csv"):
         sources = [_of_csv(where, split) for split in splits or ("",)]
     else:
-        sources = _of_folder(where, splits)
+        sources = _of_folder(where, splits, has_flag)
     if len(sources) == 1:
         return sources[0]
     for split, source in zip(splits, sources, strict=True):
@@ -118,7 +120,7 @@ def _of_csv(where: str, split: str) -> Source:
     return CsvSource(DataSpec("csv", where, f"not {split}", "", cache_dir=""), split)
 
 
-def _of_folder(where: str, splits: Sequence[str]) -> list[Source]:
+def _of_folder(where: str, splits: Sequence[str], has_flag: bool) -> list[Source]:
     folder = files.absolute(files.path(where))
     if not folder.is_dir():
         raise UserError(
@@ -126,7 +128,7 @@ def _of_folder(where: str, splits: Sequence[str]) -> list[Source]:
             "folders or FILE.csv."
         )
     if not splits:
-        _refuse_folder_of_splits(where, folder)
+        _refuse_folder_of_splits(where, folder, has_flag)
         folder, splits = folder.parent, [folder.name]
     missing = [split for split in splits if not (folder / split).is_dir()]
     require(not missing, f"There is no folder {', '.join(missing)} in {where}. Correct --split.")
@@ -136,21 +138,19 @@ def _of_folder(where: str, splits: Sequence[str]) -> list[Source]:
     ]
 
 
-def _refuse_folder_of_splits(where: str, folder: files.Path) -> None:
+def _refuse_folder_of_splits(where: str, folder: files.Path, has_flag: bool) -> None:
     if not isinstance(folder, pathlib.Path):
         return  # In a bucket this would list every folder.
-    found = sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if _is_folder(entry) and any(map(_is_folder, os.scandir(entry.path)))
-    )
+    found = [name for name in _subfolders(folder) if _subfolders(folder / name)]
     if found:
+        or_splits = f", or the splits: --split={','.join(found[:2])}" if has_flag else ""
         raise UserError(
             f"The class folders of {where} lie one folder deeper, in {some_of(found)}. Give one of "
-            f"them, {os.path.join(where, found[0])}, or, if this command has --split, the splits: "
-            f"--split={','.join(found[:2])}."
+            f"them, {os.path.join(where, found[0])}{or_splits}."
         )
 
 
-def _is_folder(entry: os.DirEntry) -> bool:
-    return entry.is_dir() and not image_files.is_hidden(entry.name)
+def _subfolders(folder: pathlib.Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        shown = [entry for entry in entries if not image_files.is_hidden(entry.name)]
+    return sorted(entry.name for entry in shown if entry.is_dir())

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from vgg_jax.data import image_files
+from vgg_jax.data import image_files, sources
 from vgg_jax.data.imagenet import classes, folder_split, parquet_shards, tar_split
 from vgg_jax.data.imagenet.folder_split import FolderSplit
 from vgg_jax.data.imagenet.parquet import ParquetSource
@@ -90,7 +90,12 @@ def recognise(data: DataSpec) -> Form:
     form = next((form for form in looks if form is not None), None)
     if form is not None:
         return form
-    about = f"{files.printable(root)} {_lacks(root)}." if data.directory else "data.dir is empty."
+    others = " or ".join(name for name in sources.names() if name != IMAGENET)
+    about = (
+        f"{files.printable(root)} {_lacks(root)}."
+        if data.directory
+        else f"data.dir is empty, and data.name is {IMAGENET}, not {others}."
+    )
     raise UserError(
         f"{about} Give a folder (--config.data.dir) with your images as train/CLASS/image.jpg and "
         f"val/CLASS/image.jpg, or one that holds ImageNet in one of these forms:\n{FORMS}"

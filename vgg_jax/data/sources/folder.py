@@ -48,10 +48,12 @@ class FolderSource:
             absent = self._root if files.in_bucket(whole) or whole.is_dir() else whole
             raise UserError(
                 f"There is no folder {absent}.{files.similar(absent)} "
-                f"Set --config.data.dir to the folder that holds {split}/CLASS/image.jpg, or "
-                "--config.data.train_split and .val_split to names of its folders. Without a "
-                "folder to validate on, --config.data.held_out=N holds out N of "
-                f"the images. {_hint(data, split)}".rstrip()
+                + (
+                    _hint(data, split)
+                    or f"Set --config.data.dir to the folder that holds {split}/CLASS/image.jpg, "
+                    "or --config.data.train_split and .val_split to names of its folders. Without "
+                    "a folder to validate on, --config.data.held_out=N holds out N of the images."
+                )
             )
         self._folders = tuple(sorted(name for name in found if name))
         self.class_names = tuple(map(files.printable, self._folders))
@@ -130,12 +132,25 @@ def set_name(directory: str, taken: Collection[str] = ()) -> str:
 
 
 def _hint(data: DataSpec, split: str) -> str:
-    if split != data.val_split or not FolderSource.is_unsplit(data):
+    """Returns what to do about a folder that has no folders of splits; "" about any other."""
+    if not FolderSource.is_unsplit(data):
         return ""
-    return (
-        f"To evaluate all of {data.directory}, which has no splits, name none: "
-        "--config.data.val_split=''."
-    )
+    above = files.absolute(files.path(data.directory)).parent
+    if not files.in_bucket(above) and (above / split).is_dir():
+        return f"Did you mean --config.data.dir={above}, which holds {split}?"
+    if split == data.train_split:
+        return (
+            f"If {data.directory} holds the class folders itself, hold N of the images out to "
+            "validate on: --config.data.held_out=N. Otherwise set --config.data.dir to the folder "
+            f"that holds {split}/CLASS/image.jpg, or --config.data.train_split and .val_split to "
+            "names of its folders."
+        )
+    if split == data.val_split:
+        return (
+            f"To evaluate all of {data.directory}, which has no splits, name none: "
+            "--config.data.val_split=''."
+        )
+    return ""
 
 
 def listed(root: files.Path) -> dict[str, list[gcs.Entry]]:

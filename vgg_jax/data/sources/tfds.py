@@ -6,7 +6,7 @@ from typing import Any
 from vgg_jax.data import sources
 from vgg_jax.data.source import Example, hashed
 from vgg_jax.data.specs import DataSpec
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, did_you_mean
 from vgg_jax.storage import files
 
 
@@ -73,9 +73,10 @@ def _found(name: str, data_dir: str) -> Any:
         builder = tfds.builder(name, try_gcs=False, **kwargs)
     except (tfds.core.DatasetNotFoundError, ImportError, AssertionError) as error:
         raise UserError(
-            f"TFDS knows no data set {name!r}, and none lies in {where}.\n"
-            f"data.name must be {', '.join(sources.names())}, the name of a TFDS data set, or "
-            "MODULE:NAME, a source of your own."
+            f"data.name={name!r} must be {', '.join(sources.names())}, the name of a TFDS data "
+            "set, or MODULE:NAME, a source of your own."
+            f"{did_you_mean(name, sources.names())} TFDS knows no data set of this name, and none "
+            f"lies in {where}."
         ) from error
     if not builder.is_prepared():
         raise UserError(
