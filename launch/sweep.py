@@ -10,6 +10,8 @@ what is missing; with Slurm it submits that and shows the state of the rest. Thi
 device: each task is a separate process or job.
 """
 
+import itertools
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -25,7 +27,7 @@ from launch.plan.task import Task
 from launch.report import publish
 from vgg_jax.errors import UserError
 from vgg_jax.storage import files
-from vgg_jax.system import command_line
+from vgg_jax.system import command_line, flag_parsing
 
 _TABLES = flags.DEFINE_list(
     "tables", None, "The paper's tables to make, some of 3 to 7, for example 3,4,5."
@@ -161,5 +163,18 @@ def _overrides(arguments: list[str]) -> tuple[str, ...]:
     return tuple(arguments)
 
 
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command's flags; returns the program's name and the arguments that are left.
+
+    Raises:
+      UserError: A key of the config stands before `--`, or see `flag_parsing.parse`.
+    """
+    before = itertools.takewhile(lambda argument: argument != "--", argv)
+    keys = [argument for argument in before if argument.startswith("--config.")]
+    if keys:
+        raise UserError(f"Put the keys of the config at the end, behind --: -- {shlex.join(keys)}.")
+    return flag_parsing.parse(argv)
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, parse_flags)

@@ -84,6 +84,13 @@ def test_the_whole_chain_is_given_in_order(tmp_path, monkeypatch):
     assert "--config.init_from=none" in message
 
 
+def test_a_misspelt_run_comes_with_the_one_that_is_meant(tmp_path):
+    c = e_multiscale.get_config()
+    _put_run(tmp_path / "quickstart", finished=True, c=e_384.get_config())
+    c.init_from = f"{tmp_path}/quikstart"
+    assert f"no run. Did you mean {tmp_path}/quickstart? " in _message(c, tmp_path / "mine")
+
+
 def test_the_chain_of_a_miniature_is_of_miniatures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     c = mini.get_config("e_multiscale")

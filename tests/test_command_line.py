@@ -74,6 +74,12 @@ def test_the_head_of_predictions(trained, folder):
 
 WRONG_FLAGS = {
     "misspelt": (["--tabels=3"], "error: There is no flag --tabels. Did you mean --tables?"),
+    "swapped": (["--urns=a_256"], "error: There is no flag --urns. Did you mean --runs?"),
+    "key": (
+        ["--mini", "--config.num_epochs=2", "--config.seed=3", "--dry_run"],
+        "error: Put the keys of the config at the end, behind --: "
+        "-- --config.num_epochs=2 --config.seed=3.\n",
+    ),
     "no number": (["--seeds=two"], "error: --seeds=two: not a whole number."),
     "below": (["--seeds=0"], "error: --seeds=0: 0 is not a positive integer."),
     "no choice": (["--backend=cloud"], "error: --backend=cloud: value should be one of <local|"),
@@ -86,6 +92,20 @@ def test_a_wrong_flag_is_one_line(arguments, message):
     assert done.returncode == 2
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("package", ["vgg_jax", "launch"])
+def test_a_package_lists_its_commands(package):
+    done = small_runs.run_module(package)
+    assert (done.returncode, done.stderr) == (0, "")
+    for name in re.findall(rf"python -m {package}\.(\w+) ", done.stdout):
+        module = small_runs.ROOT / package / name
+        file = module / "__main__.py" if module.is_dir() else module.with_suffix(".py")
+        assert "__main__" in file.read_text()
+    sources = [*(small_runs.ROOT / package).glob("*.py")]
+    commands = [file.stem for file in sources if "command_line.run(" in file.read_text()]
+    assert commands
+    assert all(f"python -m {package}.{name} " in done.stdout for name in commands)
 
 
 def test_a_flag_that_is_missing_is_explained():

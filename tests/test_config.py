@@ -89,6 +89,7 @@ IMPOSSIBLE = [
     ("plateau.min_improvement", 100.0, "plateau.min_improvement=100.0"),
     ("plateau.factor", 0.0, "plateau.factor=0.0"),
     ("plateau.factor", 1.0, "plateau.factor=1.0"),
+    ("eval.scales", (256, 256), "eval.scales=256,256 must be whole numbers, each once"),
     ("eval.classes", "some", "eval.classes='some' must be one of all, present"),
     ("eval.labels", "none.json", "There is no file none.json"),
     *(

@@ -205,6 +205,7 @@ def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
     # By default the split is the first run's.
     message = _refusal([spaced, runs[0]], "dense", (110, 64), None, tmp_path)
     assert "different images: data.held_out is 9 and 0. Only nets" in message
+    assert "If theirs are the same, evaluate both" in message
 
 
 def test_posteriors_of_another_run_or_under_another_name_are_refused(runs, tmp_path):

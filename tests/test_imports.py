@@ -35,6 +35,7 @@ ORDER = {
         ("plan",),
         ("backends", "report"),
         ("sweep", "tables", "benchmark"),
+        ("__main__",),
     ),
 }
 

@@ -221,6 +221,7 @@ def test_a_warm_up_may_end_between_two_steps():
 # What is refused.
 
 IMPOSSIBLE = [
+    ({"schedule": "cosin"}, "plateau, MODULE:NAME. Did you mean cosine?"),
     ({"schedule": "linear"}, "schedule='linear' must be one of constant, "),
     ({"schedule": "absent_module:Mine"}, "schedule=absent_module:Mine: there is no module"),
     ({"schedule": "math:pi"}, "schedule=math:pi must be a class that derives from vgg_jax"),

@@ -188,6 +188,8 @@ def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early
         (["--tables=3", "--runs=a_256"], "Give either --tables"),
         (["--tables=2,3"], "--tables=2,3: choose some of 3, 4, 5, 6 and 7."),
         (["--runs=vgg16"], "--runs names no run: vgg16. Choose from a_256, "),
+        (["--runs=a256"], "--runs names no run: a256. Did you mean a_256? Choose from a_256, "),
+        (["--runs=a_256", "--data=confgs"], "ends in .csv. Did you mean configs? Give the folder"),
         (["--tables=3", "x"], "Unknown arguments: x. Only --config.KEY=VALUE may follow --."),
         (["--tables=3", "--", "--config.no_key=1"], "The config has no key"),
         (["--tables=3", "--data=photos.zip"], "--data=photos.zip is neither a folder nor"),

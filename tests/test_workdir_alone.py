@@ -88,7 +88,9 @@ def test_what_is_given_must_be_the_runs(run_main, workdir, folder):
     assert f"The run in {workdir} is not this config's:\n    learning_rate: 0.01 there" in message
     message = refusal(run_main, "--mode=eval", where, "--config=configs/mini.py:a_256")
     assert "width is 0.03125 there and 0.25 here" in message
-    assert "Leave out --config" in message
+    assert "Leave out these keys, and --config if it is given" in message
+    message = refusal(run_main, "--mode=eval", where, "--config.batch_size=4")
+    assert message.endswith("The batches of an evaluation have --config.eval.batch_px instead.")
     # The run's own flags may be given again.
     run_main("--mode=eval", *small_runs.one_epoch(folder, workdir))
 

@@ -49,7 +49,10 @@ def require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
     Raises:
       UserError: The value is not one of them.
     """
-    require(value in choices, f"{key}={value!r} must be one of {', '.join(choices)}.")
+    require(
+        value in choices,
+        f"{key}={value!r} must be one of {', '.join(choices)}.{did_you_mean(str(value), choices)}",
+    )
 
 
 def some_of(names: Sequence[str]) -> str:
@@ -62,6 +65,8 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Returns a question that names what is spelt like a name, or "" if nothing is."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
+    # In a short name, swapped letters leave too little alike.
+    close = close or [other for other in known if sorted(other) == sorted(name)]
     # A key is often given without its section: dir for data.dir.
     close += [other for other in known if other.endswith(f".{name}") and other not in close]
     return f" Did you mean {' or '.join(prefix + other for other in close[:3])}?" if close else ""

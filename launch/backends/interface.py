@@ -71,7 +71,7 @@ def check_disk(sweep: Sweep, backend: str) -> None:
     path = files.path(sweep.data)
     if not (path.is_file() if sweep.has_csv_data else path.is_dir()):
         raise UserError(
-            f"--data={sweep.data} is neither a folder nor a file that ends in .csv. Give the "
-            "folder that holds train/CLASS/ and val/CLASS/, or a CSV file of images; unpack an "
-            "archive first."
+            f"--data={sweep.data} is neither a folder nor a file that ends in .csv."
+            f"{files.similar(path)} Give the folder that holds train/CLASS/ and val/CLASS/, or a "
+            "CSV file of images; unpack an archive first."
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from launch.plan import paper
 from launch.plan.paper import Part, Result
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, did_you_mean
 from vgg_jax.runs import config_files
 
 
@@ -32,7 +32,8 @@ def of_runs(names: Sequence[str]) -> list[Result]:
     unknown = [name for name in names if name not in config_files.names()]
     if unknown:
         raise UserError(
-            f"--runs names no run: {', '.join(unknown)}. "
+            f"--runs names no run: {', '.join(unknown)}."
+            f"{did_you_mean(unknown[0], config_files.names())} "
             f"Choose from {', '.join(config_files.names())}."
         )
     results = []

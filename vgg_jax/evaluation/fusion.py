@@ -151,9 +151,9 @@ def _refuse_other_images(workdirs: Sequence[Path], split: str) -> None:
         if differing:
             raise UserError(
                 f"{workdirs[0]} and {workdir} have different images: {', '.join(differing)}. Only "
-                "nets with the same classes, evaluated on the same images, can be fused. Evaluate "
-                "both on one data set first: python -m vgg_jax.main --mode=eval --workdir=RUN "
-                "--config.data.name=NAME --config.data.dir=DIR."
+                "nets with the same classes, evaluated on the same images, can be fused. If "
+                "theirs are the same, evaluate both on one data set first: python -m vgg_jax.main "
+                "--mode=eval --workdir=RUN --config.data.name=NAME --config.data.dir=DIR."
             )
 
 

@@ -172,16 +172,17 @@ def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
       UserError: Their images, labels or classes differ.
     """
     (first_name, first), *others = parts.items()
+    on_the_same = "Evaluate both on the same images."
     for name, other in others:
-        for what, ours, theirs in (
-            ("classes", first.class_names, other.class_names),
-            ("images", first.names, other.names),
-            ("labels", first.labels.tolist(), other.labels.tolist()),
+        for what, ours, theirs, remedy in (
+            ("classes", first.class_names, other.class_names, "Choose nets of the same classes."),
+            ("images", first.names, other.names, on_the_same),
+            ("labels", first.labels.tolist(), other.labels.tolist(), on_the_same),
         ):
             if ours != theirs:
                 raise UserError(
                     f"{first_name} and {name} can't be {purpose}: their {what} differ"
-                    f"{_difference(ours, theirs)}. Evaluate both on the same images."
+                    f"{_difference(ours, theirs)}. {remedy}"
                 )
 
 

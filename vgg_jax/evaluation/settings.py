@@ -57,7 +57,7 @@ def check_scales(scales: Sequence[int], crop_px: int) -> None:
     """
     require(
         all(isinstance(q, numbers.Integral) for q in scales) and len(set(scales)) == len(scales),
-        f"eval.scales={tuple(scales)} must be whole numbers, each once: "
+        f"eval.scales={','.join(map(str, scales))} must be whole numbers, each once: "
         "--config.eval.scales=256,384,512.",
     )
     below = [str(scale) for scale in scales if scale < crop_px]

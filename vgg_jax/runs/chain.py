@@ -34,6 +34,11 @@ _SHARED = (
     *("num_classes", "width", "crop_px", "seed", "init", "init_sigma", "input_scale"),
 )
 
+_USE_THE_RUNS_OWN = (
+    "Leave out these keys, and --config if it is given, to use the run's own, or choose another "
+    "--workdir."
+)
+
 
 def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLDER) -> None:
     """Checks that the run from which this one starts exists and fits.
@@ -60,7 +65,7 @@ def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLD
         else "No config of this project makes it; give the workdir of a finished run.\n"
     )
     raise UserError(
-        f"This run starts from {source}, where there is no run. {made_by}"
+        f"This run starts from {source}, where there is no run.{files.similar(source)} {made_by}"
         "Or train from the chosen initialisation with --config.init_from=none."
     )
 
@@ -98,13 +103,17 @@ def check_evaluated(c: ConfigDict, workdir: Path) -> None:
     if differing:
         raise UserError(
             f"The checkpoint in {workdir} is of another net than this config's: {differing}. "
-            "Leave out --config and these keys, to use the run's own, or choose another --workdir."
+            f"{_USE_THE_RUNS_OWN}"
         )
     differing = run_config.differences(c, workdir, may_differ=run_config.IMAGES)
     if differing:
         raise UserError(
-            f"The run in {workdir} is not this config's:\n{differing}"
-            "Leave out --config and these keys, to use the run's own, or choose another --workdir."
+            f"The run in {workdir} is not this config's:\n{differing}{_USE_THE_RUNS_OWN}"
+            + (
+                " The batches of an evaluation have --config.eval.batch_px instead."
+                if "batch_size: " in differing
+                else ""
+            )
         )
     if c.data.held_out:
         keys = ("data.held_out", "data.name", "data.train_split")
