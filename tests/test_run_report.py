@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from configs import a_256
 from vgg_jax import main
 from vgg_jax.data import opening
 from vgg_jax.errors import UserError
@@ -144,3 +145,14 @@ def test_without_posteriors_it_names_the_command_that_makes_them(workdir):
     ):
         written(workdir, method="tencrop")
     assert not (workdir / "report.html").exists()
+
+
+@pytest.mark.parametrize(("num_images", "is_advised"), [(32, False), (1000, True)])
+def test_the_best_checkpoint_is_advised_where_chance_does_not_explain_it(
+    tmp_path, capsys, num_images, is_advised
+):
+    c = a_256.get_config()
+    last = {"epoch": c.num_epochs, "step": 9, "top5_error": 1.0, "num_images": num_images}
+    best = {"step": 4, "top1_error": 12.5}
+    main._print_result(c, tmp_path, {"last": {**last, "top1_error": 31.25}, "best": best})
+    assert ("To take the best" in capsys.readouterr().out) == is_advised

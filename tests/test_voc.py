@@ -90,9 +90,9 @@ def test_svms_are_trained_on_it_by_the_command(trained, tmp_path):
 
 def test_splits_are_offered_only_where_they_can_be_given(folder):
     alone = f"lie one folder deeper, in train, val. Give one of them, {folder}/train"
-    for splits, ending in (((), ", or the splits: --split=train,val."), (None, ".")):
+    for given, ending in (((), ", or the splits: --split=train,val."), (None, ".")):
         with pytest.raises(UserError) as error:
-            pooled.open_images(str(folder), splits)
+            pooled.open_images(str(folder), given)
         assert str(error.value).endswith(f"{alone}{ending}")
 
 

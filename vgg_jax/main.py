@@ -268,11 +268,16 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     if advice:
         print(f"{advice}\n", flush=True)
     num_images = last["num_images"]
-    low, _ = topk.interval(round(last["top1_error"] * num_images / 100), num_images)
-    if best["top1_error"] < low:
+    (lowest, _), (_, highest_of_best) = (
+        topk.interval(round(one["top1_error"] * num_images / 100), num_images)
+        for one in (last, best)
+    )
+    # The best of many noisy errors is low by chance too.
+    if highest_of_best < lowest:
         print(
-            "The best checkpoint's error lies below the last one's 95% interval, which begins at "
-            f"{low:.2f}%. Evaluations and predictions take the last one. To take the best: "
+            f"The best checkpoint's error is at most {highest_of_best:.2f}%, the last one's at "
+            f"least {lowest:.2f}% (95% intervals). Evaluations and predictions take the last one. "
+            "To take the best: "
             "--config.eval.checkpoint=best with --mode=eval, --checkpoint=best with predict.\n",
             flush=True,
         )
