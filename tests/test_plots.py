@@ -55,7 +55,7 @@ def test_drops_of_a_constant_rate_are_marked_and_a_cosines_fall_is_not():
 
 
 def test_a_first_loss_above_all_others_leaves_the_panel_and_drops_are_steps():
-    def panels(first, rates=(1, 1, 0.1)):
+    def panels(first, rates=(1.0, 1.0, 0.1)):
         train = [
             {"epoch": i / 2, "loss": loss, "error": 1, "learning_rate": rate}
             for i, (loss, rate) in enumerate(zip((first, 1.5, 1.2), rates, strict=True))
@@ -68,7 +68,7 @@ def test_a_first_loss_above_all_others_leaves_the_panel_and_drops_are_steps():
     assert loss.get_ylim() == pytest.approx((0, 1.65))
     assert loss.get_ylabel() == "cross entropy (begins at 6.30)"
     assert drawn == "steps-pre"
-    loss, drawn = panels(2.0, rates=(1, 0.9, 0.8))
+    loss, drawn = panels(2.0, rates=(1.0, 0.9, 0.8))
     assert loss.get_ylim()[1] > 2
     assert drawn == "default"
 
