@@ -104,7 +104,9 @@ def test_one_run_and_its_chain():
 
 
 def test_an_unknown_run():
-    with pytest.raises(UserError, match=r"names no run: f_256\. Choose from a_256, "):
+    with pytest.raises(
+        UserError, match=r"names no run: f_256\. Did you mean e_256 or d_256\? Choose from a_256, "
+    ):
         selection.of_runs(["a_256", "f_256"])
 
 
