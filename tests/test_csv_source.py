@@ -323,6 +323,7 @@ def test_a_run_gives_what_it_gives_on_a_folder(folder, trained, tmp_path, run_ma
         "--config.data.name=csv",
         f"--config.data.dir={file}",
     )
-    ours, theirs = (np.load(of / "eval/val-dense-73.npz") for of in (tmp_path / "run", trained))
-    np.testing.assert_allclose(ours["values"], theirs["values"], atol=1e-5)
-    np.testing.assert_array_equal(ours["labels"], theirs["labels"])
+    name = "eval/val-dense-73.npz"
+    with np.load(tmp_path / "run" / name) as ours, np.load(trained / name) as theirs:
+        np.testing.assert_allclose(ours["values"], theirs["values"], atol=1e-5)
+        np.testing.assert_array_equal(ours["labels"], theirs["labels"])

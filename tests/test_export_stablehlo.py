@@ -36,8 +36,8 @@ def test_a_process_that_imports_only_jax_computes_the_same(tmp_path, name, pooli
         *("-I", "-c", RUN, path, tmp_path / "images.npz", tmp_path / "found.npz")
     )
     assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
     feature = {"map": "fc8", "probabilities": "prob"}[output]
-    for size, given in images.items():
-        expected = np.asarray(net.features(given, [feature])[feature])
-        assert exported_nets.relative_difference(found[size], expected) < 1e-5
+    with np.load(tmp_path / "found.npz") as found:
+        for size, given in images.items():
+            expected = np.asarray(net.features(given, [feature])[feature])
+            assert exported_nets.relative_difference(found[size], expected) < 1e-5

@@ -71,7 +71,8 @@ def _scores(net, images):
 def test_our_net_predicts_what_keras_does(saved, layers, model, suffix):
     net = _net(saved / f"{model}{suffix}")
     foreign_layers.check_equal(net, layers)
-    expected = np.load(saved / "predictions.npz")[model]
+    with np.load(saved / "predictions.npz") as predictions:
+        expected = predictions[model]
     difference = np.abs(_scores(net, np.load(saved / "images.npy")) - expected).max()
     print(f"{model}{suffix}: {difference / np.abs(expected).max():.1e}")
     assert difference < 1e-4 * np.abs(expected).max()
@@ -84,8 +85,8 @@ def test_convolutions_alone_are_read(saved, layers, suffix):
 
 
 def test_keras_reads_our_applications_layout(saved):
-    predictions = np.load(saved / "predictions.npz")
-    np.testing.assert_array_equal(predictions["applications"], predictions["functional"])
+    with np.load(saved / "predictions.npz") as predictions:
+        np.testing.assert_array_equal(predictions["applications"], predictions["functional"])
 
 
 def test_bfloat16_becomes_float32(saved, layers):

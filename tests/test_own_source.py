@@ -70,9 +70,10 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
         PYTHONPATH=where,
     )
     assert done.returncode == 0, done.stderr
-    of_a_folder, own = (np.load(of / "eval/val-dense-73.npz") for of in (trained, workdir))
-    np.testing.assert_array_equal(own["values"], of_a_folder["values"])
-    (workdir / "eval" / "val-dense-73.npz").unlink()
+    name = "eval/val-dense-73.npz"
+    with np.load(trained / name) as of_a_folder, np.load(workdir / name) as own:
+        np.testing.assert_array_equal(own["values"], of_a_folder["values"])
+    (workdir / name).unlink()
     arguments = ("--mode=eval", f"--workdir={workdir}")
     again = small_runs.run_process(*arguments, PYTHONPATH=where)
     assert "on 9 images" in again.stdout, again.stderr
