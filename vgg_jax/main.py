@@ -20,6 +20,7 @@ from vgg_jax.counted import counted
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import topk
+from vgg_jax.nets.label_rank import has_top5
 from vgg_jax.runs import (
     chain,
     config_files,
@@ -248,7 +249,7 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
         )
         return
     last, best = result["last"], result["best"]
-    tells = result.get("num_classes", 1000) > 5  # With fewer it is always 0.
+    tells = has_top5(result.get("num_classes", 1000))
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
     of_epochs = ""
     if c.schedule == "plateau" and last["epoch"] < c.num_epochs:

@@ -26,6 +26,7 @@ from vgg_jax.evaluation import settings as evaluation_settings
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.nets.label_rank import has_top5
 
 
 def measure(
@@ -83,7 +84,7 @@ def print_methods(
     posteriors["both"] = np.mean(list(posteriors.values()), axis=0)
     seconds["both"] = sum(seconds.values())
     print(f"Q = {', '.join(map(str, scales))}\n")
-    tops = (1, 5) if len(net.class_names) > 5 else (1,)  # With fewer, the top-5 error is always 0.
+    tops = (1, 5) if has_top5(len(net.class_names)) else (1,)
     errors = " | ".join(f"top-{k} error, %" for k in tops)
     print(f"| method | {errors} | seconds | images/s |\n|---{'|---' * len(tops)}|---|---|")
     wrong = {}

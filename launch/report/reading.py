@@ -16,6 +16,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, posteriors, results, topk
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
+from vgg_jax.nets.label_rank import has_top5
 from vgg_jax.runs import run_config
 from vgg_jax.storage import files
 
@@ -62,7 +63,7 @@ class Found:
     @property
     def has_top5(self) -> bool:
         """Whether there are so many classes, if they are known, that a top-5 error can occur."""
-        return not 0 < len(self.class_names) <= results.TOP
+        return not self.class_names or has_top5(len(self.class_names))
 
     def error(self, result: Result, k: int) -> Estimate | None:
         """Returns a result's top-k error over the seeds that have it; None if none has it."""

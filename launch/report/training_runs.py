@@ -8,6 +8,7 @@ from typing import Any
 from launch.plan import commands, paper
 from launch.report.reading import Found
 from vgg_jax.errors import UserError
+from vgg_jax.nets.label_rank import has_top5
 from vgg_jax.runs import config_files, run_config, run_result
 from vgg_jax.storage import files
 from vgg_jax.storage.files import Path
@@ -54,6 +55,7 @@ def of(found: Found) -> Iterator[Run]:
                 continue
             result, ended = _result(workdir)
             last = result.get("last", {})
+            tells = has_top5(result.get("num_classes", 1000))
             evaluated = [made_by.get("commit") for made_by in found.made_by.get(workdir, [])]
             yield Run(
                 name=str(workdir.relative_to(sweep.root)),
@@ -62,7 +64,7 @@ def of(found: Found) -> Iterator[Run]:
                 starts_from="random" if c.init_from == "none" else c.init_from,
                 epochs=last.get("epoch"),
                 top1=last.get("top1_error"),
-                top5=last.get("top5_error") if result.get("num_classes", 1000) > 5 else None,
+                top5=last.get("top5_error") if tells else None,
                 trained=tuple(result.get("commits", ())),
                 evaluated=tuple(dict.fromkeys(filter(None, evaluated))),
                 ended=ended,

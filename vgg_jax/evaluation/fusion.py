@@ -81,27 +81,8 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
         that makes it; the files are of different images, labels or classes; or see
         `Restriction.check`.
     """
-    parts, commands = {}, []
-    for workdir, key in keys.items():
-        if run_result.lacks_fc_layers(workdir):
-            raise UserError(
-                f"The net in {workdir} was imported without FC layers, so it has no class scores "
-                "to fuse. Leave it out, or train it with new FC layers in another workdir: "
-                f"--config.init_from={workdir} --config.init_layers=all_but_fc8."
-            )
-        part = read_run(workdir, key)
-        if part is None:
-            commands.append(f"    {evaluation_command(workdir, key, [*keys])}\n")
-        else:
-            parts[str(workdir)] = part
+    parts = _parts(keys)
     first = next(iter(keys.values()))
-    if commands:
-        if _other_set(first.split, [*keys]) is None:
-            _refuse_other_images([*keys], first.split)
-        raise UserError(
-            f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
-            f"commands make them:\n{''.join(commands)}"
-        )
     fused = posteriors.average(parts)
     fingerprints = {part.made_by["identity"].get("images") for part in parts.values()}
     if len(fingerprints) > 1 and not same_images.are_ilsvrcs(fused.names):
@@ -128,6 +109,32 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
             **facts,
         },
     )
+
+
+def _parts(keys: Mapping[Path, ResultKey]) -> dict[str, Posteriors]:
+    """Reads the posteriors of each run, or refuses with the commands that make what is missing."""
+    parts, commands = {}, []
+    for workdir, key in keys.items():
+        if run_result.lacks_fc_layers(workdir):
+            raise UserError(
+                f"The net in {workdir} was imported without FC layers, so it has no class scores "
+                "to fuse. Leave it out, or train it with new FC layers in another workdir: "
+                f"--config.init_from={workdir} --config.init_layers=all_but_fc8."
+            )
+        part = read_run(workdir, key)
+        if part is None:
+            commands.append(f"    {evaluation_command(workdir, key, [*keys])}\n")
+        else:
+            parts[str(workdir)] = part
+    if commands:
+        first = next(iter(keys.values()))
+        if _other_set(first.split, [*keys]) is None:
+            _refuse_other_images([*keys], first.split)
+        raise UserError(
+            f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
+            f"commands make them:\n{''.join(commands)}"
+        )
+    return parts
 
 
 def _refuse_other_images(workdirs: Sequence[Path], split: str) -> None:

@@ -14,6 +14,7 @@ from vgg_jax.evaluation import fusion, of_run, posteriors
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.results import read_result
+from vgg_jax.nets.label_rank import has_top5
 from vgg_jax.run_report import sections
 from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.storage import files
@@ -62,7 +63,7 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
     found, restricted, _ = key.restriction.applied(found)
     train, val = (metrics_file.read(workdir, kind) for kind in ("train", "val"))
     results = [read_result(file) for file in sorted((workdir / FOLDER).glob("*.json"))]
-    with_top5 = len(found.class_names) > 5
+    with_top5 = has_top5(len(found.class_names))
     parts = [sections.results(results, with_top5)]
     if train and val:
         parts.append(sections.learning(train, val, with_top5))

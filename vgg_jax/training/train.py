@@ -18,6 +18,7 @@ from vgg_jax.data.prefetch import Shard
 from vgg_jax.errors import UserError
 from vgg_jax.nets import from_config, sharding
 from vgg_jax.nets import settings as net_settings
+from vgg_jax.nets.label_rank import has_top5
 from vgg_jax.nets.pixels import Normalise
 from vgg_jax.runs import checkpoint_errors, net_input, run_config, run_result
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
@@ -276,7 +277,7 @@ class _Run:
             start_step=start_step,
             validation_due=progress.validation_due,
             total_steps=self.timetable.num_steps,
-            with_top5=len(self.facts.class_names) > 5,
+            with_top5=has_top5(len(self.facts.class_names)),
             write=jax.process_index() == 0,
             mark=self._log_mark,
         )
@@ -313,7 +314,7 @@ def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
     # If errors are equal, the last counts as the best, as in `Checkpoints`.
     last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
     title = f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%"
-    with_top5 = len(facts.class_names) > 5
+    with_top5 = has_top5(len(facts.class_names))
     train = metrics_file.read(workdir, "train")
     figure = curves.figure(train, history, title, with_top5=with_top5)
     picture_file.write(figure, workdir / "curves.png", dpi=110)
