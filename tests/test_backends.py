@@ -6,30 +6,35 @@ import shlex
 import subprocess
 import sys
 
+import forked
 import pytest
-import small_runs
 import yaml
 
 PYTHON = "$HOME/vgg_jax_venv/bin/python"
 
 
-def preview(*args):
-    done = small_runs.run_module("launch.sweep", "--dry_run", *args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split("\n\n", 2)[2]
+@pytest.fixture(scope="module")
+def sweep():
+    """Calls `launch.sweep`. Other tests start it as users do."""
+    with forked.command("launch.sweep") as command:
+        yield command
 
 
-def error(*args):
-    done = small_runs.run_module("launch.sweep", *args)
-    assert (done.returncode, done.stdout) == (2, "")
-    return done.stderr
+@pytest.fixture(scope="module")
+def preview(sweep):
+    def call(*args):
+        done = sweep("--dry_run", *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split("\n\n", 2)[2]
+
+    return call
 
 
 def is_bash(text):
     return subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
 
 
-def test_slurm(tmp_path):
+def test_slurm(preview, tmp_path):
     root = tmp_path / "my runs"
     text = preview(
         *("--runs=b_256", f"--root={root}", "--mini", "--backend=slurm", "--nodes=2"),
@@ -82,7 +87,7 @@ def test_slurm(tmp_path):
     assert name not in other
 
 
-def test_a_fusion_is_a_slurm_job_of_one_node(tmp_path):
+def test_a_fusion_is_a_slurm_job_of_one_node(preview, tmp_path):
     text = preview("--tables=6", f"--root={tmp_path}", "--backend=slurm", "--nodes=4")
     both, _, script = text.split("$ sbatch ")[-1].partition("\n")
     assert (
@@ -97,7 +102,7 @@ def jobs(text):
     return list(yaml.safe_load_all(text.partition("\n# The same on one TPU pod")[0]))
 
 
-def test_a_tpu_pod():
+def test_a_tpu_pod(preview):
     text = preview(
         *("--tables=6", "--root=gs://bucket/vgg", "--backend=sky", "--accelerator=tpu-v5e-64")
     )
@@ -141,7 +146,7 @@ def test_a_tpu_pod():
     assert lines[-1] == at.format("delete")
 
 
-def test_machines_with_gpus():
+def test_machines_with_gpus(preview):
     text = preview(
         *("--runs=a_256", "--root=gs://bucket/vgg", "--backend=sky", "--accelerator=A100:8"),
         "--nodes=2",
@@ -172,7 +177,7 @@ def test_machines_with_gpus():
     assert "gcloud" not in text
 
 
-def test_each_job_in_a_cloud_gets_a_secret_of_its_own(tmp_path):
+def test_each_job_in_a_cloud_gets_a_secret_of_its_own(preview, tmp_path):
     """SkyPilot reads it from the environment: it is in no file and in no argument."""
     text = preview(
         *("--tables=6", "--root=gs://bucket/vgg", "--backend=sky", "--accelerator=A100:8"),
@@ -216,7 +221,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("text", STRANGE, ids=range(len(STRANGE)))
-def test_texts_keep_their_place_in_the_file_of_a_job(text):
+def test_texts_keep_their_place_in_the_file_of_a_job(preview, text):
     printed = preview(
         *("--runs=a_256", f"--root=gs://bucket/{text}", "--backend=sky"),
         *(f"--accelerator={text}", "--", f"--config.data.dir={text}"),
@@ -252,14 +257,14 @@ def test_texts_keep_their_place_in_the_file_of_a_job(text):
         ),
     ],
 )
-def test_what_a_backend_cannot_do(args, message):
-    assert message in error("--tables=3", *args)
+def test_what_a_backend_cannot_do(sweep, args, message):
+    done = sweep("--tables=3", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
 
 
-def test_where_there_is_no_slurm(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    done = small_runs.run_module(
-        "launch.sweep", "--tables=3", "--backend=slurm", f"--root={tmp_path / 'runs'}"
-    )
+def test_where_there_is_no_slurm(sweep, tmp_path):
+    flags = ("--tables=3", "--backend=slurm", f"--root={tmp_path / 'runs'}")
+    done = sweep(*flags, PATH=str(tmp_path))
     assert done.returncode == 2
     assert "The command squeue wasn't found: this machine can't submit to Slurm." in done.stderr

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 
+import forked
 import pytest
 import small_runs
 
@@ -37,8 +38,11 @@ RATES = {"platform": "cpu", "device": "a CPU", "flops_per_s": 1e12, "bytes_per_s
 TINY = ("--net=A", "--width=0.03125", "--crop_px=32", "--rounds=1")
 
 
-def _benchmark(*arguments, **more):
-    return small_runs.run_module("launch.benchmark", *arguments, **more)
+@pytest.fixture(scope="module")
+def benchmark():
+    """Calls `launch.benchmark`, with short timings of the input."""
+    with forked.command("quick_benchmark") as command:
+        yield command
 
 
 def _rows(text):
@@ -47,9 +51,9 @@ def _rows(text):
     return {cells[0]: cells[1:] for cells in rows[2:]}
 
 
-def test_methods_has_the_evaluations_errors_and_batches_are_exact(trained, tmp_path):
+def test_methods_has_the_evaluations_errors_and_batches_are_exact(benchmark, trained, tmp_path):
     out = tmp_path / "methods.json"
-    done = _benchmark("methods", f"--workdir={trained}", "--rounds=1", f"--out={out}")
+    done = benchmark("methods", f"--workdir={trained}", "--rounds=1", f"--out={out}")
     assert done.returncode == 0, done.stderr
     for method in ("dense", "multicrop", "both"):
         ours = json.loads((trained / f"eval/val-{method}-73.json").read_text())
@@ -65,7 +69,9 @@ def test_methods_has_the_evaluations_errors_and_batches_are_exact(trained, tmp_p
 @pytest.mark.runs
 def test_train_prints_a_table_and_keeps_every_measurement(tmp_path):
     out = tmp_path / "some" / "train.json"
-    done = _benchmark("train", *TINY, "--batch=2", "--layers", "--peer=none", f"--out={out}")
+    done = small_runs.run_module(
+        "launch.benchmark", "train", *TINY, "--batch=2", "--layers", "--peer=none", f"--out={out}"
+    )
     assert done.returncode == 0, done.stderr
     assert "Training step of net A, width 0.03125, 32 px, batch 2, float32" in done.stdout
     assert "ratio" not in done.stdout  # There is no peer.
@@ -248,8 +254,8 @@ def test_the_arithmetic_is_that_of_the_architecture():
         (("methods", "--workdir=absent"), "There is no checkpoint of a run in absent."),
     ],
 )
-def test_what_is_wrong_is_said_before_any_work(arguments, message):
-    done = _benchmark(*arguments)
+def test_what_is_wrong_is_said_before_any_work(benchmark, arguments, message):
+    done = benchmark(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}"), done.stderr
 
@@ -262,8 +268,8 @@ def test_a_file_that_exists_is_not_overwritten(tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
-def test_without_pytorch_one_error_says_what_to_install():
-    done = _benchmark("train")
+def test_without_pytorch_one_error_says_what_to_install(benchmark):
+    done = benchmark("train")
     assert done.returncode == 2
     assert done.stderr.startswith("error: PyTorch isn't installed. Install it (pip install torch)")
 
@@ -303,9 +309,9 @@ def test_crops_differ_from_pillows_by_rounding_alone(folder):
 
 
 @pytest.mark.runs
-def test_input_compares_worker_processes(folder, tmp_path):
+def test_input_compares_worker_processes(benchmark, folder, tmp_path):
     out = tmp_path / "input.json"
-    done = _benchmark(
+    done = benchmark(
         *("input", f"--data={folder}/train", "--crop_px=32", "--scales=40,90", "--rounds=1"),
         f"--out={out}",
     )
@@ -316,12 +322,12 @@ def test_input_compares_worker_processes(folder, tmp_path):
 
 
 @pytest.mark.runs
-def test_input_compares_forms_of_the_same_images(folder, tmp_path):
+def test_input_compares_forms_of_the_same_images(benchmark, folder, tmp_path):
     root, out = folder / "train", tmp_path / "input.json"
     lines = [f"{path},{path.parent.name}" for path in sorted(root.rglob("*.*"))]
     (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
     data = (str(root), str(tmp_path / "list.csv"))
-    done = _benchmark(
+    done = benchmark(
         *("input", *(f"--data={each}" for each in data), "--crop_px=32", "--scales=40,90"),
         *("--rounds=1", f"--out={out}"),
     )
@@ -334,9 +340,9 @@ def test_input_compares_forms_of_the_same_images(folder, tmp_path):
 
 
 @pytest.mark.runs
-def test_scan_compares_threads_and_workers_with_an_epochs_reading(folder, tmp_path):
+def test_scan_compares_threads_and_workers_with_an_epochs_reading(benchmark, folder, tmp_path):
     out = tmp_path / "scan.json"
-    done = _benchmark(
+    done = benchmark(
         *("scan", "--data_name=folder", f"--data={folder}", "--images=100", "--workers=1"),
         *("--crop_px=32", "--scales=40,90", "--rounds=1", f"--out={out}"),
     )
@@ -347,9 +353,9 @@ def test_scan_compares_threads_and_workers_with_an_epochs_reading(folder, tmp_pa
 
 
 @pytest.mark.runs
-def test_loop_compares_an_epoch_with_its_parts(folder, tmp_path):
+def test_loop_compares_an_epoch_with_its_parts(benchmark, folder, tmp_path):
     out = tmp_path / "loop.json"
-    done = _benchmark(
+    done = benchmark(
         *("loop", f"--data={folder}/train", *TINY, "--batch=4", "--scales=40,90"),
         *("--images=24", "--workers=1", f"--out={out}"),
     )
@@ -377,9 +383,9 @@ def test_a_loop_without_a_whole_batch_is_refused(folder, with_data, images):
 
 
 @pytest.mark.runs
-def test_start_measures_the_first_step_twice(tmp_path):
+def test_start_measures_the_first_step_twice(benchmark, tmp_path):
     out = tmp_path / "start.json"
-    done = _benchmark("start", *TINY, "--batch=2", "--workers=1", f"--out={out}")
+    done = benchmark("start", *TINY, "--batch=2", "--workers=1", f"--out={out}")
     assert done.returncode == 0, done.stderr
     assert "| second time |" in done.stdout
     results = json.loads(out.read_text())["results"]

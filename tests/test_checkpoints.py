@@ -18,7 +18,7 @@ import small_runs
 
 from vgg_jax.errors import UserError
 from vgg_jax.nets import sharding
-from vgg_jax.nets.vgg import VGG, init_params
+from vgg_jax.nets.vgg import VGG
 from vgg_jax.runs.checkpoints import Checkpoints, SavedRun
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.runs.state import abstract_state, init_state
@@ -186,9 +186,10 @@ def test_a_state_moves_to_another_mesh(tmp_path, saved_on, restored_on):
         return sharding.make_mesh(devices, model_parallel=model_parallel)
 
     net, optimiser = VGG("A", num_classes=3, width=1 / 64, crop_px=32), sgd(0.9, 5e-4)
-    state = init_state(init_params(net, jax.random.key(0)), optimiser)
+    like, rng = abstract_state(net, optimiser, mesh(*restored_on)), np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: jnp.asarray(rng.random(leaf.shape, np.float32)), like.params)
+    state = init_state(params, optimiser)
     save(tmp_path, sharding.put_state(state, mesh(*saved_on)), (1, None))
-    like = abstract_state(net, optimiser, mesh(*restored_on))
     with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
         restored = checkpoints.restore(like)
     for ours, theirs in zip(
@@ -218,6 +219,22 @@ def test_params_of_no_checkpoint(tmp_path):
         checkpoints.restore_params(PARAMS)
 
 
+@pytest.fixture(scope="module")
+def larger_state():
+    """A state whose kernel takes a file of its own."""
+    values = np.random.default_rng(0).normal(size=(1, 1, 200, 300)).astype(np.float32)
+    params = {"fc8": {"kernel": jnp.asarray(values), "bias": jnp.ones(3)}}
+    return sharding.put_replicated(init_state(params, sgd(0.9, 5e-4)), sharding.make_mesh())
+
+
+@pytest.fixture(scope="module")
+def two_saved(tmp_path_factory, larger_state):
+    """A folder with two checkpoints."""
+    folder = tmp_path_factory.mktemp("two_saved")
+    save(folder, larger_state, (3, 50.0), (5, 40.0))
+    return folder
+
+
 # Orbax leaves behind a failed coroutine that nothing awaits.
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <coroutine object _read_array:"
@@ -240,13 +257,10 @@ def test_params_of_no_checkpoint(tmp_path):
     ],
 )
 def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
-    tmp_path, state, name, length
+    two_saved, larger_state, tmp_path, name, length
 ):
-    values = np.random.default_rng(0).normal(size=(1, 1, 200, 300)).astype(np.float32)
-    state = state.replace(params={"fc8": {"kernel": jnp.asarray(values), "bias": jnp.ones(3)}})
-    state = sharding.put_replicated(init_state(state.params, sgd(0.9, 5e-4)), sharding.make_mesh())
-    save(tmp_path, state, (3, 50.0), (5, 40.0))
-    damaged = tmp_path / "checkpoints" / "5"
+    workdir = shutil.copytree(two_saved, tmp_path / "run")
+    damaged = workdir / "checkpoints" / "5"
     if name.endswith("largest"):
         files = (damaged / "params").rglob("*")
         path = max((p for p in files if p.is_file()), key=lambda p: p.stat().st_size)
@@ -255,9 +269,9 @@ def test_a_checkpoint_cut_short_is_named_and_the_one_before_still_good(
     path.write_bytes(path.read_bytes()[: int(length * path.stat().st_size)])
 
     def read():
-        with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        with contextlib.closing(Checkpoints(workdir)) as checkpoints:
             checkpoints.restore_run()
-            return checkpoints.restore(state)
+            return checkpoints.restore(larger_state)
 
     with pytest.raises(UserError, match=r"checkpoints/5 can't be read(.|\n)*goes on from step 3"):
         read()

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import forked
 import pytest
 import small_runs
 
@@ -22,6 +23,18 @@ def piped(reads, *command, **more):
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    with forked.command("launch.sweep") as command:
+        yield command
+
+
+@pytest.fixture(scope="module")
+def predict():
+    with forked.command("vgg_jax.predict") as command:
+        yield command
 
 
 UNREAD = 128 + 13
@@ -87,8 +100,8 @@ WRONG_FLAGS = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG_FLAGS.values(), ids=WRONG_FLAGS)
-def test_a_wrong_flag_is_one_line(arguments, message):
-    done = small_runs.run_module("launch.sweep", *arguments)
+def test_a_wrong_flag_is_one_line(sweep, arguments, message):
+    done = sweep(*arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
@@ -108,8 +121,8 @@ def test_a_package_lists_its_commands(package):
     assert all(f"python -m {package}.{name} " in done.stdout for name in commands)
 
 
-def test_a_flag_that_is_missing_is_explained():
-    done = small_runs.run_module("vgg_jax.predict", "photo.jpg")
+def test_a_flag_that_is_missing_is_explained(predict):
+    done = predict("photo.jpg")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --workdir is missing. The folder of the run whose net ")
 
@@ -155,8 +168,8 @@ def test_the_help_is_printed_on_any_terminal():
         (["--workdir=x", f"--csv={'x' * 300}.csv"], "x.csv: File name too long. Check"),
     ],
 )
-def test_what_an_unset_variable_or_a_wrong_path_gives_is_one_error(arguments, message):
-    done = small_runs.run_module("vgg_jax.predict", small_runs.ROOT / "README.md", *arguments)
+def test_what_an_unset_variable_or_a_wrong_path_gives_is_one_error(predict, arguments, message):
+    done = predict(small_runs.ROOT / "README.md", *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message in done.stderr
 

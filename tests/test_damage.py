@@ -33,10 +33,22 @@ MADE_BY = {"identity": {"images": "f"}, "checkpoint_step": 2}
 POSTERIORS = Posteriors(("a", "b", "c"), np.array([0, 1, 1], np.int32), ("x", "y"), VALUES, MADE_BY)
 
 
-@pytest.fixture
-def workdir(tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
     """A finished run with two checkpoints and an evaluation, made by the functions of real runs."""
-    return saved_runs.finished(tmp_path / "run", POSTERIORS)
+    return saved_runs.finished(tmp_path_factory.mktemp("finished") / "run", POSTERIORS)
+
+
+@pytest.fixture
+def workdir(finished, tmp_path):
+    """A copy of that run, which a test may damage."""
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def _removals_are_quick(monkeypatch):
+    """A damaged checkpoint is waited for no longer than this, in case its run removes it."""
+    monkeypatch.setattr(saved_steps, "_REMOVAL_S", 0.1)
 
 
 def flipped(data, at, bit):
@@ -60,6 +72,7 @@ def restored(workdir):
         return arrays, checkpoints.restore_run(), checkpoints.step_of("best")
 
 
+@pytest.mark.usefixtures("_removals_are_quick")
 def test_flipped_bits_of_a_checkpoint_are_noticed_or_harmless(workdir):
     before, rng = restored(workdir), random.Random(0)
     checkpoint = workdir / "checkpoints" / "2"
@@ -113,6 +126,7 @@ def test_another_validation_error_is_refused(workdir):
         restored(workdir)
 
 
+@pytest.mark.usefixtures("_removals_are_quick")
 def test_without_a_good_checkpoint_the_message_says_so(workdir):
     for step in ("1", "2"):
         (workdir / "checkpoints" / step / "run/metadata").write_text("{}")
@@ -383,6 +397,7 @@ def test_a_part_with_values_that_cannot_be_is_computed_again(tmp_path):
 # All of it.
 
 
+@pytest.mark.usefixtures("_removals_are_quick")
 def test_verify_says_of_each_file_whether_it_is_good(workdir, capsys):
     verify.verify(workdir)
     lines = capsys.readouterr().out.splitlines()
@@ -402,6 +417,7 @@ def test_verify_says_of_each_file_whether_it_is_good(workdir, capsys):
     assert "checkpoints/2: ok" in out
 
 
+@pytest.mark.usefixtures("_removals_are_quick")
 @pytest.mark.parametrize("steps", [(1,), (2,), (1, 2)])
 def test_verify_ends_with_the_command_that_goes_on_from_the_last_good_checkpoint(workdir, steps):
     damaged = [workdir / f"checkpoints/{step}" for step in steps]

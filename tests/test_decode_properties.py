@@ -309,7 +309,7 @@ def test_a_file_cut_anywhere_decodes_or_raises(name):
 
 
 @pytest.mark.parametrize("name", MORE_FILES)
-@settings(properties, max_examples=40)
+@settings(properties, max_examples=24)
 @given(data=st.data())
 def test_a_file_whose_header_lies_decodes_or_raises(name, data):
     """Numbers in the header become others, at which sizes, counts and offsets break."""
@@ -326,7 +326,7 @@ def test_a_file_whose_header_lies_decodes_or_raises(name, data):
 
 
 @pytest.mark.parametrize("name", MORE_FILES)
-@settings(properties, max_examples=40)
+@settings(properties, max_examples=24)
 @given(data=st.data())
 def test_a_file_with_bytes_changed_decodes_or_raises(name, data):
     damaged = bytearray(MORE_FILES[name])

@@ -1,17 +1,13 @@
 """`vgg_jax.describe`: the tables that it prints, and the command itself."""
 
-import pathlib
-import subprocess
-import sys
-
+import forked
 import pytest
+import small_runs
 from PIL import Image
 
 from vgg_jax.analysis import memory_table, net_picture, net_table
 from vgg_jax.analysis.specs import NetSpec, StepSpec
 from vgg_jax.nets import architectures
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def row(text, name):
@@ -25,10 +21,10 @@ def table(text):
     return lines[2 : lines.index("", 2)]
 
 
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def run():
+    with forked.command("vgg_jax.describe") as command:
+        yield command
 
 
 def test_d_layer_by_layer():
@@ -135,8 +131,8 @@ def test_errors(spec, image_px, message):
         net_table.column(spec, image_px)
 
 
-def test_command_prints_the_table_and_the_arithmetic():
-    result = run("-m", "vgg_jax.describe", "--net=D", "--num_classes=10", "--image_px=256")
+def test_command_prints_the_table_and_the_arithmetic(run):
+    result = run("--net=D", "--num_classes=10", "--image_px=256")
     assert (result.returncode, result.stderr) == (0, "")
     expected = [
         net_table.column(NetSpec("D", num_classes=10), image_px=256),
@@ -170,16 +166,16 @@ def test_command_prints_the_table_and_the_arithmetic():
         ("--picture=README.md/nets.png", "README.md can't be written to"),
     ],
 )
-def test_command_reports_an_error_in_one_line(argument, message):
-    result = run("-m", "vgg_jax.describe", *argument.split())
+def test_command_reports_an_error_in_one_line(run, argument, message):
+    result = run(*argument.split())
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert message in result.stderr
 
 
-def test_command_prints_the_memory_of_a_step():
-    result = run("-m", "vgg_jax.describe", "--net=D", "--batch=256", "--dtype=bfloat16")
+def test_command_prints_the_memory_of_a_step(run):
+    result = run("--net=D", "--batch=256", "--dtype=bfloat16")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == memory_table.table(NetSpec("D"), StepSpec(256, "bfloat16")) + "\n"
     assert [line.split() for line in table(result.stdout)[2:]] == [
@@ -208,9 +204,9 @@ def test_memory_of_all_nets():
     assert row(text, "D") == ["D", "6.96", "6.71", "3.70", "11.85", "11.72", "4.77"]
 
 
-def test_command_prints_what_devices_exchange():
+def test_command_prints_what_devices_exchange(run):
     """README quotes the sum: gradients of all 138 million parameters, the loss and the error."""
-    result = run("-m", "vgg_jax.describe", "--net=D", "--mesh=8,1")
+    result = run("--net=D", "--mesh=8,1")
     assert (result.returncode, result.stderr) == (0, "")
     *_, arrays, total, sent = row(result.stdout, "sum")
     num_parameters = architectures.num_parameters(architectures.layers("D"))
@@ -218,9 +214,9 @@ def test_command_prints_what_devices_exchange():
     assert float(sent) == pytest.approx(2 * 7 / 8 * float(total), abs=1e-3)
 
 
-def test_command_draws_the_nets(tmp_path):
+def test_command_draws_the_nets(run, tmp_path):
     path = tmp_path / "new/nets.png"
-    result = run("-m", "vgg_jax.describe", "--net=all", f"--picture={path}")
+    result = run("--net=all", f"--picture={path}")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{path} shows the nets.\n"
     with Image.open(path) as picture:
@@ -240,4 +236,4 @@ def test_a_picture_has_a_box_for_each_layer(net):
 
 def test_import_needs_neither_jax_nor_numpy():
     loaded = "import sys, vgg_jax.describe; print({'jax', 'numpy'} & set(sys.modules))"
-    assert run("-c", loaded).stdout == "set()\n"
+    assert small_runs.run_python("-c", loaded).stdout == "set()\n"

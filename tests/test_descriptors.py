@@ -16,6 +16,8 @@ from vgg_jax.evaluation.descriptor_settings import DescriptorSettings
 from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.nets.vgg import VGG
 
+_LAYERS = ("conv1_1", "relu3_1", "pool3", "pool5", "fc6", "relu7", "fc8")
+_BEFORE_FC6 = ("conv2_1", "relu4_2", "pool4")
 _SIZES = ((71, 93), (64, 64), (137, 67), (90, 201), (50, 200), (301, 111))
 
 
@@ -39,27 +41,36 @@ def _compute(net, *scales, num_photos=len(_PHOTOS), **settings):
     )
 
 
-def _plain(net, photo, scale, layer):
-    """The definition, for one image alone."""
-    pixels = images.rescale(photo, scale)
-    means = [
-        np.asarray(net.features(way[None], [layer])[layer])[0].mean((0, 1))
-        for way in (pixels, pixels[:, ::-1])
-    ]
-    mean = (means[0] + means[1]) / 2
-    return mean / np.linalg.norm(mean)
+def _plain(net, scale, layer, num_photos=len(_PHOTOS)):
+    """The definition, for one image after another."""
+    means = np.stack([_means(net, scale, number)[layer] for number in range(num_photos)])
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def _with_pooling(net, pooling):
+@functools.cache
+def _means(net, scale, number):
+    """Returns each layer's mean over an image and its flip. Other layers lack room at small Q."""
+    pixels = images.rescale(_PHOTOS[number], scale)
+    layers = _LAYERS if scale >= net.model.crop_px else _BEFORE_FC6
+    ways = [net.features(way[None], layers) for way in (pixels, pixels[:, ::-1])]
+    return {
+        name: np.mean([np.asarray(way[name])[0].mean((0, 1)) for way in ways], axis=0)
+        for name in layers
+    }
+
+
+@functools.cache
+def _with_pooling(pooling):
+    net = _net()
     model = dataclasses.replace(net.model, pooling=pooling)
     return dataclasses.replace(net, inference=dataclasses.replace(net.inference, model=model))
 
 
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])
-@pytest.mark.parametrize("layer", ["conv1_1", "relu3_1", "pool3", "pool5", "fc6", "relu7", "fc8"])
+@pytest.mark.parametrize("layer", _LAYERS)
 def test_they_are_those_of_a_loop_over_images(layer, pooling):
-    net = _with_pooling(_net(), pooling)
-    expected = np.stack([_plain(net, photo, 75, layer) for photo in _PHOTOS])
+    net = _with_pooling(pooling)
+    expected = _plain(net, 75, layer)
     values = _compute(net, 75, layer=layer)
     np.testing.assert_allclose(values, expected, atol=1e-5)
     assert np.abs(expected - expected.mean(0)).max() > 1e-3  # They tell images apart.
@@ -75,10 +86,10 @@ def test_these_images_share_padded_batches():
     assert len(each.plan.batches) < len(_SIZES)
 
 
-@pytest.mark.parametrize("layer", ["conv2_1", "relu4_2", "pool4"])
+@pytest.mark.parametrize("layer", _BEFORE_FC6)
 def test_layers_before_fc6_need_no_crop(layer):
     net = _net()
-    expected = np.stack([_plain(net, photo, 35, layer) for photo in _PHOTOS[:3]])
+    expected = _plain(net, 35, layer, num_photos=3)
     np.testing.assert_allclose(_compute(net, 35, layer=layer, num_photos=3), expected, atol=1e-5)
 
 

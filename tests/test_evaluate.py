@@ -32,6 +32,23 @@ def workdir(trained, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """The folder of a run that the first test which needs it evaluates."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def evaluated(folder, trained, kept, tmp_path, run_main, capsys):
+    """A copy of the trained run, with the dense evaluation of this process."""
+    if not kept.exists():
+        shutil.copytree(trained, kept, ignore=shutil.ignore_patterns("eval"))
+        run_main(*small_runs.one_epoch(folder, kept, "--mode=eval"))
+        capsys.readouterr()
+    shutil.copytree(kept, tmp_path / "run")
+    return tmp_path / "run"
+
+
 def values(workdir, name):
     return posteriors.read(workdir / "eval" / f"{name}.npz").values
 
@@ -75,17 +92,16 @@ def test_a_finished_run_says_its_result_again(folder, workdir, run_main, capsys)
     assert (workdir / "eval/val-dense-73.npz").stat().st_mtime_ns == written_ns
 
 
-def test_saved_whole_but_not_yet_a_file(folder, workdir, run_main):
+def test_saved_whole_but_not_yet_a_file(folder, evaluated, run_main):
     """This is what a kill leaves between the save of the last part and that of the file."""
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    path = workdir / "eval/val-dense-73.npz"
+    path = evaluated / "eval/val-dense-73.npz"
     before = posteriors.read(path)
     identity = before.made_by["identity"]
     parts = Unfinished(path.with_suffix(".unfinished"), identity, 9, 3, save_every_s=0.0)
     parts.add(np.arange(9), before.values)
     path.unlink()
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    np.testing.assert_array_equal(values(workdir, "val-dense-73"), before.values)
+    run_main(*small_runs.one_epoch(folder, evaluated, "--mode=eval"))
+    np.testing.assert_array_equal(values(evaluated, "val-dense-73"), before.values)
     assert posteriors.read(path).made_by["images_computed"] == 0
     assert not path.with_suffix(".unfinished").exists()
 
@@ -142,6 +158,8 @@ def test_a_result_says_what_it_was_made_of(trained, folder):
 def test_scales_and_methods_are_averages_of_what_is_computed_once(
     folder, workdir, run_main, capsys
 ):
+    """And the run's config is not changed."""
+    config = run_config.load(workdir)
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES))
     files = {path: path.stat().st_mtime_ns for path in (workdir / "eval").glob("*.npz")}
     assert sorted(path.stem for path in files) == ["val-dense-64", "val-dense-73", "val-dense-96"]
@@ -160,6 +178,7 @@ def test_scales_and_methods_are_averages_of_what_is_computed_once(
         error = 100 * (mean.argmax(axis=1) != labels).mean()
         assert result(workdir, f"val-{name}-64_73_96")["top1_error"] == pytest.approx(error)
         assert f"{name}, Q = 64, 73, 96: top-1 error {error:.2f}%" in output
+    assert run_config.load(workdir) == config
 
 
 def test_one_scale_needs_no_comma(folder, workdir, run_main):
@@ -167,8 +186,8 @@ def test_one_scale_needs_no_comma(folder, workdir, run_main):
     assert result(workdir, "val-dense-64")["scales"] == [64]
 
 
-def test_settings_have_files_of_their_own(folder, workdir, run_main):
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+def test_settings_have_files_of_their_own(folder, evaluated, run_main):
+    workdir = evaluated
     for key, value in (("pooling", "ceil"), ("dtype", "bfloat16"), ("checkpoint", "best")):
         more = ("--mode=eval", f"--config.eval.{key}={value}")
         run_main(*small_runs.one_epoch(folder, workdir, *more))
@@ -181,15 +200,14 @@ def test_settings_have_files_of_their_own(folder, workdir, run_main):
     assert result(workdir, "val-dense-73-best")["checkpoint"] == "best"
 
 
-def test_another_checkpoints_file_is_made_again(folder, workdir, run_main, capsys):
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
-    path = workdir / "eval/val-dense-73.npz"
+def test_another_checkpoints_file_is_made_again(folder, evaluated, run_main, capsys):
+    path = evaluated / "eval/val-dense-73.npz"
     ours = posteriors.read(path)
     earlier = dict(ours.made_by, identity=ours.made_by["identity"] | {"parameters": "others"})
     dataclasses.replace(ours, values=ours.values[::-1], made_by=earlier).save(path)
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval"))
+    run_main(*small_runs.one_epoch(folder, evaluated, "--mode=eval"))
     assert "was made with other parameters; it is made again" in capsys.readouterr().out
-    np.testing.assert_array_equal(values(workdir, "val-dense-73"), ours.values)
+    np.testing.assert_array_equal(values(evaluated, "val-dense-73"), ours.values)
 
 
 def test_unlabelled_images_give_posteriors_and_a_table(folder, workdir, tmp_path, run_main, capsys):
@@ -330,25 +348,29 @@ def uninterrupted(many, trained, tmp_path_factory):
     return output, values(workdir, f"{many.name}-val-multicrop-73")
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
-def test_interrupted_it_goes_on(many, workdir, uninterrupted, how):
+def test_interrupted_again_and_again_it_goes_on(many, workdir, uninterrupted):
     name = f"{many.name}-val"  # These are not the images that the run was validated on.
     parts = workdir / f"eval/{name}-multicrop-73.unfinished"
-    process = start_many(many, workdir)
-    deadline = time.monotonic() + 180
-    while len(list(parts.glob("*.npz"))) < 5:
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.002)
-    process.send_signal(getattr(signal, how))
-    _, errors = process.communicate(timeout=60)
-    expected = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 0, "SIGINT": 130}
-    assert process.returncode == expected[how]
-    assert "Traceback" not in errors
-    if how != "SIGKILL":
-        assert "the same command goes on from it" in errors
-    kept = len(list(parts.glob("*.npz")))
-    assert not (workdir / f"eval/{name}-multicrop-73.npz").exists()
+    kept = 0
+    for how, expected in (
+        (signal.SIGKILL, -signal.SIGKILL),
+        (signal.SIGTERM, 0),
+        (signal.SIGINT, 130),
+    ):
+        process = start_many(many, workdir)
+        deadline = time.monotonic() + 180
+        while len(list(parts.glob("*.npz"))) < kept + 5:
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.002)
+        process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == expected
+        assert "Traceback" not in errors
+        if how != signal.SIGKILL:
+            assert "the same command goes on from it" in errors
+        kept = len(list(parts.glob("*.npz")))
+        assert not (workdir / f"eval/{name}-multicrop-73.npz").exists()
 
     output, expected_values = uninterrupted
     again = start_many(many, workdir)
@@ -367,23 +389,18 @@ def run_processes(count, devices, *args):
     return [output for _, output, _ in ends]
 
 
-def test_two_processes_equal_one(folder, workdir, tmp_path):
+def test_two_processes_equal_one(folder, trained, workdir):
     """9 images on 2 processes of 2 devices: their shares differ, but not their numbers of steps."""
-    shutil.copytree(workdir, tmp_path / "two")
-    more = ("--mode=eval", "--config.eval.method=both", "--config.eval.scales=64,73")
-    alone = small_runs.run_process(*small_runs.one_epoch(folder, workdir, *more))
-    first, second = run_processes(2, 2, *small_runs.one_epoch(folder, tmp_path / "two", *more))
-    results = [line for line in alone.stdout.splitlines() if "top-1 error" in line]
+    more = ("--mode=eval", "--config.eval.method=both")
+    first, second = run_processes(2, 2, *small_runs.one_epoch(folder, workdir, *more))
+    alone = (trained / "output").read_text()  # Its last lines are those of the same evaluation.
+    results = [line for line in alone.splitlines() if "Q = 73: top-1 error" in line]
     assert len(results) == 3
     assert [line for line in first.splitlines() if "top-1 error" in line] == results
     assert not small_runs.spoke(second)
-    for name in ("val-dense-64", "val-dense-73", "val-multicrop-64", "val-multicrop-73"):
-        np.testing.assert_allclose(
-            values(tmp_path / "two", name), values(workdir, name), rtol=0, atol=1e-6
-        )
-    ours, theirs = (
-        posteriors.read(w / "eval/val-dense-64.npz") for w in (tmp_path / "two", workdir)
-    )
+    for name in ("val-dense-73", "val-multicrop-73"):
+        np.testing.assert_allclose(values(workdir, name), values(trained, name), rtol=0, atol=1e-6)
+    ours, theirs = (posteriors.read(w / "eval/val-dense-73.npz") for w in (workdir, trained))
     assert (ours.names, ours.labels.tolist()) == (theirs.names, theirs.labels.tolist())
     assert "4 x" in ours.made_by["devices"]
 
@@ -399,9 +416,3 @@ def test_an_error_of_the_first_process_ends_the_others(folder, workdir):
     assert second[2].startswith("\nerror: Process 0 on ")
     assert second[2].count("\n") == 2
     assert f"has ended: {workdir}/eval is in use: process {os.getpid()} on " in second[2]
-
-
-def test_the_runs_config_is_not_changed(folder, workdir, run_main):
-    before = run_config.load(workdir)
-    run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES))
-    assert run_config.load(workdir) == before

@@ -5,10 +5,10 @@ import importlib.util
 import shutil
 
 import exported_nets
+import forked
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_runs
 
 import vgg_jax
 from vgg_jax.errors import UserError
@@ -34,8 +34,10 @@ def _refusal(net, path, **options):
     return str(error.value)
 
 
-def _command(*arguments):
-    return small_runs.run_module("vgg_jax.weights", *arguments)
+@pytest.fixture(scope="module")
+def weights():
+    with forked.command("vgg_jax.weights") as command:
+        yield command
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def net():
     return exported_nets.trained("A", mean=TORCHVISION.mean_rgb)
 
 
-def test_the_command_exports_what_it_can_import(net, tmp_path):
+def test_the_command_exports_what_it_can_import(weights, net, tmp_path):
     workdir, path = tmp_path / "run", tmp_path / "again.safetensors"
     imported = exported_nets.imported(_export(net, tmp_path / "net.safetensors"), workdir)
     config = run_config.load(workdir)
@@ -51,14 +53,14 @@ def test_the_command_exports_what_it_can_import(net, tmp_path):
     run_config.save(config, workdir)
     assert vgg_jax.load(workdir).model.dtype == jnp.bfloat16
 
-    done = _command("export", workdir, path)
+    done = weights("export", workdir, path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{path} holds net A of {workdir}, step 0.\n"
     found = exported_nets.imported(path, tmp_path / "second")
     exported_nets.check_params(found, imported, first_kernel_ulp=0)
 
     written = path.read_bytes()
-    again = _command("export", workdir, path)
+    again = weights("export", workdir, path)
     assert (again.returncode, again.stdout) == (0, done.stdout)
     assert path.read_bytes() == written
 
@@ -69,7 +71,7 @@ def test_the_command_exports_what_it_can_import(net, tmp_path):
         (("import", path, workdir, "--layout=timm"), "--layout is for export only"),
         (("export", tmp_path / "absent", tmp_path / "x.safetensors"), "There is no checkpoint"),
     ):
-        done = _command(*arguments)
+        done = weights(*arguments)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ")
         assert said in done.stderr
@@ -165,13 +167,13 @@ def test_ceil_pooling_that_keras_lacks_is_said(pooling, said):
     assert bool(note) == bool(said)
 
 
-def test_a_net_is_refused_before_its_parameters_are_read(net, tmp_path):
+def test_a_net_is_refused_before_its_parameters_are_read(weights, net, tmp_path):
     workdir = tmp_path / "run"
     exported_nets.imported(_export(net, tmp_path / "net.safetensors"), workdir)
     shutil.rmtree(workdir / "checkpoints/0/params/d")
     outline = loading.outline(workdir)
     assert repr(outline) == repr(net).replace("step 3", "step 0")
-    done = _command("export", workdir, tmp_path / "timm.safetensors", "--layout=timm")
+    done = weights("export", workdir, tmp_path / "timm.safetensors", "--layout=timm")
     assert done.returncode == 2
     assert "has a width of 0.0625 and a crop of 64 px, where timm's has" in done.stderr
 

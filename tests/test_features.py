@@ -161,9 +161,10 @@ def test_a_string_is_no_list_of_names():
 
 
 def test_bfloat16_gives_float32_features_as_the_next_layer_takes_them():
-    model, params, images = small("D", dtype=jnp.bfloat16), params_of("D"), pixels(2, 32, 32)
-    found = jax.jit(lambda p, x: features(model, p, x, OF_D))(params, images)
-    exact = jax.jit(lambda p, x: features(small("D"), p, x, OF_D))(params, images)
+    model, params, images = small("A", dtype=jnp.bfloat16), params_of("A"), pixels(2, 32, 32)
+    names = [name for layer in model.architecture for name in layer.feature_names]
+    found = jax.jit(lambda p, x: features(model, p, x, names))(params, images)
+    exact = jax.jit(lambda p, x: features(small("A"), p, x, names))(params, images)
 
     for name, value in found.items():
         assert value.dtype == jnp.float32

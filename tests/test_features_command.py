@@ -2,20 +2,22 @@
 
 import json
 
+import forked
 import numpy as np
 import pytest
-import small_runs
 
 import vgg_jax
 
 pytestmark = pytest.mark.runs
 
 
-def features(*args):
-    return small_runs.run_module("vgg_jax.features", *args)
+@pytest.fixture(scope="module")
+def features():
+    with forked.command("vgg_jax.features") as command:
+        yield command
 
 
-def test_descriptors_are_stored_with_names_and_labels(trained, folder, tmp_path):
+def test_descriptors_are_stored_with_names_and_labels(features, trained, folder, tmp_path):
     out = tmp_path / "descriptors.npz"
     given = (trained, f"--data={folder}", "--split=val", "--scales=73,64", f"--out={out}")
 
@@ -54,16 +56,18 @@ def test_descriptors_are_stored_with_names_and_labels(trained, folder, tmp_path)
         (["--out=f.txt"], "error: --out=f.txt doesn't end in .npz"),
     ],
 )
-def test_bad_input_is_one_error(trained, folder, args, message):
+def test_bad_input_is_one_error(features, trained, folder, args, message):
     done = features(trained, f"--data={folder}", *args)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_svm_says_how_many_images_test_it_and_if_the_net_has_seen_some(trained, folder):
+def test_the_svm_says_how_many_images_test_it_and_if_the_net_has_seen_some(
+    features, trained, folder
+):
     pytest.importorskip("sklearn")
-    given = (trained, f"--data={folder}", "--layer=pool3", "--svm", "--draws=1")
+    given = (trained, f"--data={folder}", "--layer=pool1", "--svm", "--draws=1")
     done = features(*given, "--split=train,val", "--train_per_class=3")
     assert "3 classes, 3 training and 5 to 6 test images of each, 1 draw\n" in done.stdout
     assert "The net was trained on some of these images" in done.stdout

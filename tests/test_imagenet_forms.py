@@ -723,8 +723,11 @@ def _arguments(directory, workdir, *more):
         f"--config.data.dir={directory}",
         f"--config.data.cache_dir={workdir}-cache",
         "--config.width=0.03125",
+        "--config.crop_px=32",
+        "--config.train_scale=33,48",
+        "--config.val_scale=36",
         "--config.data.held_out=40",
-        "--config.batch_size=192",
+        "--config.batch_size=480",
         "--config.eval.batch_size=40",
         "--config.eval.method=none",
         *more,
@@ -734,15 +737,15 @@ def _arguments(directory, workdir, *more):
 def test_a_run_goes_on_with_another_form_and_ends_with_the_same_parameters(
     made, run_main, tmp_path, capsys
 ):
-    """Ten steps on the archives, and five on folders and then five on Kaggle's tree."""
+    """Four steps on the archives, and two on folders and then two on Kaggle's tree."""
     name = "--config.data.name=imagenet"
     run_main(*_arguments(made / "tars", tmp_path / "tars", name, "--config.num_epochs=2"))
     other = tmp_path / "other"
     before = "--config.data.name=imagenet2012"  # The same run in earlier versions and now.
     run_main(*_arguments(made / "flat", other, before, "--config.num_epochs=1"))
     run_main(*_arguments(made / "kaggle", other, name, "--config.num_epochs=2"))
-    assert "goes on at step 5" in capsys.readouterr().out
-    assert saved.steps(tmp_path / "tars")[-1] == saved.steps(other)[-1] == 10
+    assert "goes on at step 2" in capsys.readouterr().out
+    assert saved.steps(tmp_path / "tars")[-1] == saved.steps(other)[-1] == 4
     jax.tree.map(
         np.testing.assert_array_equal, saved.arrays(tmp_path / "tars"), saved.arrays(other)
     )

@@ -189,7 +189,7 @@ def test_a_file_cut_anywhere_is_refused(any_file):
 
 def test_damaged_bytes_give_no_other_error_than_ours(any_file):
     read, path, contents = any_file
-    for damaged in foreign_layers.damaged(contents, 150):
+    for damaged in foreign_layers.damaged(contents, 75):
         path.write_bytes(damaged)
         foreign_layers.refusal(read, path, keras_names.convert)
 

@@ -50,7 +50,7 @@ def test_packed_pixels_give_the_same_convolution_and_gradients(conv, kernel_px, 
 
     def values_and_gradients(conv):
         gradients = jax.grad(lambda x, kernel: (weights * conv(x, kernel)).sum(), (0, 1))
-        return [conv(x, kernel), *gradients(x, kernel)]
+        return jax.jit(lambda *case: (conv(*case), *gradients(*case)))(x, kernel)
 
     plain = values_and_gradients(lambda x, kernel: plain_convolution.conv(x, kernel, "SAME"))
     for found, expected in zip(values_and_gradients(conv), plain, strict=True):
@@ -154,7 +154,7 @@ def test_nvidias_gpus_take_strips_and_products_of_patches():
 
 
 @pytest.mark.parametrize("pooling", ["floor", "ceil"])
-@pytest.mark.parametrize("net", ["A", "A-LRN", "B-5x5", "C"])
+@pytest.mark.parametrize("net", ["A-LRN", "B-5x5", "C"])
 def test_images_that_end_in_strips_of_zeros_are_as_if_alone(net, pooling, monkeypatch):
     monkeypatch.setattr(
         layers, "zero_outside", lambda x, sizes, reach: layers.zero_strips(x, sizes, reach_px=reach)
@@ -166,15 +166,15 @@ def test_images_that_end_in_strips_of_zeros_are_as_if_alone(net, pooling, monkey
     x = jnp.asarray(rng.standard_normal((3, 75, 101, 3)), jnp.float32)
     sizes = np.array([(75, 101), (64, 67), (33, 32)])
 
-    maps = model.apply({"params": params}, x, sizes=jnp.asarray(sizes))
-    blocks = model.apply(
-        {"params": params}, x, ["conv2_1", "conv3_1"], jnp.asarray(sizes), method="features"
-    )
+    scores = jax.jit(functools.partial(model.apply, {"params": params}))
+    maps = scores(x, sizes=jnp.asarray(sizes))
+    features = functools.partial(model.apply, {"params": params}, method="features")
+    blocks = jax.jit(features, static_argnums=1)(x, ("conv2_1", "conv3_1"), jnp.asarray(sizes))
     # Some algorithms of convolutions read more than the kernel does, and cancel it.
     assert all(jnp.isfinite(values).all() for values in blocks.values())
 
     for index, (height, width) in enumerate(sizes):
-        alone = model.apply({"params": params}, x[index : index + 1, :height, :width])[0]
+        alone = scores(x[index : index + 1, :height, :width])[0]
         rows, columns = model.score_cells(sizes[index])
         assert alone.shape[:2] == (rows, columns)
         np.testing.assert_allclose(maps[index, :rows, :columns], alone, rtol=1e-4, atol=1e-5)

@@ -75,14 +75,14 @@ def test_what_may_be_of_the_living_stays(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
-def start_run(folder, workdir, num_workers):
-    """Starts a training with workers; returns it when it trains."""
+def start_run(folder, workdir):
+    """Starts a training with a worker; returns it when it trains."""
     flags = small_runs.one_epoch(
         folder,
         workdir,
         "--config.num_epochs=1000",
         "--config.log_every_steps=1",
-        f"--config.data.num_workers={num_workers}",
+        "--config.data.num_workers=1",
     )
     run = subprocess.Popen(
         [*small_runs.COMMAND, *flags],
@@ -102,7 +102,7 @@ def start_run(folder, workdir, num_workers):
 
 @pytest.mark.runs
 def test_a_run_that_is_killed_with_its_workers(folder, tmp_path):
-    run = start_run(folder, tmp_path / "run", num_workers=2)
+    run = start_run(folder, tmp_path / "run")
     os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
     left = in_shared_memory(run.pid)
@@ -121,7 +121,7 @@ def text_between_progress(errors):
 
 @pytest.mark.runs
 def test_a_stop_with_workers_says_only_that_it_stopped(folder, tmp_path):
-    run = start_run(folder, tmp_path / "run", num_workers=2)
+    run = start_run(folder, tmp_path / "run")
     os.killpg(run.pid, signal.SIGTERM)
     _, errors = run.communicate(timeout=60)  # All that write there have ended then.
     (line,) = text_between_progress(errors)
@@ -133,7 +133,7 @@ def test_a_stop_with_workers_says_only_that_it_stopped(folder, tmp_path):
 
 @pytest.mark.runs
 def test_workers_whose_run_is_killed_end_silently(folder, tmp_path):
-    run = start_run(folder, tmp_path / "run", num_workers=1)
+    run = start_run(folder, tmp_path / "run")
     run.kill()
     _, errors = run.communicate(timeout=60)
     assert text_between_progress(errors) == []

@@ -1,5 +1,7 @@
 """More epochs for a run: allowed where the run then equals one that had them from its start."""
 
+import shutil
+
 import pytest
 import small_runs
 
@@ -53,10 +55,11 @@ def test_a_plateau_that_ended_training_stays_the_end(tmp_path):
 
 
 @pytest.mark.runs
-def test_the_command_goes_on_with_a_finished_run_by_its_workdir_alone(folder, tmp_path):
-    flags = small_runs.one_epoch(folder, tmp_path / "run", "--config.eval.method=none")
-    assert small_runs.run_process(*flags).returncode == 0
-    done = small_runs.run_process(f"--workdir={tmp_path}/run", "--config.num_epochs=2")
+def test_the_command_goes_on_with_a_finished_run_by_its_workdir_alone(trained, tmp_path):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    done = small_runs.run_process(
+        f"--workdir={workdir}", "--config.num_epochs=2", "--config.eval.method=none"
+    )
     assert done.returncode == 0, done.stderr
     assert "goes on at step 2" in done.stdout
     assert "after 2 epochs" in done.stdout

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -48,9 +47,9 @@ def ends(*processes):
 
 
 def arguments(folder, workdir, *more):
-    """A run like that of `trained`, but with a checkpoint at each step."""
-    method = ("--config.eval.method=both", "--config.checkpoint_every_steps=1")
-    return small_runs.one_epoch(folder, workdir, *method, *more)
+    """A run like that of `trained`, but with a checkpoint at each step, and not evaluated."""
+    other = ("--config.eval.method=none", "--config.checkpoint_every_steps=1")
+    return small_runs.one_epoch(folder, workdir, *other, *more)
 
 
 def assert_same(workdir, trained):
@@ -100,7 +99,7 @@ def test_of_two_that_start_at_once_one_trains_as_if_alone(folder, trained, tmp_p
 
 def test_another_config_touches_nothing(folder, trained, tmp_path):
     workdir = tmp_path / "run"
-    given = arguments(folder, workdir, "--config.eval.method=none")
+    given = arguments(folder, workdir)
     with started(*given) as one:
         while not lease.found(workdir, "training"):
             assert one.poll() is None, one.stderr.read()
@@ -115,38 +114,33 @@ def test_another_config_touches_nothing(folder, trained, tmp_path):
 def test_a_run_that_was_killed_and_is_started_at_once_goes_on(
     folder, trained, tmp_path, environment
 ):
-    workdir, rng = tmp_path / "run", random.Random(0)
+    workdir = tmp_path / "run"
     given = arguments(folder, workdir)
-    for _ in range(2):
-        with started(*given, **environment) as process:
-            # The run may have ended before it was killed.
-            while not lease.found(workdir, "training") and process.poll() is None:
+    with started(*given, **environment) as process:
+        # It is killed in its first checkpoint, unless it has ended.
+        while not list((workdir / "checkpoints").glob("*")) and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()  # The next one starts before this one is waited for.
+        with started(*given, **environment) as again:
+            while not lease.found(workdir, "training") and again.poll() is None:
                 time.sleep(0.01)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(rng.uniform(0, 4))
-            process.kill()  # The next one starts before this one is waited for.
-            with started(*given, **environment) as again:
-                while not lease.found(workdir, "training") and again.poll() is None:
-                    time.sleep(0.01)
-                again.kill()
-            assert again.wait() in (0, -signal.SIGKILL), again.stderr.read()
-        assert len(hidden(workdir)) <= 2
-        if environment:  # Without flock, a file counts as left by a kill once it is a day old.
-            for path in workdir.rglob(".*.partial"):
-                os.utime(path, (0, 0))
+            again.kill()
+        assert again.wait() in (0, -signal.SIGKILL), again.stderr.read()
+    assert len(hidden(workdir)) <= 2
+    if environment:  # Without flock, a file counts as left by a kill once it is a day old.
+        for path in workdir.rglob(".*.partial"):
+            os.utime(path, (0, 0))
     done = small_runs.run_process(*given, **environment)
     assert done.returncode == 0, done.stderr
     assert_same(workdir, trained)
     assert hidden(workdir) == []
 
 
-def test_of_two_evaluations_that_start_at_once_one_evaluates(
-    folder, trained, tmp_path, environment
-):
+def test_of_two_evaluations_that_start_at_once_one_evaluates(folder, trained, tmp_path):
     workdir = shutil.copytree(trained, tmp_path / "run")
     shutil.rmtree(workdir / "eval")
     given = small_runs.one_epoch(folder, workdir, "--mode=eval", "--config.eval.batch_px=1")
-    with started(*given, **environment) as one, started(*given, **environment) as other:
+    with started(*given) as one, started(*given) as other:
         both = ends(one, other)
     assert "dense, Q = 73: top-1 error" in both[0][1]
     assert sum("batches" in output for _, output, _ in both) == 1
@@ -155,6 +149,7 @@ def test_of_two_evaluations_that_start_at_once_one_evaluates(
     assert hidden(workdir) == []
 
 
+@pytest.mark.parametrize("environment", ["no flock"], indirect=True)
 def test_of_two_sweeps_that_start_at_once_one_runs(folder, tmp_path, environment):
     keys = ("width=0.03125", "batch_size=8", "eval.batch_size=8", "num_epochs=1")
     root = tmp_path / "sweep"
@@ -183,7 +178,7 @@ def test_of_two_sweeps_that_start_at_once_one_runs(folder, tmp_path, environment
 
 def test_in_a_bucket_one_trains_too(folder, trained):
     workdir = files.path("gs://bucket/run")
-    given = arguments(folder, workdir, "--config.eval.method=none")
+    given = arguments(folder, workdir)
     with gcs_server.serve("bucket") as server:
         with (
             started(*given, **server.environment) as one,
@@ -198,7 +193,7 @@ def test_in_a_bucket_one_trains_too(folder, trained):
 
 def test_of_two_jobs_of_two_processes_one_trains(folder, trained, tmp_path):
     workdir = tmp_path / "run"
-    given = arguments(folder, workdir, "--config.eval.method=none")
+    given = arguments(folder, workdir)
     jobs = [small_runs.start_processes(2, 1, *given) for _ in range(2)]
     ends_of_jobs = sorted((small_runs.ends(job) for job in jobs), key=lambda job: job[0][0])
     (trains, refused) = ends_of_jobs

@@ -65,7 +65,7 @@ def test_a_run_trains_and_evaluates_on_a_source_of_ones_own(folder, trained, tmp
             workdir,
             "--config.data.name=mine:Images",
             f"--config.data.dir={archive}",
-            "--config.data.num_workers=2",
+            "--config.data.num_workers=1",
         ),
         PYTHONPATH=where,
     )

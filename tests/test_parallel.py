@@ -40,7 +40,7 @@ def single(model, batch):
 
 @pytest.mark.parametrize(
     ("mesh", "micro_batches"),
-    [((8, 1), 1), ((1, 1), 2), ((1, 1), 4), ((8, 1), 2), ((8, 1), 4), ((2, 4), 2), ((1, 8), 4)],
+    [((8, 1), 1), ((1, 1), 4), ((8, 1), 2), ((2, 4), 2), ((1, 8), 4)],
 )
 def test_devices_and_micro_batches_agree_with_dropout_and_colour_shift(
     model, batch, single, mesh, micro_batches
@@ -58,7 +58,7 @@ def single_for_20_steps(model, batch):
         return run_steps(model, batch, num_steps=20, rate=0.02)
 
 
-@pytest.mark.parametrize("mesh", [(8, 1), (4, 2), (2, 4), (1, 8)])
+@pytest.mark.parametrize("mesh", [(8, 1), (2, 4), (1, 8)])
 def test_meshes_equal_one_device_over_20_steps(model, batch, single_for_20_steps, mesh):
     with jax.default_matmul_precision("highest"):
         ours = run_steps(model, batch, mesh, num_steps=20, rate=0.02)

@@ -19,7 +19,7 @@ from vgg_jax.runs import run_result
 
 pytestmark = pytest.mark.runs
 
-STEPS_PER_EPOCH, NUM_EPOCHS = 11, 7
+STEPS_PER_EPOCH, NUM_EPOCHS = 11, 5
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def start(folder, workdir, *more, prefix=(), process_group=None):
         "--config.plateau.patience_epochs=1",
         "--config.plateau.min_improvement=20",
         "--config.plateau.last_rate=1e-6",
-        "--config.log_every_steps=4",
+        "--config.log_every_steps=7",
         "--config.checkpoint_every_steps=5",
         "--config.eval.method=none",
         *more,
@@ -80,10 +80,10 @@ def wait_until(condition, process):
 
 
 def wait_for_training(process):
-    """Waits until the run has printed its first line: imports and data are then done."""
+    """Waits for the run's first line, and returns it: imports and data are then done."""
     for line in process.stdout:
         if "parameters" in line:
-            return
+            return line
     raise AssertionError(process.stderr.read())
 
 
@@ -131,7 +131,7 @@ def test_the_uninterrupted_run_is_worth_comparing_with(whole):
     """Its log has each step once, its rate drops, and its last step has a checkpoint."""
     train = [r["step"] for r in records(whole) if r["kind"] == "train"]
     total = STEPS_PER_EPOCH * NUM_EPOCHS
-    expected = {*range(4, total + 1, 4), *range(11, total + 1, 11)}
+    expected = {*range(7, total + 1, 7), *range(11, total + 1, 11)}
     assert train == sorted(expected)
     val = [r for r in records(whole) if r["kind"] == "val"]
     assert [r["step"] for r in val] == list(range(11, total + 1, 11))
@@ -145,40 +145,10 @@ def last_on_disk(workdir):
     return max(saved.steps(workdir), default=0)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_moments(folder, whole, tmp_path, seed):
-    """Kills each of two runs ten times."""
-    rng = random.Random(seed)
-    kills, reached = 0, []
-    while kills < 10:
-        process = start(folder, tmp_path)
-        wait_for_training(process)
-        if rng.random() < 0.8:  # The other kills come while it restores and compiles.
-            before = last_on_disk(tmp_path)
-            wait_until(lambda: last_on_disk(tmp_path) > before, process)  # noqa: B023
-            time.sleep(rng.uniform(0, 0.5))
-        kills += process.poll() is None
-        end(process, signal.SIGKILL)
-        reached.append(last_on_disk(tmp_path))
-        if (tmp_path / "result.json").exists():
-            assert_same(tmp_path, whole)
-            shutil.rmtree(tmp_path)
-    assert len(set(reached)) > 2  # The run made progress between kills.
-    finish(folder, tmp_path)
-    assert_same(tmp_path, whole)
-
-
-def test_a_finished_run_with_more_epochs_equals_one_that_had_them_from_its_start(
-    folder, whole, tmp_path
-):
-    finish(folder, tmp_path, "--config.num_epochs=2")
-    assert saved.steps(tmp_path)[-1] == 2 * STEPS_PER_EPOCH
-    process = start(folder, tmp_path)
-    wait_for_training(process)
-    end(process, signal.SIGKILL)
-    assert not (tmp_path / "result.json").exists()
-    assert f"goes on at step {last_on_disk(tmp_path)}" in finish(folder, tmp_path)
-    assert_same(tmp_path, whole)
+def wait_for_checkpoint(workdir, process):
+    """Waits for a checkpoint later than those on the disk now."""
+    before = last_on_disk(workdir)
+    wait_until(lambda: last_on_disk(workdir) > before, process)
 
 
 def catch(folder, workdir, condition, number):
@@ -194,15 +164,8 @@ def catch(folder, workdir, condition, number):
             shutil.rmtree(workdir)
 
 
-def test_killed_in_a_checkpoint_being_written(folder, whole, tmp_path):
-    def being_written():
-        return list((tmp_path / "checkpoints").glob("*tmp*"))
-
-    for _ in range(3):  # Each run first removes what an earlier one left half-written.
-        catch(folder, tmp_path, being_written, signal.SIGKILL)
-    finish(folder, tmp_path)
-    assert_same(tmp_path, whole)
-    assert not being_written()
+def being_written(workdir):
+    return list((workdir / "checkpoints").glob("*tmp*"))
 
 
 def in_validation(workdir):
@@ -215,60 +178,61 @@ def in_validation(workdir):
     return False
 
 
-def test_killed_in_a_validation(folder, whole, tmp_path):
+def test_killed_at_any_moment(folder, whole, tmp_path):
+    """Kills a run while it starts, in a validation, in checkpoints, and at random moments."""
+    rng, reached = random.Random(0), []
+
+    def kill(process):
+        killed = process.poll() is None
+        end(process, signal.SIGKILL)
+        reached.append(last_on_disk(tmp_path))
+        return killed
+
+    process = start(folder, tmp_path)
+    wait_for_training(process)
+    assert kill(process)  # It has yet to compile.
     catch(folder, tmp_path, lambda: in_validation(tmp_path), signal.SIGKILL)
+    for _ in range(2):  # Each run first removes what an earlier one left half-written.
+        catch(folder, tmp_path, lambda: being_written(tmp_path), signal.SIGKILL)
+    kills = 0
+    while kills < 3:
+        process = start(folder, tmp_path)
+        wait_for_training(process)
+        if kills:  # The first of these kills comes while it restores.
+            wait_for_checkpoint(tmp_path, process)
+            time.sleep(rng.uniform(0, 0.3))
+        kills += kill(process)
+        if (tmp_path / "result.json").exists():
+            assert_same(tmp_path, whole)
+            shutil.rmtree(tmp_path)
+    assert len(set(reached)) > 2  # The run made progress between kills.
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
+    assert not being_written(tmp_path)
 
 
-def test_stopped_in_a_validation_and_killed_where_its_checkpoint_is_replaced(
-    folder, whole, tmp_path
-):
+def test_stopped_at_any_moment(folder, whole, tmp_path):
+    """Stops a run in a validation, and at any step; each stop saves, and nothing is lost."""
     errors = catch(folder, tmp_path, lambda: in_validation(tmp_path), signal.SIGTERM)
     step = last_on_disk(tmp_path)
     assert step % STEPS_PER_EPOCH == 0
     assert f"saved at step {step}" in errors
     assert read_json(tmp_path, step)["progress"]["validation_due"]
+
+    # It is killed where the checkpoint from before its validation is replaced.
     aside = tmp_path / "checkpoint_before_validation"
     process = start(folder, tmp_path)
     assert wait_until(lambda: list(aside.glob("*")), process)
     end(process, signal.SIGKILL)
-    assert f"goes on at step {step}" in finish(folder, tmp_path)
-    assert_same(tmp_path, whole)
-    assert not aside.exists()
 
-
-def test_signals_reach_the_worker_processes_too(folder, whole, tmp_path):
-    """Ctrl-C in a terminal signals the whole process group, at any moment of its start.
-
-    So does the terminal when it closes, and Slurm with SIGUSR1.
-    """
-    more = ("--config.data.num_workers=1",)
-    stops = ((0.5, signal.SIGINT), (2, signal.SIGHUP), (1, signal.SIGUSR1), (0, signal.SIGINT))
-    for delay, number in stops:
-        process = start(folder, tmp_path, *more, process_group=0)
-        wait_for_training(process)
-        time.sleep(delay)
-        if not delay:
-            wait_until(lambda: in_validation(tmp_path), process)
-        os.killpg(process.pid, number)
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == (130 if number == signal.SIGINT else 0), errors
-        assert "Traceback" not in errors
-    finish(folder, tmp_path, *more)
-    assert_same(tmp_path, whole)
-
-
-def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
-    """Stops a run several times, at any step; its log must be that of an uninterrupted run."""
-    rng = random.Random(2)
-    stops = within_a_window = 0
-    while stops < 3 or not within_a_window:
+    rng, stops, within_a_window = random.Random(2), 0, 0
+    while stops < 2 or not within_a_window:
         process = start(folder, tmp_path)
-        wait_for_training(process)
-        written = last_on_disk(tmp_path)
-        wait_until(lambda: last_on_disk(tmp_path) > written, process)  # noqa: B023
-        time.sleep(rng.uniform(0, 0.3))
+        first_line = wait_for_training(process)
+        assert f"goes on at step {step}\n" in first_line
+        wait_for_checkpoint(tmp_path, process)
+        assert not aside.exists()
+        time.sleep(rng.uniform(0, 0.2))
         before = time.monotonic()
         process.send_signal(signal.SIGTERM)  # Some launchers signal both group and process.
         time.sleep(0.01)
@@ -280,38 +244,83 @@ def test_sigterm_saves_and_exits_0_within_seconds(folder, whole, tmp_path):
         assert f"saved at step {step}" in errors
         stops += 1
         within_a_window += bool(read_json(tmp_path, step)["progress"]["window"])
+
+    process = start(folder, tmp_path)
+    wait_for_checkpoint(tmp_path, process)
+    _, errors = end(process, signal.SIGINT)
+    assert process.returncode == 130
+    step = saved.steps(tmp_path)[-1]
+    assert f"saved at step {step}" in errors
+    assert f"goes on at step {step}\n" in finish(folder, tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_signals_reach_the_worker_processes_too(folder, whole, tmp_path):
+    """Ctrl-C in a terminal signals the whole process group, at any moment of its start.
+
+    So does the terminal when it closes, and Slurm with SIGUSR1.
+    """
+    more = ("--config.data.num_workers=1",)
+    stops = ((0.5, signal.SIGINT), (1, signal.SIGUSR1, signal.SIGHUP), (0, signal.SIGINT))
+    for delay, *numbers in stops:
+        process = start(folder, tmp_path, *more, process_group=0)
+        wait_for_training(process)
+        time.sleep(delay)
+        if not delay:
+            wait_until(lambda: in_validation(tmp_path), process)
+        for number in numbers:
+            os.killpg(process.pid, number)
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == (130 if numbers == [signal.SIGINT] else 0), errors
+        assert "Traceback" not in errors
     finish(folder, tmp_path)
     assert_same(tmp_path, whole)
 
 
-@pytest.fixture(scope="session")
-def killed_after_two_checkpoints(folder, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("killed") / "run"
+def test_more_epochs_a_kill_other_images_a_checkpoint_cut_short_and_a_full_disk(
+    folder, whole, tmp_path
+):
+    """A finished run gets more epochs, and after every mishap it goes on from what is intact."""
+    workdir, images = tmp_path / "run", tmp_path / "images"
+    finish(folder, workdir, "--config.num_epochs=2")
+    assert saved.steps(workdir)[-1] == 2 * STEPS_PER_EPOCH
     process = start(folder, workdir)
-    assert wait_until(lambda: len(saved.steps(workdir)) >= 2, process)
+    wait_for_checkpoint(workdir, process)
     end(process, signal.SIGKILL)
-    return workdir
+    assert not (workdir / "result.json").exists()
+    kept = saved.steps(workdir)
+    assert kept[-1] > 2 * STEPS_PER_EPOCH
 
+    def fails(*given, **options):
+        process = start(*given, workdir, **options)
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 2
+        assert not (workdir / "result.json").exists()
+        return errors
 
-@pytest.fixture
-def killed(killed_after_two_checkpoints, tmp_path):
-    """A copy of the workdir of the run that was killed after two checkpoints."""
-    return shutil.copytree(killed_after_two_checkpoints, tmp_path / "run")
+    shutil.copytree(folder, images)
+    changed = next((images / "train" / "a").iterdir())
+    shutil.move(changed, tmp_path)
+    assert "training images are not those that this run began with" in fails(images)
+    shutil.move(tmp_path / changed.name, changed)
 
-
-def test_a_disk_that_fills_up_loses_nothing(folder, whole, killed):
-    kept = saved.steps(killed)
+    damaged = workdir / "checkpoints" / str(kept[-1])
+    files = [path for path in (damaged / "params").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    errors = fails(images)
+    assert f"error: The checkpoint {damaged} can't be read" in errors
+    assert f"goes on from step {kept[-2]}" in errors
+    assert saved.steps(workdir) == kept
+    shutil.rmtree(damaged)
 
     # No file may exceed 60 KB: the system refuses further writes, as on a full disk.
-    process = start(folder, killed, prefix=["bash", "-c", 'ulimit -f 60; exec "$@"', "-"])
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 2
+    errors = fails(images, prefix=["bash", "-c", 'ulimit -f 60; exec "$@"', "-"])
     assert "error: A checkpoint could not be written" in errors
-    assert f"The last good one is {killed}/checkpoints/{kept[-1]}." in errors
-    assert saved.steps(killed) == kept
-    assert not (killed / "result.json").exists()
-    finish(folder, killed)
-    assert_same(killed, whole)
+    assert f"The last good one is {workdir}/checkpoints/{kept[-2]}." in errors
+    assert saved.steps(workdir) == kept[:-1]
+    assert f"goes on at step {kept[-2]}\n" in finish(images, workdir)
+    assert_same(workdir, whole)
 
 
 def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path):
@@ -329,42 +338,3 @@ def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path
     assert process.returncode == 2
     assert f"error: A checkpoint could not be written to {checkpoints} (Not a directory)" in errors
     assert "Traceback" not in errors
-
-
-def test_a_checkpoint_cut_short_is_named_and_the_one_before_goes_on(folder, whole, killed):
-    kept = saved.steps(killed)
-    damaged = killed / "checkpoints" / str(kept[-1])
-    files = [path for path in (damaged / "params").rglob("*") if path.is_file()]
-    largest = max(files, key=lambda path: path.stat().st_size)
-    os.truncate(largest, largest.stat().st_size // 2)
-    process = start(folder, killed)
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 2
-    assert f"error: The checkpoint {damaged} can't be read" in errors
-    assert f"goes on from step {kept[-2]}" in errors
-    shutil.rmtree(damaged)
-    assert f"goes on at step {kept[-2]}" in finish(folder, killed)
-    assert_same(killed, whole)
-
-
-def test_data_that_changed_is_refused_and_brought_back_goes_on(folder, whole, killed, tmp_path):
-    images = shutil.copytree(folder, tmp_path / "images")
-    changed = next((images / "train" / "a").iterdir())
-    shutil.move(changed, tmp_path)
-    process = start(images, killed)
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 2
-    assert "training images are not those that this run began with" in errors
-    shutil.move(tmp_path / changed.name, changed)
-    finish(images, killed)
-    assert_same(killed, whole)
-
-
-def test_ctrl_c_saves_and_exits_130(folder, whole, tmp_path):
-    process = start(folder, tmp_path)
-    wait_until(lambda: saved.steps(tmp_path), process)
-    _, errors = end(process, signal.SIGINT)
-    assert process.returncode == 130
-    assert f"saved at step {saved.steps(tmp_path)[-1]}" in errors
-    finish(folder, tmp_path)
-    assert_same(tmp_path, whole)

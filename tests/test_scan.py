@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -70,10 +69,10 @@ def _scan(source, cache, **options):
     return scan.scan(source, "test", ScanOptions(str(cache), progress=False, **options))
 
 
-def _check(root, cache, undecodable, **options):
+def _check(root, cache, undecodable):
     train, val = (opened.folder(root, split) for split in ("train", "val"))
     return decodable.training_splits(
-        train, val, ScanOptions(str(cache), undecodable, progress=False, **options)
+        train, val, ScanOptions(str(cache), undecodable, progress=False)
     )
 
 
@@ -240,29 +239,61 @@ def test_a_killed_scan_leaves_no_cache(tmp_path):
 # A scan that is interrupted.
 
 
-@pytest.fixture
-def many(tmp_path):
-    """800 small images, two of which are undecodable."""
+def _many(root):
+    """Writes 800 small images, two of which are undecodable."""
     pictures = [_png(_noise(4 + seed, 5, seed=seed)) for seed in range(7)]
     files = {f"train/{'ab'[i % 2]}/{i:03d}.png": pictures[i % 7] for i in range(800)}
-    return fill(tmp_path, files | {"train/a/002.png": b"", "train/b/777.png": b"text"})
+    return fill(root, files | {"train/a/002.png": b"", "train/b/777.png": b"text"})
 
 
-def _killed(folder, **options):
-    """Returns the path of what a scan has kept that was killed near its end."""
-    process = interrupted_scan.begin(folder, at=700, **options)
+@pytest.fixture
+def many(tmp_path):
+    """The images of `_many`."""
+    return _many(tmp_path)
+
+
+def _interrupt(folder, at, number=signal.SIGKILL, **options):
+    """Returns the path of what a scan has kept that a signal ended, and its number of images."""
+    process = interrupted_scan.begin(folder, at=at, number=number, **options)
     process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.returncode == -number
     source = opened.folder(folder, "train")
     path = scan_files.unfinished_path(source, str(folder / "cache"))
     assert list((folder / "cache/scans").glob("*.json")) == [path]
-    return path
+    return path, json.loads(path.read_text())["count"]
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_killed_scan_goes_on_and_finds_the_same_to_the_bit(many, capsys, num_workers):
-    count = json.loads(_killed(many, num_workers=num_workers).read_text())["count"]
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory):
+    """The images of `_many`, with what a scan has kept that was killed near its end."""
+    root = _many(tmp_path_factory.mktemp("killed") / "data")
+    _, count = _interrupt(root, 700)
     assert 0 < count < 700
+    return root
+
+
+@pytest.fixture
+def killed(killed_once, tmp_path):
+    """A copy of `killed_once`, and the path of what its scan has kept."""
+    root = shutil.copytree(killed_once, tmp_path / "data")
+    path = scan_files.unfinished_path(opened.folder(root, "train"), str(root / "cache"))
+    assert path.exists()
+    return root, path
+
+
+def test_a_killed_scan_goes_on_and_finds_the_same_to_the_bit(killed, capsys):
+    root, path = killed
+    _goes_on(root, json.loads(path.read_text())["count"], capsys, num_workers=0)
+
+
+def test_a_killed_scan_by_worker_processes_goes_on_and_finds_the_same(many, capsys):
+    _, count = _interrupt(many, 700, num_workers=2)
+    _goes_on(many, count, capsys, num_workers=1)
+
+
+def _goes_on(many, count, capsys, num_workers):
+    """Ends a scan that was interrupted, and compares it with one that was not."""
+    assert 0 < count < 800
     source = opened.folder(many, "train")
     found = _scan(source, many / "cache", num_workers=num_workers)
     assert capsys.readouterr().out == f"The scan goes on at {count} of 800 test images.\n"
@@ -275,33 +306,19 @@ def test_a_killed_scan_goes_on_and_finds_the_same_to_the_bit(many, capsys, num_w
     assert finished.read_bytes() == expected.read_bytes()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_scan_that_a_signal_ends_goes_on(many, number):
-    process = interrupted_scan.begin(many, at=700, number=number)
-    process.communicate()
-    assert process.returncode == -number
-    process = interrupted_scan.begin(many)
-    output, _ = process.communicate()
-    mean_rgb = _scan(opened.folder(many, "train"), many / "whole").mean_rgb
-    assert re.sub(r"\d+ of", "N of", output, count=1) == (
-        f"The scan goes on at N of 800 test images.\n{mean_rgb}\n"
-    )
-
-
-def test_a_scan_may_be_interrupted_again_and_again(many):
-    counts = []
-    for at in (400, 600, 790):
-        interrupted_scan.begin(many, at=at).communicate()
-        (path,) = (many / "cache/scans").glob("*.unfinished.json")
-        counts.append(json.loads(path.read_text())["count"])
+def test_a_scan_may_be_interrupted_again_and_again(many, capsys):
+    counts = [
+        _interrupt(many, at, number)[1]
+        for at, number in ((400, signal.SIGTERM), (600, signal.SIGINT), (790, signal.SIGKILL))
+    ]
     assert counts == sorted({*counts})
-    source = opened.folder(many, "train")
-    assert _scan(source, many / "cache") == _scan(source, many / "whole")
+    assert 0 < counts[0] < 400
+    _goes_on(many, counts[-1], capsys, num_workers=0)
 
 
-def test_what_was_undecodable_before_the_interruption_is_tried_again(many, capsys):
+def test_what_was_undecodable_before_the_interruption_is_tried_again(killed, capsys):
+    many, _ = killed
     source = opened.folder(many, "train")
-    _killed(many)
     (many / "train/a/002.png").write_bytes(_png(_noise(9, 7)))
     found = _scan(source, many / "cache")
     assert capsys.readouterr().out == ""  # It began again.
@@ -320,8 +337,8 @@ def test_what_was_undecodable_before_the_interruption_is_tried_again(many, capsy
     ],
     ids=["empty", "another", "cut", "count", "sum"],
 )
-def test_damaged_results_of_a_killed_scan_are_not_taken(many, change, capsys):
-    path = _killed(many)
+def test_damaged_results_of_a_killed_scan_are_not_taken(killed, change, capsys):
+    many, path = killed
     assert change(path.read_text()) != path.read_text()
     path.write_text(change(path.read_text()))
     source = opened.folder(many, "train")
@@ -329,8 +346,8 @@ def test_damaged_results_of_a_killed_scan_are_not_taken(many, change, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_what_a_killed_scan_found_in_other_images_is_not_taken(many, capsys):
-    path = _killed(many)
+def test_what_a_killed_scan_found_in_other_images_is_not_taken(killed, capsys):
+    many, path = killed
     fewer = Subset(opened.folder(many, "train"), np.arange(790))
     path.rename(scan_files.unfinished_path(fewer, str(many / "cache")))
     assert _scan(fewer, many / "cache") == _scan(fewer, many / "whole")
@@ -347,8 +364,8 @@ def test_two_scans_at_the_same_time_find_the_same(many):
     assert os.listdir(many / "cache/scans") == [f"{source.contents_key}.json"]
 
 
-def test_what_another_process_left_beside_a_finished_scan_is_removed(many):
-    path = _killed(many)
+def test_what_another_process_left_beside_a_finished_scan_is_removed(killed):
+    many, path = killed
     kept = path.read_text()
     source = opened.folder(many, "train")
     found = _scan(source, many / "cache")
@@ -396,10 +413,9 @@ def test_of_many_five_are_named_and_the_file_has_all(damaged, tmp_path):
     assert len(json.loads(path.read_text())["undecodable"]) == 1203
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_what_is_left_out_is_counted(damaged, tmp_path, capsys, num_workers):
+def test_what_is_left_out_is_counted(damaged, tmp_path, capsys):
     whole = opened.folder(damaged, "train")
-    found = _check(damaged, tmp_path, "leave_out", num_workers=num_workers)
+    found = _check(damaged, tmp_path, "leave_out")
     train, val, mean_rgb, class_counts = found
     output = capsys.readouterr().out
     names = [f"{damaged}/train/a/{name}.jpg" for name in ("cut", "empty", "text")]

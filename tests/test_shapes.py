@@ -80,7 +80,8 @@ def test_an_unknown_shape_raises():
         rendered_shapes._distance("hexagon", plane, plane)
 
 
-def test_the_builder_yields_every_image_once_as_jpeg():
+def test_the_builder_yields_every_image_once_as_jpeg(monkeypatch):
+    monkeypatch.setitem(rendered_shapes.SPLITS, "validation", 50)
     examples = list(rendered_shapes.Shapes._generate_examples(None, "validation"))
     assert len({key for key, _ in examples}) == rendered_shapes.SPLITS["validation"]
     _, example = examples[13]
@@ -92,7 +93,7 @@ def test_the_builder_yields_every_image_once_as_jpeg():
 def test_of_two_processes_one_renders(tmp_path):
     code = (
         "from vgg_jax.data import rendered_shapes; "
-        "rendered_shapes.SPLITS = {'train': 800, 'validation': 200}; "
+        "rendered_shapes.SPLITS = {'train': 200, 'validation': 50}; "
         "from vgg_jax.data.specs import DataSpec; "
         "from vgg_jax.data.splits import open_val_source; "
         f"print(len(open_val_source(DataSpec('shapes', '', 'train', '', {str(tmp_path)!r}))))"
@@ -104,4 +105,4 @@ def test_of_two_processes_one_renders(tmp_path):
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert sorted(output.count("Rendering") for output in outputs) == [0, 1]
-    assert all(output.endswith("200\n") for output in outputs)
+    assert all(output.endswith("50\n") for output in outputs)

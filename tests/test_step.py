@@ -59,11 +59,10 @@ def test_a_step_is_the_gradient_of_cross_entropy_plus_the_penalty(model, batch):
         np.testing.assert_allclose(state.params[name]["bias"], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("net", ["A-LRN", "C"])
-def test_remat_changes_neither_loss_nor_gradients(net, batch):
+def test_remat_changes_neither_loss_nor_gradients(batch):
     """Dropout and colour shift are on. At rate 1 the first momentum is minus the gradients."""
     optimiser = sgd(0.9, 0.0)
-    model = VGG(net, num_classes=7, width=1 / 16, crop_px=32)
+    model = VGG("A-LRN", num_classes=7, width=1 / 16, crop_px=32)
     params = init_params(model, jax.random.key(0))
 
     def moved(remat):
@@ -100,7 +99,8 @@ def test_val_step_ignores_what_fills_up_a_batch(model, batch):
     whole = val_step(params, {**batch, "weight": np.ones(BATCH, np.float32)})
     weight = (np.arange(BATCH) < 5).astype(np.float32)
     part = val_step(params, {**batch, "weight": weight})
-    scores = model.apply({"params": params}, NORMALISE(jnp.asarray(batch["image"])))[:, 0, 0]
+    images = NORMALISE(jnp.asarray(batch["image"]))
+    scores = jax.jit(model.apply)({"params": params}, images)[:, 0, 0]
     wrong = np.asarray(scores).argmax(-1) != batch["label"]
     assert whole["count"] == BATCH
     assert part["count"] == 5
@@ -137,5 +137,5 @@ def test_bfloat16_scores_are_not_rounded(batch):
     model = VGG("A", num_classes=7, width=1 / 16, crop_px=32, dtype=jnp.bfloat16)
     params = init_params(model, jax.random.key(0))
     images = NORMALISE(jnp.asarray(batch["image"]))
-    scores = model.apply({"params": params}, images)
+    scores = jax.jit(model.apply)({"params": params}, images)
     assert (scores != scores.astype(jnp.bfloat16).astype(jnp.float32)).mean() > 0.9

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 import small_runs
 
+from vgg_jax.errors import UserError
 from vgg_jax.training import step_trace
 
 
@@ -52,7 +53,7 @@ def test_a_start_of_too_few_steps_says_that_nothing_was_traced(tmp_path):
 
 
 @pytest.mark.runs
-def test_a_run_is_traced_if_it_trains(folder, tmp_path):
+def test_a_run_is_traced_if_it_trains(folder, tmp_path, run_main):
     flags = small_runs.one_epoch(folder, tmp_path / "run", "--config.num_epochs=8", "--profile")
     ended = small_runs.run_process(*flags, "--config.eval.method=none")
     assert ended.returncode == 0, ended.stderr
@@ -64,8 +65,5 @@ def test_a_run_is_traced_if_it_trains(folder, tmp_path):
         ("eval", "--profile traces training steps, so it needs --mode=train."),
         ("verify", "--profile traces training steps, so it needs --mode=train."),
     ):
-        ended = small_runs.run_process(
-            f"--workdir={tmp_path / 'run'}", f"--mode={mode}", "--profile"
-        )
-        assert ended.returncode == 2
-        assert message in ended.stderr
+        with pytest.raises(UserError, match=message):
+            run_main(f"--workdir={tmp_path / 'run'}", f"--mode={mode}", "--profile")

@@ -9,21 +9,30 @@ import subprocess
 import sys
 import time
 
+import forked
 import pytest
 import small_runs
 
 from launch.backends import progress, sweep_lock
 
 
-def sweep(root, *args):
-    return [sys.executable, "-m", "launch.sweep", f"--root={root}", *args]
+@pytest.fixture(scope="module")
+def command():
+    """Calls `launch.sweep` for what ends soon, without the imports of each start."""
+    with forked.command("launch.sweep") as command:
+        yield command
+
+
+def small_flags(folder, root, *args):
+    """Returns the flags of a sweep of narrow miniatures on conftest.py's `folder`."""
+    keys = ("width=0.03125", "batch_size=8", "eval.batch_size=8", "num_epochs=1")
+    overrides = [f"--config.{key}" for key in (*keys, f"data.cache_dir={folder}-cache")]
+    return [f"--root={root}", "--mini", f"--data={folder}", *args, "--", *overrides]
 
 
 def small(folder, root, *args):
-    """Returns the command of a sweep of narrow miniatures on conftest.py's `folder`."""
-    keys = ("width=0.03125", "batch_size=8", "eval.batch_size=8", "num_epochs=1")
-    overrides = [f"--config.{key}" for key in (*keys, f"data.cache_dir={folder}-cache")]
-    return sweep(root, "--mini", f"--data={folder}", *args, "--", *overrides)
+    """Returns the command of such a sweep."""
+    return [sys.executable, "-m", "launch.sweep", *small_flags(folder, root, *args)]
 
 
 def call(command, **more):
@@ -70,7 +79,7 @@ def root(folder, tmp_path_factory):
 
 
 @pytest.mark.runs
-def test_killed_broken_mended_and_changed(folder, root):
+def test_killed_broken_mended_and_changed(command, folder, root):
     """All of this is one test, because each run takes seconds."""
     a_result = (root / "mini_a_256/result.json").read_text()
     assert not (root / "mini_b_256/result.json").exists()
@@ -105,19 +114,19 @@ def test_killed_broken_mended_and_changed(folder, root):
     # An evaluation of an earlier checkpoint doesn't count as done.
     time.sleep(0.01)
     os.utime(root / "mini_b_256/result.json")
-    shown = call(small(folder, root, "--runs=b_256", "--dry_run"))
+    shown = command(*small_flags(folder, root, "--runs=b_256", "--dry_run"))
     assert re.findall(r"(\S+) +configs/\S+ .*; is done", shown.stdout) == ["a_256", "b_256"]
 
     # A run that started from an earlier checkpoint is refused.
     time.sleep(0.01)
     os.utime(root / "mini_a_256/result.json")
-    done = call(small(folder, root, "--runs=b_256"))
+    done = command(*small_flags(folder, root, "--runs=b_256"))
     assert done.returncode == 2
     assert "a_256, which it started from, was trained again afterwards" in done.stderr
     os.utime(root / "mini_b_256/result.json")
 
     # Another config is refused before anything runs.
-    done = call([*small(folder, root, "--runs=b_256"), "--config.momentum=0.5"])
+    done = command(*small_flags(folder, root, "--runs=b_256"), "--config.momentum=0.5")
     assert done.returncode == 2
     assert "holds another run than this sweep's a_256:\n    momentum: 0.9 there, 0.5" in done.stderr
 
@@ -199,21 +208,21 @@ def test_no_run_outlives_a_sweep_that_is_killed_as_it_starts_one(tmp_path, early
         (["--tables=3", "--", "--config.crop_px=65"], "crop_px"),
     ],
 )
-def test_bad_input(tmp_path, args, message):
-    done = call(sweep(tmp_path / "runs", *args))
+def test_bad_input(command, tmp_path, args, message):
+    done = command(f"--root={tmp_path}/runs", *args)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_miniature_of_the_quickstart_has_its_scale(tmp_path):
-    done = call(sweep(tmp_path / "runs", "--runs=quickstart", "--mini", "--dry_run"))
+def test_a_miniature_of_the_quickstart_has_its_scale(command, tmp_path):
+    done = command(f"--root={tmp_path}/runs", "--runs=quickstart", "--mini", "--dry_run")
     assert done.returncode == 0, done.stderr
     assert "--config.eval.scales=73" in done.stdout
 
 
-def test_a_dry_run_leaves_nothing(tmp_path):
-    done = call(sweep(tmp_path / "runs", "--tables=5", "--dry_run"))
+def test_a_dry_run_leaves_nothing(command, tmp_path):
+    done = command(f"--root={tmp_path}/runs", "--tables=5", "--dry_run")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "runs").exists()
     commands, tree = done.stdout.split("\n\n")
@@ -235,26 +244,25 @@ def test_a_dry_run_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("mini", [True, False])
-def test_a_csv_file_is_every_runs_data(tmp_path, mini):
+def test_a_csv_file_is_every_runs_data(command, tmp_path, mini):
     file = small_runs.fill(tmp_path, {"list.csv": b"path,label,split\n"}) / "list.csv"
     flags = [f"--data={file}", "--runs=a_256", "--dry_run", *(["--mini"] if mini else [])]
-    done = call(sweep(tmp_path / "runs", *flags))
+    done = command(f"--root={tmp_path}/runs", *flags)
     assert done.returncode == 0, done.stderr
     assert f"--config.data.name=csv --config.data.dir={file}" in done.stdout
     assert ("--config.num_classes=0" in done.stdout) == (not mini)
 
 
-def test_a_source_of_ones_own_is_every_runs_data(tmp_path):
+def test_a_source_of_ones_own_is_every_runs_data(command, tmp_path):
     small_runs.fill(tmp_path, {"mine.py": b"class Images:\n    default_val_split = 'val'\n"})
     overrides = ["--config.data.name=mine:Images", f"--config.data.dir={tmp_path}"]
-    flags = ["--mini", "--runs=b_256", "--dry_run", "--", *overrides]
-    command = sweep(tmp_path / "runs", *flags)
-    done = call(command, PYTHONPATH=str(tmp_path))
+    flags = [f"--root={tmp_path}/runs", "--mini", "--runs=b_256", "--dry_run", "--", *overrides]
+    done = call([sys.executable, "-m", "launch.sweep", *flags], PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     tasks = [line for line in done.stdout.splitlines() if "python -m vgg_jax.main" in line]
     assert len(tasks) > 1
     assert all(" ".join(overrides) in line for line in tasks)
-    refused = call(command)
+    refused = command(*flags)
     assert refused.stderr.startswith("error: data.name=mine:Images: there is no module mine.")
 
 

@@ -37,9 +37,8 @@ def rescaled(image, scale):
 
 
 def scores(net, pixels):
-    return np.asarray(
-        net.model.apply({"params": net.params}, net.inference.normalise(jnp.asarray(pixels[None])))
-    )[0]
+    images = net.inference.normalise(jnp.asarray(pixels[None]))
+    return np.asarray(jax.jit(net.model.apply)({"params": net.params}, images))[0]
 
 
 def test_scales_default_to_the_configs(net):
@@ -120,19 +119,18 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.runs
-def test_arguments_of_another_kind_are_refused_without_a_traceback_of_python():
+def test_arguments_of_another_kind_are_refused_without_a_traceback_of_python(trained):
     """Another process makes the mistakes, because annotations aren't checked there."""
     made = small_runs.run_python(
         "-c",
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "import numpy as np\nfrom PIL import Image\nfrom random_net import random_net\n"
+        "import sys\nimport numpy as np\nfrom PIL import Image\nimport vgg_jax\n"
         "from vgg_jax.errors import UserError\n"
-        "net, image = random_net(), np.zeros((64, 64, 3), np.uint8)\n"
+        "net, image = vgg_jax.load(sys.argv[1]), np.zeros((64, 64, 3), np.uint8)\n"
         f"for mistake in {[mistake for mistake, _ in MISTAKES]!r}:\n"
         "    try: eval(mistake)\n"
         "    except UserError as error: print('UserError', error)\n"
         "    else: print('taken')",
+        trained,
     )
     assert made.returncode == 0, made.stderr
     for line, (mistake, says) in zip(made.stdout.splitlines(), MISTAKES, strict=True):

@@ -365,7 +365,7 @@ def test_the_end_of_a_replaced_process_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("left", ["a dead one", "nothing", "nothing, and clocks that differ"])
 def test_of_several_starters_one_wins(place, left, monkeypatch):
-    rounds, starters = (4, 4) if files.in_bucket(place) else (20, 8)
+    rounds, starters = (2, 4) if files.in_bucket(place) else (7, 8)
     if left.endswith("differ"):
         monkeypatch.setattr(time, "time", lambda: random.uniform(0, 1e6))
     for _ in range(rounds):

@@ -190,7 +190,7 @@ class Blocks(NamedTuple):
         return image, index % self.row_blocks * self.rows * _OUT, 0, 0
 
     def part(self, x: Array, index: Array, border: int) -> Array:
-        """Returns a block of an array of whole tiles that has a border of so many px."""
+        """Returns a block of whole tiles, with a border of so many rows above and below."""
         size = self.images, self.rows * _OUT + 2 * border, *x.shape[2:]
         return jax.lax.dynamic_slice(x, self.start(index), size)
 
@@ -199,7 +199,7 @@ class Blocks(NamedTuple):
 def _conv_tiles(
     x: Float[Array, "b h w i"], kernels: Float[Array, "36 i o"]
 ) -> Float[Array, "b h2 w2 o"]:
-    """Convolves images of whole tiles with a border of a row, which the result lacks."""
+    """Convolves images of whole tiles. The result lacks their border of a row above and below."""
     inputs = _tiles(_INPUTS, x)
     products = inputs.reshape(_IN * _IN, -1, x.shape[-1]) @ kernels
     return _outputs(products.reshape(*inputs.shape[:-1], -1))

@@ -70,7 +70,7 @@ def _of_run(source: Path, mesh: jax.sharding.Mesh) -> tuple[Params, tuple[str, .
 
 
 def _drawn(model: VGG, seed: int) -> Params:
-    return jax.jit(init_params, static_argnums=0)(model, jax.random.key(seed))
+    return init_params(model, jax.random.key(seed))
 
 
 def abstract_params(model: VGG, mesh: jax.sharding.Mesh, facts: RunFacts) -> Any:
