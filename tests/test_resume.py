@@ -331,6 +331,7 @@ def test_a_folder_that_takes_no_checkpoint_ends_the_run_at_once(folder, tmp_path
     checkpoints.symlink_to(tmp_path / "kept")
     process = start(folder, checkpoints.parent)
     assert wait_until(lambda: saved.steps(checkpoints.parent), process)
+    assert wait_until(lambda: being_written(checkpoints.parent), process)
     file.touch()
     link.symlink_to(file)
     link.replace(checkpoints)

@@ -54,10 +54,10 @@ def test_a_start_of_too_few_steps_says_that_nothing_was_traced(tmp_path):
 
 @pytest.mark.runs
 def test_a_run_is_traced_if_it_trains(folder, tmp_path, run_main):
-    flags = small_runs.one_epoch(folder, tmp_path / "run", "--config.num_epochs=8", "--profile")
+    flags = small_runs.one_epoch(folder, tmp_path / "run", "--config.num_epochs=4", "--profile")
     ended = small_runs.run_process(*flags, "--config.eval.method=none")
     assert ended.returncode == 0, ended.stderr
-    assert f"A trace of 10 steps is in {tmp_path / 'run' / 'profile'}." in ended.stderr
+    assert f"A trace of 3 steps is in {tmp_path / 'run' / 'profile'}." in ended.stderr
     assert [*(tmp_path / "run" / "profile").rglob("perfetto_trace.json.gz")]
 
     for mode, message in (

@@ -179,7 +179,8 @@ class Checkpoints:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not is_lost(error):  # Closing would wait for the lost process to save its part.
-            self.close()
+            with self._writing():  # Closing raises the error of a save under way, too.
+                self.close()
 
     def _await_same_steps(self) -> None:
         # A process that believes that a step is saved, while the others save it, would leave them
