@@ -1,7 +1,8 @@
 """A command that is called many times, in copies of one process that has imported it already.
 
 Each call is a process of its own, with its own arguments, environment, streams and exit status, as
-`small_runs.run_module` starts it, but without the second that the imports take.
+`small_runs.run_module` starts it, but without the second that the imports take. Its environment
+holds for what is read after the imports.
 """
 
 import contextlib
@@ -38,9 +39,10 @@ class Command:
         with tempfile.TemporaryDirectory() as folder:
             call = {"args": args, "environment": small_runs.environment(**more), "folder": folder}
             print(json.dumps(call), file=self._server.stdin, flush=True)
-            status = int(self._server.stdout.readline())
+            status = self._server.stdout.readline()
+            assert status, "The process that imported the command has ended."
             texts = [(pathlib.Path(folder) / name).read_text() for name in ("stdout", "stderr")]
-        return subprocess.CompletedProcess([self._module, *args], status, *texts)
+        return subprocess.CompletedProcess([self._module, *args], int(status), *texts)
 
     def close(self):
         if self._server is not None:

@@ -14,14 +14,14 @@ import vgg_jax
 from vgg_jax.data import images
 
 
-def predict_process(trained, *args, stdin=None, before=()):
+def predict_process(trained, *args, stdin=None, before=(), **more):
     return subprocess.run(
         [*before, sys.executable, "-m", "vgg_jax.predict", f"--workdir={trained}", *map(str, args)],
         cwd=small_runs.ROOT,
         input=stdin,
         capture_output=True,
         check=False,
-        env=small_runs.environment(),
+        env=small_runs.environment(**more),
     )
 
 
@@ -62,12 +62,12 @@ def test_files_folders_and_stdin(folder, trained, tmp_path):
             assert picture.format == "PNG"
 
 
-def test_a_map_of_one_image_is_a_file(predict, folder, tmp_path):
+def test_a_map_of_one_image_is_a_file(trained, folder, tmp_path):
     first = next((folder / "val/a").iterdir())
     path = tmp_path / "new/where.jpg"
-    done = predict(first, f"--map={path}", MPLBACKEND="nonsense")
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1 + 3 + 1  # The folder has three classes.
+    done = predict_process(trained, first, f"--map={path}", MPLBACKEND="nonsense")
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(done.stdout.decode().splitlines()) == 1 + 3 + 1  # The folder has three classes.
     with Image.open(path) as picture:
         assert picture.format == "JPEG"
 

@@ -17,7 +17,7 @@ from vgg_jax.runs import checkpoint_check
 
 pytestmark = pytest.mark.runs
 
-STEPS_PER_EPOCH, NUM_EPOCHS = 10, 2
+STEPS_PER_EPOCH, NUM_EPOCHS = 10, 3
 LAST_STEP = STEPS_PER_EPOCH * NUM_EPOCHS
 
 

@@ -41,6 +41,7 @@ def start(folder, workdir, *more, prefix=(), process_group=None):
         "--config.log_every_steps=7",
         "--config.checkpoint_every_steps=5",
         "--config.eval.method=none",
+        "--config.deterministic=True",  # On a CPU this shows no more than that XLA knows the flag.
         *more,
     )
     return subprocess.Popen(
@@ -194,8 +195,8 @@ def test_killed_at_any_moment(folder, whole, tmp_path):
     catch(folder, tmp_path, lambda: in_validation(tmp_path), signal.SIGKILL)
     for _ in range(2):  # Each run first removes what an earlier one left half-written.
         catch(folder, tmp_path, lambda: being_written(tmp_path), signal.SIGKILL)
-    kills = 0
-    while kills < 3:
+    kills, reached[:] = 0, []
+    while kills < 5:
         process = start(folder, tmp_path)
         wait_for_training(process)
         if kills:  # The first of these kills comes while it restores.
@@ -225,32 +226,27 @@ def test_stopped_at_any_moment(folder, whole, tmp_path):
     assert wait_until(lambda: list(aside.glob("*")), process)
     end(process, signal.SIGKILL)
 
-    rng, stops, within_a_window = random.Random(2), 0, 0
-    while stops < 2 or not within_a_window:
+    rng, within_a_window = random.Random(2), False
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]
+    while numbers or not within_a_window:
+        number = numbers.pop() if numbers else signal.SIGTERM
         process = start(folder, tmp_path)
         first_line = wait_for_training(process)
         assert f"goes on at step {step}\n" in first_line
         wait_for_checkpoint(tmp_path, process)
         assert not aside.exists()
-        time.sleep(rng.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.05))  # The run must not end before its last stop.
         before = time.monotonic()
-        process.send_signal(signal.SIGTERM)  # Some launchers signal both group and process.
-        time.sleep(0.01)
-        _, errors = end(process, signal.SIGTERM)
+        if number == signal.SIGTERM:  # Some launchers signal both group and process.
+            process.send_signal(number)
+            time.sleep(0.01)
+        _, errors = end(process, number)
         assert time.monotonic() - before < 20  # On a loaded machine; an idle one takes below 1 s.
-        assert process.returncode == 0
+        assert process.returncode == (130 if number == signal.SIGINT else 0)
         assert "Traceback" not in errors
         step = saved.steps(tmp_path)[-1]
         assert f"saved at step {step}" in errors
-        stops += 1
-        within_a_window += bool(read_json(tmp_path, step)["progress"]["window"])
-
-    process = start(folder, tmp_path)
-    wait_for_checkpoint(tmp_path, process)
-    _, errors = end(process, signal.SIGINT)
-    assert process.returncode == 130
-    step = saved.steps(tmp_path)[-1]
-    assert f"saved at step {step}" in errors
+        within_a_window |= bool(read_json(tmp_path, step)["progress"]["window"])
     assert f"goes on at step {step}\n" in finish(folder, tmp_path)
     assert_same(tmp_path, whole)
 

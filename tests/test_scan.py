@@ -288,6 +288,7 @@ def test_a_killed_scan_goes_on_and_finds_the_same_to_the_bit(killed, capsys):
 
 def test_a_killed_scan_by_worker_processes_goes_on_and_finds_the_same(many, capsys):
     _, count = _interrupt(many, 700, num_workers=2)
+    assert 0 < count < 700
     _goes_on(many, count, capsys, num_workers=1)
 
 

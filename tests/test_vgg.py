@@ -240,7 +240,6 @@ def test_dropout_keeps_half_of_fc6_and_another_half_of_fc7():
 
 @functools.cache
 def _drawn(init, sigma):
-    # B-5x5 has few distinct shapes, each of which needs a compilation.
     model = VGG(net="B-5x5", num_classes=10, width=1 / 4, crop_px=64, kernel_init=init, sigma=sigma)
     return init_params(model, jax.random.key(0))
 

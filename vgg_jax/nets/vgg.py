@@ -326,7 +326,7 @@ class VGG(nn.Module):
         return x if bias is None else layers.biased_relu(x, bias)
 
 
-@functools.partial(jax.jit, static_argnums=0)  # The parameters follow without the forward pass.
+@functools.partial(jax.jit, static_argnums=0)  # This leaves out the forward pass of flax.
 def init_params(model: VGG, key: Key[Array, ""]) -> Params:
     """Draws a net's parameters: {layer: {"kernel": HWIO, "bias": O}}, float32."""
     image = jnp.zeros((1, model.crop_px, model.crop_px, 3))

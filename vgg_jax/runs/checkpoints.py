@@ -168,8 +168,13 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Releases what the manager holds. Call `wait` first, which raises the errors of saving."""
-        self._manager.close()
+        """Releases what the manager holds.
+
+        Raises:
+          UserError: A checkpoint could not be written.
+        """
+        with self._writing():
+            self._manager.close()
         if not self._read_only:
             self._clear_removed()
             self._remove_empty()
@@ -179,8 +184,7 @@ class Checkpoints:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if not is_lost(error):  # Closing would wait for the lost process to save its part.
-            with self._writing():  # Closing raises the error of a save under way, too.
-                self.close()
+            self.close()
 
     def _await_same_steps(self) -> None:
         # A process that believes that a step is saved, while the others save it, would leave them
