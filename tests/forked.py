@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
 import small_runs
 
 
@@ -57,6 +58,17 @@ def command(module):
         yield made
     finally:
         made.close()
+
+
+def fixture(module):
+    """Returns a fixture that makes a `Command` for the tests of a file."""
+
+    @pytest.fixture(scope="module")
+    def made():
+        with command(module) as each:
+            yield each
+
+    return made
 
 
 def _serve(name):

@@ -13,11 +13,8 @@ import yaml
 PYTHON = "$HOME/vgg_jax_venv/bin/python"
 
 
-@pytest.fixture(scope="module")
-def sweep():
-    """Calls `launch.sweep`. Other tests start it as users do."""
-    with forked.command("launch.sweep") as command:
-        yield command
+# Calls `launch.sweep`. Other tests start it as users do.
+sweep = forked.fixture("launch.sweep")
 
 
 @pytest.fixture(scope="module")

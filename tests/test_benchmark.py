@@ -38,11 +38,8 @@ RATES = {"platform": "cpu", "device": "a CPU", "flops_per_s": 1e12, "bytes_per_s
 TINY = ("--net=A", "--width=0.03125", "--crop_px=32", "--rounds=1")
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    """Calls `launch.benchmark`, with short timings of the input."""
-    with forked.command("quick_benchmark") as command:
-        yield command
+# Calls `launch.benchmark`, with short timings of the input.
+benchmark = forked.fixture("quick_benchmark")
 
 
 def _rows(text):

@@ -25,16 +25,8 @@ def piped(reads, *command, **more):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.fixture(scope="module")
-def sweep():
-    with forked.command("launch.sweep") as command:
-        yield command
-
-
-@pytest.fixture(scope="module")
-def predict():
-    with forked.command("vgg_jax.predict") as command:
-        yield command
+sweep = forked.fixture("launch.sweep")
+predict = forked.fixture("vgg_jax.predict")
 
 
 UNREAD = 128 + 13

@@ -21,10 +21,7 @@ def table(text):
     return lines[2 : lines.index("", 2)]
 
 
-@pytest.fixture(scope="module")
-def run():
-    with forked.command("vgg_jax.describe") as command:
-        yield command
+run = forked.fixture("vgg_jax.describe")
 
 
 def test_d_layer_by_layer():

@@ -49,7 +49,7 @@ def _plain(net, scale, layer, num_photos=len(_PHOTOS)):
 
 @functools.cache
 def _means(net, scale, number):
-    """Returns each layer's mean over an image and its flip. Other layers lack room at small Q."""
+    """Returns each layer's mean over an image and its flip. At a small Q, FC6 has no room."""
     pixels = images.rescale(_PHOTOS[number], scale)
     layers = _LAYERS if scale >= net.model.crop_px else _BEFORE_FC6
     ways = [net.features(way[None], layers) for way in (pixels, pixels[:, ::-1])]

@@ -158,7 +158,7 @@ def test_a_result_says_what_it_was_made_of(trained, folder):
 def test_scales_and_methods_are_averages_of_what_is_computed_once(
     folder, workdir, run_main, capsys
 ):
-    """And the run's config is not changed."""
+    """The evaluations don't change the run's config either."""
     config = run_config.load(workdir)
     run_main(*small_runs.one_epoch(folder, workdir, "--mode=eval", SCALES))
     files = {path: path.stat().st_mtime_ns for path in (workdir / "eval").glob("*.npz")}
@@ -393,7 +393,7 @@ def test_two_processes_equal_one(folder, trained, workdir):
     """9 images on 2 processes of 2 devices: their shares differ, but not their numbers of steps."""
     more = ("--mode=eval", "--config.eval.method=both")
     first, second = run_processes(2, 2, *small_runs.one_epoch(folder, workdir, *more))
-    alone = (trained / "output").read_text()  # Its last lines are those of the same evaluation.
+    alone = (trained / "output").read_text()  # It ends with the same evaluation.
     results = [line for line in alone.splitlines() if "Q = 73: top-1 error" in line]
     assert len(results) == 3
     assert [line for line in first.splitlines() if "top-1 error" in line] == results

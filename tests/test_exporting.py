@@ -34,10 +34,7 @@ def _refusal(net, path, **options):
     return str(error.value)
 
 
-@pytest.fixture(scope="module")
-def weights():
-    with forked.command("vgg_jax.weights") as command:
-        yield command
+weights = forked.fixture("vgg_jax.weights")
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,7 @@ import vgg_jax
 pytestmark = pytest.mark.runs
 
 
-@pytest.fixture(scope="module")
-def features():
-    with forked.command("vgg_jax.features") as command:
-        yield command
+features = forked.fixture("vgg_jax.features")
 
 
 def test_descriptors_are_stored_with_names_and_labels(features, trained, folder, tmp_path):

@@ -15,12 +15,8 @@ import small_runs
 
 from launch.backends import progress, sweep_lock
 
-
-@pytest.fixture(scope="module")
-def command():
-    """Calls `launch.sweep` for what ends soon, without the imports of each start."""
-    with forked.command("launch.sweep") as command:
-        yield command
+# Calls `launch.sweep` for what ends soon, without the imports of each start.
+command = forked.fixture("launch.sweep")
 
 
 def small_flags(folder, root, *args):
