@@ -206,6 +206,29 @@ def test_a_source_without_fc_layers_needs_new_ones(tmp_path):
     c = e_multiscale.get_config()
     c.init_layers = "all_but_fc8"
     chain.check(c, tmp_path / "e_multiscale")
+    c.trained_layers = "conv5_,fc8"
+    assert "Add fc to --config.trained_layers" in _message(c, tmp_path / "e_multiscale")
+    c.trained_layers = "fc6,fc7,fc8"
+    chain.check(c, tmp_path / "e_multiscale")
+
+
+@pytest.mark.parametrize(("held_out", "seed"), [(0, 0), (300, 1)])
+def test_images_that_the_source_was_trained_on_are_not_held_out(tmp_path, held_out, seed):
+    source, c = e_384.get_config(), e_multiscale.get_config()
+    for each in (source, c):
+        each.data.name, each.data.dir, each.data.held_out = "folder", "my_images", 300
+    _put_run(tmp_path / "e_384", finished=True, c=source)
+    workdir = tmp_path / "e_multiscale"
+    chain.check(c, workdir)
+    source.data.held_out, source.seed, source.data.dir = held_out, seed, "my_images/"
+    _put_run(tmp_path / "other", finished=True, c=source)
+    c.init_from = "other"
+    values = f"seed={seed}" if seed else f"data.held_out={held_out}"
+    assert f"that this run holds out: it had {values}. Give the same" in _message(c, workdir)
+    c.data.dir = "others"
+    chain.check(c, workdir)
+    c.data.dir, c.data.held_out = "my_images", 0
+    chain.check(c, workdir)
 
 
 @pytest.mark.parametrize("init_from", ["my_own_run", "{root}/a_256", "base", "mini", "mini_base"])

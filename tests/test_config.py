@@ -116,6 +116,24 @@ def test_an_impossible_value_is_named(c, key, value, says):
 
 
 @pytest.mark.parametrize(
+    ("init_from", "init_layers", "trained_layers", "says"),
+    [
+        ("none", "all", "fc", "leave other layers at random weights. Start from a trained net"),
+        ("a_256", "preinit", "fc", "Only the layers of A come from the run in init_from: set"),
+        ("d", "all_but_fc8", "conv5_", "new FC8 at random weights. Set --config.trained_layers=co"),
+        ("d", "all_but_fc8", "conv5_,fc8", None),
+        ("d", "all", "conv5_", None),
+    ],
+)
+def test_layers_at_random_weights_are_not_frozen(c, init_from, init_layers, trained_layers, says):
+    _set(c, {"init_from": init_from, "init_layers": init_layers, "trained_layers": trained_layers})
+    if says is None:
+        config.validate(c)
+    else:
+        assert says in _refusal(config.validate, c)
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"train_scale": (224, 224), "val_scale": 224},

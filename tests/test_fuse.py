@@ -30,14 +30,17 @@ def _values(run, method, q):
     return np.random.default_rng(seed).dirichlet(np.ones(3), 5).astype(np.float32)
 
 
-def _evaluate(workdir, method, q, *, split="validation", labels=LABELS, names=NAMES, files="f"):
-    values = _values(workdir.name, method, q)
+def _evaluate(
+    workdir, method, q, *, split="validation", labels=LABELS, names=NAMES, files="f", variant=""
+):
+    values, variant = _values(workdir.name, method, q), Variant.parse(variant)
     identity = {"parameters": workdir.name, "images": files, "method": method, "scale": q}
+    identity |= {"pooling": variant.pooling, "dtype": variant.dtype}
     made_by = {"identity": identity, "checkpoint_step": saved_steps.last_step(workdir)}
     last = workdir / "checkpoints" / str(made_by["checkpoint_step"])
     made_by["params_digest"] = params_digest.of_checkpoint(last)
     posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
-    posteriors.save(ResultKey(split, method, (q,)).path(workdir, ".npz"))
+    posteriors.save(ResultKey(split, method, (q,), variant).path(workdir, ".npz"))
 
 
 @pytest.fixture
@@ -234,6 +237,29 @@ def test_what_is_of_an_earlier_checkpoint_is_missing(runs, tmp_path):
     assert _commands(_refusal(runs, "dense", (64, 73), None, tmp_path / "out"))
     _evaluate(e, "dense", 73)
     assert "top-1 error" in _fused(runs, "dense", (64, 73), None, tmp_path / "out")
+
+
+def test_what_is_of_an_earlier_best_checkpoint_is_missing_too(runs):
+    d = runs[0]
+    for step, error in ((7, 40.0), (9, 30.0), (11, 35.0)):
+        metrics = d / f"checkpoints/{step}/metrics/metrics"
+        metrics.parent.mkdir(parents=True)
+        metrics.write_text(json.dumps({"top1_error": error}))
+    key = ResultKey("validation", "dense", (64,), Variant("best"))
+    _evaluate(d, "dense", 64, variant="best")
+    assert fusion.missing(d, key) == [
+        "dense at Q = 64: of step 11, but the best checkpoint is of step 9"
+    ]
+    shutil.rmtree(d / "checkpoints/9")
+    assert fusion.missing(d, key) == []
+
+
+def test_a_file_with_another_variants_name_is_refused(runs):
+    _evaluate_all(runs)
+    file = runs[0] / "eval/validation-dense-64.npz"
+    file.rename(file.with_name("validation-dense-64-ceil.npz"))
+    with pytest.raises(UserError, match=r"with pooling=floor and dtype=float32\. Give the file"):
+        fusion.missing(runs[0], ResultKey("validation", "dense", (64,), Variant(pooling="ceil")))
 
 
 def test_what_a_fusion_lacks_is_said_by_method(runs):

@@ -11,7 +11,7 @@ from vgg_jax.runs import run_config, run_result
 from vgg_jax.training import more_epochs
 
 
-def saved_and_wanted(workdir, num_epochs, last_epoch=None, **more):
+def saved_and_wanted(workdir, num_epochs, last_epoch=None, ended_by_schedule=False, **more):
     """Saves a run of 10 epochs, and returns its config with another number of epochs."""
     c = base_config.get_config()
     c.update(num_epochs=10, **more)
@@ -19,7 +19,8 @@ def saved_and_wanted(workdir, num_epochs, last_epoch=None, **more):
     if last_epoch is not None:
         last = {"step": 7, "epoch": last_epoch, "num_images": 9}
         last |= {"top1_error": 1.0, "top5_error": 0.0}
-        run_result.write(workdir, {"last": last, "best": last})
+        result = {"last": last, "best": last, "ended_by_schedule": ended_by_schedule}
+        run_result.write(workdir, result)
     c.num_epochs = num_epochs
     return c
 
@@ -48,9 +49,11 @@ def test_a_cosine_has_planned_its_epochs(tmp_path):
         more_epochs.are_wanted(c, tmp_path)
 
 
-def test_a_plateau_that_ended_training_stays_the_end(tmp_path):
-    c = saved_and_wanted(tmp_path, 11, last_epoch=8)
-    with pytest.raises(UserError, match=r"plateau, ended training after epoch 8.*init_from="):
+@pytest.mark.parametrize(("last_epoch", "ended"), [(8, True), (10, True), (8, False)])
+def test_a_plateau_that_ended_training_stays_the_end(tmp_path, last_epoch, ended):
+    c = saved_and_wanted(tmp_path, 11, last_epoch, ended)
+    why = rf"plateau, ended training after epoch {last_epoch}\. .*init_from="
+    with pytest.raises(UserError, match=why):
         more_epochs.are_wanted(c, tmp_path)
 
 

@@ -6,12 +6,13 @@ from configs import quickstart
 from vgg_jax import not_learned
 
 
-def advice(error, *, classes=40, images=1000, epoch=12, **keys):
+def advice(error, *, classes=40, images=1000, epoch=12, ended_by_schedule=False, **keys):
     c = quickstart.get_config()
     c.num_epochs = 30
     c.update_from_flattened_dict(keys)
     val = {"top1_error": error, "num_images": images, "epoch": epoch}
-    return not_learned.advice(c, {"last": val, "best": val, "num_classes": classes})
+    result = {"last": val, "best": val, "num_classes": classes}
+    return not_learned.advice(c, result | {"ended_by_schedule": ended_by_schedule})
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,6 @@ def test_the_advice_fits_how_the_run_began_and_ended():
     assert "ended after its 30 epochs" in advice(97.0, epoch=30)
     assert "larger --config.num_epochs" in advice(97.0, epoch=30)
     assert "patience" not in advice(97.0, epoch=30)
+    in_the_last = advice(97.0, epoch=30, ended_by_schedule=True)
+    assert "ended training after 30 epochs of 30" in in_the_last
+    assert "num_epochs" not in in_the_last

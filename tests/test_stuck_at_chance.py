@@ -80,3 +80,7 @@ def test_the_remedy_follows_from_the_config(tmp_path):
     assert "first thousand steps" in warning(tmp_path, [1], c)
     c.init_from = "none"
     assert "--config.init_from=a_256 --config.init_layers=preinit" in warning(tmp_path, [1], c)
+    c.name = "mini_e_256"
+    assert "--config.init_from=mini_a_256 --config.init_layers=pre" in warning(tmp_path, [1], c)
+    c.name = "mine"
+    assert "--config.init_from=WORKDIR_OF_A " in warning(tmp_path, [1], c)

@@ -7,10 +7,10 @@ from computed import num_products
 from small_steps import NORMALISE, narrow_net, random_batch, run_steps
 
 from vgg_jax.errors import UserError
-from vgg_jax.nets import architectures
+from vgg_jax.nets import architectures, trained_layers
 from vgg_jax.nets.vgg import init_params
 from vgg_jax.runs.state import init_state
-from vgg_jax.training import step, trained_layers
+from vgg_jax.training import step
 from vgg_jax.training.optimiser import sgd
 
 CONVS = {"conv1_1", "conv2_1", "conv3_1", "conv3_2", "conv4_1", "conv4_2", "conv5_1", "conv5_2"}

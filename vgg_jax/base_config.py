@@ -1,6 +1,7 @@
-"""All keys of a config, with the paper's values. The files of configs/ are the configs of runs.
+"""All keys of a config. The files of configs/ are the configs of runs.
 
-Any key can be set on the command line:
+The defaults are the paper's values, unless a comment says otherwise. Any key can be set on the
+command line:
 
     python -m vgg_jax.main --config=configs/d_256.py --config.KEY=VALUE ...
 
@@ -35,18 +36,21 @@ def _net(c: ConfigDict) -> None:
     c.crop_px = 224  # Side of the training crop, in px: a multiple of 32.
     c.num_classes = 1000  # 0 means as many as the data set has.
     c.dropout = 0.5  # The dropout rate after FC6 and FC7 (§3.1).
-    c.dtype = "bfloat16"  # bfloat16 or float32, for the arithmetic. Parameters are float32.
+    # Parameters are float32 in any case. On GPUs the arithmetic of float32 is TF32.
+    c.dtype = "bfloat16"  # bfloat16, or the paper's float32, for the arithmetic.
 
     # The initialisation (§3.1). "normal" is exactly the paper's, but nets that started from it were
     # seen to stay at chance or to reach NaN (configs/README.md). The default is therefore He's
     # initialisation, with a scaled input.
     c.init = "he"  # normal, glorot or he.
     c.init_sigma = 0.1  # Standard deviation for "normal"; the paper's variance is 1e-2.
-    # Multiplies the input (0-255, minus the mean). It can be folded into conv1_1's kernel exactly.
+    # Multiplies the input (0-255, minus the mean); 1 is the paper's. conv1_1's kernel times this
+    # factor changes as if its rate were multiplied by the factor's square.
     c.input_scale = 0.0  # 0: that of the run in init_from, or else 1 for "normal", 1/70 for others.
     # The run whose last checkpoint training starts from: a workdir, or the name of one next to it.
     c.init_from = "none"  # none means a random initialisation.
-    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit, the layers of A in §3.1.
+    # preinit takes A's first four convolutions and its FC layers, as in §3.1.
+    c.init_layers = "all"  # all; all_but_fc8, for other classes; preinit.
 
 
 def _data(c: ConfigDict) -> None:

@@ -252,7 +252,7 @@ def _print_result(c: ConfigDict, workdir: Path, result: dict[str, Any]) -> None:
     tells = has_top5(result.get("num_classes", 1000))
     top5 = f", top-5 error {last['top5_error']:.2f}%" if tells else ""
     of_epochs = ""
-    if c.schedule == "plateau" and last["epoch"] < c.num_epochs:
+    if c.schedule == "plateau" and run_result.ended_by_schedule(result, c.num_epochs):
         of_epochs = f" of {c.num_epochs}, where the plateau rule ended training"
     print(
         f"\n{c.name}: top-1 error {last['top1_error']:.2f}%{top5} "

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from vgg_jax.counted import counted
 from vgg_jax.evaluation import topk
+from vgg_jax.runs import run_result
 
 # A best error above this fraction of chance counts as not learned, however many images there are.
 MARGIN = 0.95
@@ -23,7 +24,7 @@ def advice(c: ConfigDict, result: Mapping[str, Any]) -> str | None:
       c: The run's config.
       result: The run's result, with its last and its best validation.
     """
-    last, best, classes = result["last"], result["best"], result.get("num_classes")
+    best, classes = result["best"], result.get("num_classes")
     if not classes:  # An earlier version wrote it.
         return None
     error, chance = best["top1_error"], 100 * (1 - 1 / classes)
@@ -31,22 +32,23 @@ def advice(c: ConfigDict, result: Mapping[str, Any]) -> str | None:
     _, high = topk.interval(round(error * num_images / 100), num_images)
     if error < MARGIN * chance and high < chance:
         return None
-    epochs = counted(int(last["epoch"]), "epochs")
+    epochs = counted(int(result["last"]["epoch"]), "epochs")
+    end = _end(c, epochs, run_result.ended_by_schedule(result, c.num_epochs))
     return (
         f"The net has hardly learned: its best top-1 error is {error:.2f}% of "
         f"{counted(num_images, 'images')}, and a guess among {classes} classes errs in "
-        f"{chance:.2f}%. {_end(c, last, epochs)}"
+        f"{chance:.2f}%. {end}"
     )
 
 
-def _end(c: ConfigDict, last: Mapping[str, Any], epochs: str) -> str:
+def _end(c: ConfigDict, epochs: str, ended_by_schedule: bool) -> str:
     start = (
         "start from a run of the same net that has learned: --config.init_from=WORKDIR "
         "--config.init_layers=all_but_fc8. Or "
         if c.init_from == "none"
         else ""
     )
-    if last["epoch"] >= c.num_epochs:
+    if not ended_by_schedule:
         further = " Or train this run further, with a larger --config.num_epochs."
         return (
             f"Training ended after its {epochs}. In a new --workdir, {start}{_SMALL_STEPS}."

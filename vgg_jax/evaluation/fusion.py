@@ -181,11 +181,10 @@ def read_run(workdir: Path, key: ResultKey) -> Posteriors | None:
 
     Args:
       workdir: The run's folder.
-      key: The result to read. If it is of the best checkpoint, files are not checked for being of
-        an earlier one.
+      key: The result to read.
 
     Returns:
-      The average; None if a file is missing, or of an earlier checkpoint.
+      The average; None if a file is missing, or of another checkpoint than the last or the best.
 
     Raises:
       UserError: A file is damaged, or the files are of different checkpoints, settings or images.
@@ -229,23 +228,26 @@ def _why_missing(workdir: Path, key: ResultKey) -> str:
         return f"not there, but {variants} is" if variants else "not there"
     made_by = posteriors.read_made_by(path)
     _refuse_renamed(path, key, made_by["identity"])
-    if key.variant.checkpoint == "last":
-        step, last = made_by.get("checkpoint_step"), saved_steps.last_step(workdir)
-        if step != last:
-            return f"of step {step}, but the last checkpoint is of step {last}"
-        theirs = made_by.get("params_digest")  # Files of earlier versions have none.
-        ours = params_digest.of_checkpoint(workdir / saved_steps.FOLDER / str(last))
-        if theirs and ours and theirs != ours:
-            return "of another run's checkpoint"
+    which = key.variant.checkpoint
+    step, wanted = made_by.get("checkpoint_step"), saved_steps.step_of(workdir, which)
+    if step != wanted:
+        return f"of step {step}, but the {which} checkpoint is of step {wanted}"
+    theirs = made_by.get("params_digest")  # Files of earlier versions have none.
+    ours = params_digest.of_checkpoint(workdir / saved_steps.FOLDER / str(wanted))
+    if theirs and ours and theirs != ours:
+        return "of another run's checkpoint"
     return ""
 
 
 def _refuse_renamed(path: Path, key: ResultKey, identity: Mapping[str, Any]) -> None:
     (scale,) = key.scales
-    if (identity.get("method"), identity.get("scale")) != (key.method, scale):
+    settings = {"pooling": key.variant.pooling, "dtype": key.variant.dtype}
+    theirs = {name: identity.get(name, value) for name, value in settings.items()}
+    if (identity.get("method"), identity.get("scale"), theirs) != (key.method, scale, settings):
         raise UserError(
             f"{path} holds the posteriors of {identity.get('method')} at "
-            f"Q = {identity.get('scale')}. Give the file its own name again, or remove it."
+            f"Q = {identity.get('scale')}, with pooling={theirs['pooling']} and "
+            f"dtype={theirs['dtype']}. Give the file its own name again, or remove it."
         )
 
 

@@ -22,8 +22,7 @@ def posteriors(
     Args:
       workdir: The run's folder.
       method: See `methods.check`. The scales Q are those of the run's config.
-      checkpoint: "last" or "best". Posteriors of the best checkpoint are taken even if there has
-        been a better one since.
+      checkpoint: "last" or "best".
 
     Raises:
       UserError: There is no run, or its images, which it needs to compute what is missing, can't

@@ -12,7 +12,7 @@ from vgg_jax.foreign.file_errors import naming
 from vgg_jax.foreign.net import CAFFE, TORCHVISION, ForeignNet, LayerArrays, Preprocessing
 from vgg_jax.foreign.recognise import Recognised, net_of
 from vgg_jax.nets import settings as net_settings
-from vgg_jax.runs import imported
+from vgg_jax.runs import imported, run_result
 from vgg_jax.runs.facts import RunFacts
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit
@@ -52,7 +52,7 @@ def import_file(path: pathlib.Path, workdir: Path, c: ConfigDict | None, choices
       UserError: The workdir is in use, the file can't be read or holds no such net, or the choices
         don't fit it. Nothing is written.
     """
-    if not imported.has_import(workdir):
+    if not run_result.is_of_import(workdir):
         imported.refuse_used(workdir)
     foreign = opening.foreign_net(path)
     found = _recognised(foreign, choices.net)

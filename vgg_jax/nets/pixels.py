@@ -47,8 +47,8 @@ class Normalise:
 
     Attributes:
       mean_rgb: The mean of R, G and B over the training set, 0-255.
-      input_scale: The factor on the mean-subtracted RGB; 1 in the paper. Because it is a constant,
-        conv1_1's kernel can absorb it exactly.
+      input_scale: The factor on the mean-subtracted RGB; 1 in the paper. A net is the same function
+        if conv1_1's kernel absorbs it, but that kernel then learns at another rate.
     """
 
     mean_rgb: tuple[float, float, float]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError, require
-from vgg_jax.nets import architectures
+from vgg_jax.nets import architectures, trained_layers
 from vgg_jax.nets import settings as net_settings
 from vgg_jax.runs import config_files, run_config, run_result, saved_steps
 from vgg_jax.storage import files
@@ -34,6 +35,8 @@ _SHARED = (
     *("num_classes", "width", "crop_px", "seed", "init", "init_sigma", "input_scale"),
 )
 
+_HELD_OUT = ("data.held_out", "seed")  # They decide which images are held out.
+
 _USE_THE_RUNS_OWN = (
     "Leave out these keys, and --config if it is given, to use the run's own, or choose another "
     "--workdir."
@@ -50,13 +53,15 @@ def check(c: ConfigDict, workdir: Path, folder: pathlib.Path = config_files.FOLD
 
     Raises:
       UserError: That run doesn't exist, and the message lists the commands that make it; or it has
-        another net or another input.
+        another net or another input; or it was trained on images that this run holds out.
     """
     source = resolve(c.init_from, workdir)
     if source is None:
         return
     if saved_steps.has_checkpoint(source):
-        _refuse_misfit(c, run_config.existing(source), source)
+        saved = run_config.existing(source)
+        _refuse_misfit(c, saved, source)
+        _refuse_seen(c, saved, source)
         return
     commands = _commands(c, c.init_from, workdir.parent, folder)
     made_by = (
@@ -134,6 +139,11 @@ def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
             f"This run cannot start with init_layers={c.init_layers} from {source}, which was "
             "imported without FC layers. Draw new ones: --config.init_layers=all_but_fc8.",
         )
+        require(
+            all(trained_layers.is_trained(layer, c.trained_layers) for layer in ("fc6", "fc7")),
+            f"trained_layers={c.trained_layers} would leave FC6 or FC7 at random weights: {source} "
+            "was imported without FC layers. Add fc to --config.trained_layers.",
+        )
         may_differ.append("crop_px")  # FC6 alone depends on it.
     keys = [key for key in net_settings.ARCHITECTURE_KEYS if key not in may_differ]
     differing = _differing(c, other, keys)
@@ -148,6 +158,22 @@ def _refuse_misfit(c: ConfigDict, other: ConfigDict, source: Path) -> None:
                 if only_net
                 else "."
             )
+        )
+
+
+def _refuse_seen(c: ConfigDict, other: ConfigDict, source: Path) -> None:
+    """Refuses to hold out images that the other run, of the same images, was trained on."""
+    if not c.data.held_out or run_result.is_of_import(source):
+        return
+    ours, theirs = map(data_settings.evaluated_data, (c, other))
+    is_same = all(ours[key] == theirs[key] for key in ("name", "dir", "train_split"))
+    ours, theirs = map(run_config.flat, (c, other))
+    held_out = [f"{key}={theirs[key]}" for key in _HELD_OUT if theirs[key] != ours[key]]
+    if is_same and held_out:
+        raise UserError(
+            f"The run in {source} was trained on images that this run holds out: it had "
+            f"{', '.join(held_out)}. Give the same values, or validate on other images: "
+            "--config.data.held_out=0."
         )
 
 

@@ -33,15 +33,10 @@ def refuse_used(workdir: Path) -> None:
         raise UserError(f"{workdir} isn't empty. Choose another workdir, or remove it.")
 
 
-def has_import(workdir: Path) -> bool:
-    """Returns whether a workdir holds an imported net."""
-    return "imported" in (run_result.read(workdir) or {})
-
-
 def holds(c: ConfigDict, workdir: Path, facts: RunFacts, origin: Mapping[str, Any]) -> bool:
     """Returns whether a workdir holds what `write` would write, except for the code's commits."""
     checkpoint = saved_steps.last_checkpoint(workdir)
-    if checkpoint is None or not has_import(workdir):
+    if checkpoint is None or not run_result.is_of_import(workdir):
         return False
     if run_result.read(workdir)["imported"] != dict(origin) or run_config.differences(c, workdir):
         return False

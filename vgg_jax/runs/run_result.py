@@ -46,6 +46,16 @@ def read(workdir: Path) -> dict[str, Any] | None:
     )
 
 
+def ended_by_schedule(result: Mapping[str, Any], num_epochs: int) -> bool:
+    """Returns whether a run's schedule ended training, perhaps in the last of `num_epochs`."""
+    return result["last"]["epoch"] < num_epochs or result.get("ended_by_schedule", False)
+
+
+def is_of_import(workdir: Path) -> bool:
+    """Returns whether a workdir holds an imported net."""
+    return "imported" in (read(workdir) or {})
+
+
 def lacks_fc_layers(workdir: Path) -> bool:
     """Returns whether a workdir holds a net that was imported without FC layers."""
     return not (read(workdir) or {}).get("imported", {}).get("fc_layers", True)
@@ -64,10 +74,5 @@ def _checked(checkpoint: Path | None, result: dict[str, Any]) -> dict[str, Any]:
 def _refuse_other(last: Mapping[str, Any], checkpoint: Path) -> None:
     if last["step"] != int(checkpoint.name):
         raise ValueError(f"it ends at step {last['step']}, but the last checkpoint is {checkpoint}")
-    metrics = checkpoint / "metrics" / "metrics"
-    try:
-        top1_error = sealed_json.load(metrics)["top1_error"]
-    except (OSError, ValueError, LookupError, TypeError):  # Whoever restores it says so.
-        return
-    if top1_error != last["top1_error"]:
-        raise ValueError(f"its last error, {last['top1_error']}%, is not that in {metrics}")
+    if saved_steps.top1_error(checkpoint) not in (None, last["top1_error"]):
+        raise ValueError(f"its last error, {last['top1_error']}%, is not that of {checkpoint}")

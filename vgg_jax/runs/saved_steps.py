@@ -1,10 +1,10 @@
-"""Finds the checkpoints in a workdir by their folders' names alone, without Orbax."""
+"""Finds the checkpoints in a workdir by their folders' names and errors, without Orbax."""
 
 import re
 import time
 from typing import Literal
 
-from vgg_jax.storage import files
+from vgg_jax.storage import files, sealed_json
 from vgg_jax.storage.files import Path
 
 Which = Literal["last", "best"]  # The best has the lowest validation error.
@@ -29,6 +29,24 @@ def last_step(workdir: Path) -> int | None:
     """Returns the step of the last complete checkpoint in a workdir; None if there is none."""
     checkpoint = last_checkpoint(workdir)
     return None if checkpoint is None else int(checkpoint.name)
+
+
+def step_of(workdir: Path, which: Which) -> int | None:
+    """Returns the step of the last or the best complete checkpoint; None if there is none."""
+    if which == "last":
+        return last_step(workdir)
+    errors = {step: top1_error(path(workdir, step)) for step in complete(workdir)}
+    validated = [step for step in errors if errors[step] is not None]
+    # If errors are equal, the last counts as the best, as for Orbax.
+    return min(validated, key=lambda step: (errors[step], -step), default=None)
+
+
+def top1_error(checkpoint: Path) -> float | None:
+    """Returns the validation error of a checkpoint, in percent; None if it can't be read."""
+    try:
+        return sealed_json.load(checkpoint / "metrics" / "metrics")["top1_error"]
+    except (OSError, ValueError, LookupError, TypeError):  # Whoever restores it says so.
+        return None
 
 
 def last_checkpoint(workdir: Path) -> Path | None:

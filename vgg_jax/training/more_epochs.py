@@ -26,10 +26,11 @@ def are_wanted(c: ConfigDict, workdir: Path) -> bool:
     if schedules.from_config(more) != schedules.from_config(saved):  # Schedules are values.
         why = f"its schedule, {saved.schedule}, has planned {counted(saved.num_epochs, 'epochs')}"
     else:
-        last = (run_result.read(workdir) or {}).get("last")
-        if last is None or last["epoch"] == saved.num_epochs:
+        result = run_result.read(workdir)
+        if result is None or not run_result.ended_by_schedule(result, saved.num_epochs):
             return True
-        why = f"its schedule, {saved.schedule}, ended training after epoch {last['epoch']}"
+        epoch = result["last"]["epoch"]
+        why = f"its schedule, {saved.schedule}, ended training after epoch {epoch}"
     raise UserError(
         f"The run in {workdir} can't go on to num_epochs={c.num_epochs}: {why}. To train its net "
         f"further, start another run from it: --workdir=NEW --config.init_from={workdir} "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from vgg_jax.training.trained_layers import is_trained
+from vgg_jax.nets.trained_layers import is_trained
 
 
 def sgd(

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 from ml_collections import ConfigDict
 
 from vgg_jax.errors import UserError, require, require_choice
-from vgg_jax.nets import architectures
-from vgg_jax.training import schedules, trained_layers
+from vgg_jax.nets import architectures, trained_layers
+from vgg_jax.training import schedules
 
 InitLayers = Literal["all", "all_but_fc8", "preinit"]
 
@@ -23,11 +23,7 @@ def check(c: ConfigDict) -> None:
     trained_layers.check(c.trained_layers, net)
     require(0 <= c.seed < 2**32, f"seed={c.seed} must lie between 0 and 2^32 - 1.")
     require(bool(c.init_from), "init_from is empty. Set it to a run, or to none.")
-    require(
-        c.trained_layers == "all" or c.init_from != "none",
-        f"trained_layers={c.trained_layers} would leave the other layers at random weights. Start "
-        "from a trained net with --config.init_from=WORKDIR, or set --config.trained_layers=all.",
-    )
+    _refuse_frozen_at_random(c)
     require(
         0 < c.learning_rate < math.inf,
         f"learning_rate={c.learning_rate} must be a finite number above 0.",
@@ -47,6 +43,26 @@ def check(c: ConfigDict) -> None:
         require(0 <= c[key] < math.inf, f"{key}={c[key]} must be 0 or a finite number above it.")
     schedules.refuse_unused_keys(c)
     schedules.from_config(c)  # The schedule checks its own keys.
+
+
+def _refuse_frozen_at_random(c: ConfigDict) -> None:
+    """Checks that each layer that isn't trained comes from the run in init_from."""
+    if c.init_from == "none":
+        remedy = "Start from a trained net with --config.init_from=WORKDIR, or set"
+    elif c.init_layers == "preinit":
+        remedy = "Only the layers of A come from the run in init_from: set"
+    else:
+        require(
+            c.init_layers == "all" or trained_layers.is_trained("fc8", c.trained_layers),
+            f"trained_layers={c.trained_layers} would leave the new FC8 at random weights. Set "
+            f"--config.trained_layers={c.trained_layers},fc8.",
+        )
+        return
+    require(
+        c.trained_layers == "all",
+        f"trained_layers={c.trained_layers} would leave other layers at random weights. {remedy} "
+        "--config.trained_layers=all.",
+    )
 
 
 def check_divides(c: ConfigDict, num_devices: int) -> None:

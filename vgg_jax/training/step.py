@@ -12,9 +12,9 @@ from jaxtyping import Array, Float
 
 from vgg_jax.nets import pixels
 from vgg_jax.nets.label_rank import label_rank
+from vgg_jax.nets.trained_layers import is_trained
 from vgg_jax.nets.vgg import VGG, Params
 from vgg_jax.runs.state import TrainState
-from vgg_jax.training.trained_layers import is_trained
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Array]

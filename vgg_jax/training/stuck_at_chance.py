@@ -6,6 +6,7 @@ import statistics
 from ml_collections import ConfigDict
 
 from vgg_jax.nets import settings as net_settings
+from vgg_jax.runs import config_files
 from vgg_jax.storage.files import Path
 from vgg_jax.training import metrics_file
 
@@ -89,9 +90,12 @@ def _remedy(c: ConfigDict) -> str:
             "--workdir, leave --config.init and --config.input_scale at their defaults (he, 0)."
         )
     if c.init_from == "none" and c.net not in ("A", "A-LRN"):
+        _, plain = config_files.of_run(c.name) or ("", None)
+        source = plain.init_from if plain and plain.init_layers == "preinit" else "WORKDIR_OF_A"
         return (
             "A deep net with random weights takes long to begin. In a new --workdir, start from a "
-            "trained A, as the paper does: --config.init_from=a_256 --config.init_layers=preinit."
+            f"trained A, as the paper does: --config.init_from={source} "
+            "--config.init_layers=preinit."
         )
     return (
         "This may happen in the first thousand steps. If it lasts, use a new --workdir with a "

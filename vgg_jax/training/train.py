@@ -320,7 +320,11 @@ def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
     picture_file.write(figure, workdir / "curves.png", dpi=110)
     keys = ("commits", "train_fingerprint", "val_fingerprint")
     values = facts.to_json()
+    schedule = schedules.from_config(c)
+    for record in history:
+        schedule = schedule.after_epoch(record["top1_error"])
     result = {"last": last, "best": best, "num_classes": len(facts.class_names)}
+    result["ended_by_schedule"] = bool(schedule.ended)
     result |= {key: values[key] for key in keys}
     run_result.write(workdir, result)
     return result
