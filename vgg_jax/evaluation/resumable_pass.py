@@ -84,6 +84,7 @@ class ResumablePasses:
         if done is not None:
             facts = self._compute(key, unfinished, done)
             if is_first:
+                assert unfinished.done.all()
                 found = Posteriors(
                     *self.names_and_labels,
                     self.net.class_names,
@@ -204,11 +205,6 @@ class ResumablePasses:
                     raise self.stop.error(
                         "Stopped; what was computed is kept, and the same command goes on from it."
                     )
-        if is_first and not unfinished.done.all():
-            raise RuntimeError(
-                f"The pass computed {unfinished.done.sum():,} images of {num_images:,}. This is a "
-                "bug; please report it."
-            )
 
 
 def _reusable(path: Path, identity: Mapping[str, Any], names: tuple[str, ...]) -> Posteriors | None:
