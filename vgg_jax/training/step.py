@@ -24,8 +24,6 @@ Metrics = dict[str, Array]
 class Recipe:
     """The settings of a training step, apart from the net and the optimiser (§3.1).
 
-    Every field except the first is filled from the config key of the same name.
-
     Attributes:
       normalise: Turns pixels into the net's input.
       seed: Decides dropout and colour shift.

@@ -229,8 +229,13 @@ class _Run:
         # `map` keeps no batch: it would hold the workers' shared memory after they have ended.
         train_batches, val_batches = map(put, train_batches), map(put, val_batches)
         normalise = Normalise(self.facts.mean_rgb, net_settings.input_scale(c))
-        keys = [field.name for field in dataclasses.fields(Recipe) if field.name != "normalise"]
-        recipe = Recipe(normalise, **{key: c[key] for key in keys})
+        recipe = Recipe(
+            normalise,
+            seed=c.seed,
+            colour_shift=c.colour_shift,
+            micro_batches=c.micro_batches,
+            trained_layers=c.trained_layers,
+        )
         val_step = parallel.val_step(self._model, self._mesh, normalise)
 
         def validate(state: TrainState) -> ValResult | None:
