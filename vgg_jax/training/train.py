@@ -3,8 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 from ml_collections import ConfigDict
@@ -65,24 +65,24 @@ def train(
     processes.make_shared(workdir)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir))
-        state, progress = run.open(checkpoints, workdir)
-        start_step = int(state.step)
+        opened = run.open(checkpoints, workdir)
+        start_step = int(opened.state.step)
         if jax.process_index() == 0:
             run_result.remove(workdir)  # This run was finished, and now has more epochs.
-            run_config.save(run.config, workdir)
-            print(run.headline(state), flush=True)
+            run_config.save(opened.config, workdir)
+            print(run.headline(opened), flush=True)
         stop = stack.enter_context(processes.stop_request())
         train_batches, val_batches = (
             stack.enter_context(contextlib.closing(batches)) for batches in run.batches(start_step)
         )
-        log = stack.enter_context(contextlib.closing(run.log(workdir, start_step, progress)))
-        work = run.work(train_batches, val_batches, checkpoints, log, stop)
+        log = stack.enter_context(contextlib.closing(run.log(workdir, start_step, opened)))
+        work = run.work(opened, train_batches, val_batches, checkpoints, log, stop)
         if profile and jax.process_index() == 0:
             trace = stack.enter_context(contextlib.closing(StepTrace(workdir, log.note)))
             work = dataclasses.replace(work, train_step=trace.of(work.train_step))
-        window = run.window(log, progress)
+        window = run.window(log, opened.progress)
         try:
-            last_step = Loop(state, progress, run.timetable, work, window, stop).run()
+            last_step = Loop(opened.state, opened.progress, run.timetable, work, window, stop).run()
         except metrics.NotFiniteError as error:
             checkpoints.wait()
             raise _with_remedy(error, checkpoints) from error
@@ -93,15 +93,32 @@ def train(
                 if checkpoints.last_step is not None
                 else "Stopped before the first step; the same command starts the run again."
             )
-    return processes.from_first(lambda: _finish(c, workdir, run.facts), dict)
+    return processes.from_first(lambda: _finish(c, workdir, opened.facts), dict)
+
+
+class _Opened(NamedTuple):
+    """A run that was restored from its last checkpoint, or begun.
+
+    Attributes:
+      state, progress: The first step's.
+      config: The run's config, with the input scale that the run has.
+      facts: The facts that don't change from step to step, with the run's mean.
+      start: A clause that says where the run starts; a warning may follow on a line of its own.
+      log_mark: See `MetricsLog`.
+    """
+
+    state: TrainState
+    progress: Progress
+    config: ConfigDict
+    facts: RunFacts
+    start: str
+    log_mark: Mapping[str, Any] | None = None
 
 
 class _Run:
     """The parts of a run, made from its config and its images.
 
     Attributes:
-      config: The run's config. `open` gives it the input scale that the run has.
-      facts: The facts that don't change from step to step. `open` gives them the run's mean.
       timetable: The run's length, and how often it logs and saves.
     """
 
@@ -114,7 +131,7 @@ class _Run:
                 f"Set --config.batch_size={num_images} or less. With a smaller batch than the "
                 "config's, a smaller --config.learning_rate is needed too."
             )
-        self.facts = RunFacts(
+        self._facts = RunFacts(
             class_names=names,
             train_fingerprint=images.train_source.fingerprint,
             val_fingerprint=images.val.source.fingerprint,
@@ -127,8 +144,7 @@ class _Run:
             log_every_steps=c.log_every_steps,
             checkpoint_every_steps=c.checkpoint_every_steps,
         )
-        self.config, self._images = c.copy_and_resolve_references(), images
-        self._start, self._log_mark = "", None
+        self._config, self._images = c, images
         self._train_workers, self._val_workers = (
             workers.resolved(c.data.num_workers, source, c.num_epochs)
             for source in (images.train_source, images.val.source)
@@ -137,53 +153,55 @@ class _Run:
         self._optimiser = sgd(c.momentum, c.l2_penalty, c.trained_layers)
         self._mesh = sharding.make_mesh(model_parallel=c.model_parallel)
 
-    def open(self, checkpoints: Checkpoints, workdir: Path) -> tuple[TrainState, Progress]:
+    def open(self, checkpoints: Checkpoints, workdir: Path) -> _Opened:
         """Restores the run's last checkpoint and its facts, or begins the run if there is none."""
-        c, model, optimiser, mesh = self.config, self._model, self._optimiser, self._mesh
+        c, facts = self._config.copy_and_resolve_references(), self._facts
+        model, optimiser, mesh = self._model, self._optimiser, self._mesh
         schedule = schedules.from_config(c)
         if checkpoints.last_step is None:
             is_ilsvrc = forms.is_ilsvrc(c.data.name, self._images.train_source)
-            mean = self.facts.mean_rgb
-            first = net_input.of_new_run(c, workdir, mean, is_ilsvrc=is_ilsvrc)
-            self.facts = dataclasses.replace(self.facts, mean_rgb=first.mean_rgb)
+            first = net_input.of_new_run(c, workdir, facts.mean_rgb, is_ilsvrc=is_ilsvrc)
+            facts = dataclasses.replace(facts, mean_rgb=first.mean_rgb)
             c.input_scale = first.input_scale
-            self._start = "\n".join(filter(None, [first.origin, first.warning]))
-            params = first_params(c, workdir, model, self.facts.class_names, mesh)
+            start = "\n".join(filter(None, [first.origin, first.warning]))
+            params = first_params(c, workdir, model, facts.class_names, mesh)
             state = sharding.put_state(init_state(params, optimiser), mesh)
-            return state, Progress(schedule)
+            return _Opened(state, Progress(schedule), c, facts, start)
         saved = checkpoints.restore_run()
-        self.facts, self._log_mark = saved.facts.continued(self.facts), saved.progress.get("log")
+        facts = saved.facts.continued(facts)
         c.input_scale = (run_config.load(workdir) or c).input_scale
-        self._start = f"goes on at step {checkpoints.last_step:,}"
         state = checkpoints.restore(abstract_state(model, optimiser, mesh))
         try:
-            return state, Progress.from_json(saved.progress, schedule)
+            progress = Progress.from_json(saved.progress, schedule)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise checkpoint_errors.unreadable(
                 checkpoints.directory / str(checkpoints.last_step),
                 f"its progress is not that of schedule={c.schedule}",
             ) from error
+        start = f"goes on at step {checkpoints.last_step:,}"
+        return _Opened(state, progress, c, facts, start, saved.progress.get("log"))
 
-    def headline(self, state: TrainState) -> str:
+    def headline(self, opened: _Opened) -> str:
         """Returns lines that name the net, the images, the devices and the start.
 
         Few classes are listed, because a wrong folder shows in them. A warning follows if the
         batches lack classes.
         """
-        images, held_out = self._images, "held-out " if self.config.data.held_out else ""
-        num_parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        c, images = self._config, self._images
+        held_out = "held-out " if c.data.held_out else ""
+        num_parameters = sum(leaf.size for leaf in jax.tree.leaves(opened.state.params))
         line = (
-            f"{self.config.name}: net {self.config.net}, {num_parameters:,} parameters, "
+            f"{c.name}: net {c.net}, {num_parameters:,} parameters, "
             f"{len(images.train_source):,} training and {len(images.val.source):,} {held_out}"
-            f"validation images of {len(self.facts.class_names)} classes, "
+            f"validation images of {len(self._facts.class_names)} classes, "
             f"{workers.told(self._train_workers)}, "
-            f"{jax.device_count()} x {jax.devices()[0].device_kind}; {self._start}"
+            f"{jax.device_count()} x {jax.devices()[0].device_kind}; {opened.start}"
         )
-        poorly_mixed = shuffle.warning(images.train_source, self.config.seed)
+        poorly_mixed = shuffle.warning(images.train_source, c.seed)
         return "\n".join(filter(None, [line, self._classes(), poorly_mixed]))
 
     def _classes(self) -> str:
-        names, counts = self.facts.class_names, self._images.class_counts
+        names, counts = self._facts.class_names, self._images.class_counts
         if len(names) > _MOST_LISTED:
             return ""
         listed = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
@@ -193,7 +211,7 @@ class _Run:
         self, start_step: int
     ) -> tuple[Iterator[crops.CropBatch], Iterator[crops.CropBatch]]:
         """Returns the training batches from a step on, and the validation batches."""
-        c, images = self.config, self._images
+        c, images = self._config, self._images
         batching = functools.partial(
             crops.Batching,
             crop_px=c.crop_px,
@@ -216,6 +234,7 @@ class _Run:
 
     def work(
         self,
+        opened: _Opened,
         train_batches: Iterator[crops.CropBatch],
         val_batches: Iterator[crops.CropBatch],
         checkpoints: Checkpoints,
@@ -223,12 +242,12 @@ class _Run:
         stop: StopRequest,
     ) -> Work:
         """Returns the batches and functions that the loop works with."""
-        c, num_val = self.config, len(self._images.val.source)
+        c, facts, num_val = opened.config, opened.facts, len(self._images.val.source)
         fixed = run_config.fixed(c)
         put = functools.partial(sharding.put_batch, sharding=sharding.split_batch(self._mesh))
         # `map` keeps no batch: it would hold the workers' shared memory after they have ended.
         train_batches, val_batches = map(put, train_batches), map(put, val_batches)
-        normalise = Normalise(self.facts.mean_rgb, net_settings.input_scale(c))
+        normalise = Normalise(facts.mean_rgb, net_settings.input_scale(c))
         recipe = Recipe(
             normalise,
             seed=c.seed,
@@ -247,7 +266,7 @@ class _Run:
                 stop=stop,
             )
             if result is not None:
-                self._say_if_stuck(log, int(state.step), result.loss)
+                self._say_if_stuck(c, log, int(state.step), result.loss)
             return result
 
         return Work(
@@ -256,42 +275,44 @@ class _Run:
             validate=validate,
             save=lambda state, progress, top1_error: checkpoints.save(
                 state,
-                SavedRun(self.facts, {**progress.to_json(), "log": log.mark(), "config": fixed}),
+                SavedRun(facts, {**progress.to_json(), "log": log.mark(), "config": fixed}),
                 top1_error,
             ),
         )
 
-    def _say_if_stuck(self, log: metrics.MetricsLog, step: int, val_loss: float) -> None:
+    def _say_if_stuck(
+        self, c: ConfigDict, log: metrics.MetricsLog, step: int, val_loss: float
+    ) -> None:
         if log.folder is None:
             return
         warning = stuck_at_chance.warning(
             log.folder,
-            self.config,
+            c,
             epoch=step // self.timetable.steps_per_epoch,
             steps_per_epoch=self.timetable.steps_per_epoch,
-            num_classes=len(self.facts.class_names),
+            num_classes=len(self._facts.class_names),
             val_loss=val_loss,
         )
         if warning:
             log.note(warning)
 
-    def log(self, workdir: Path, start_step: int, progress: Progress) -> metrics.MetricsLog:
+    def log(self, workdir: Path, start_step: int, opened: _Opened) -> metrics.MetricsLog:
         """Returns the log of the metrics from a step on, which only the first process writes."""
         return metrics.MetricsLog(
             workdir,
             start_step=start_step,
-            validation_due=progress.validation_due,
+            validation_due=opened.progress.validation_due,
             total_steps=self.timetable.num_steps,
-            with_top5=has_top5(len(self.facts.class_names)),
+            with_top5=has_top5(len(self._facts.class_names)),
             write=jax.process_index() == 0,
-            mark=self._log_mark,
+            mark=opened.log_mark,
         )
 
     def window(self, log: metrics.MetricsLog, progress: Progress) -> metrics.Window:
         """Returns the window that collects metrics, with those saved before they were logged."""
         return metrics.Window(
             log,
-            batch_size=self.config.batch_size,
+            batch_size=self._config.batch_size,
             steps_per_epoch=self.timetable.steps_per_epoch,
             values=progress.window,
         )
