@@ -58,7 +58,8 @@ class _Scheduler:
         command: Callable[[Task], Sequence[str]],
         lock_fd: int | None,
     ) -> None:
-        self._tasks, self._devices, self._command = tasks, devices, command
+        self._by_name = {task.name: task for task in tasks}
+        self._devices, self._command = devices, command
         self._lock_fd = lock_fd
         done = finished.done(tasks)
         self._runs = {
@@ -107,7 +108,7 @@ class _Scheduler:
 
     def _end(self, run: TaskRun) -> None:
         well = run.process.returncode == 0
-        if well and finished.is_done(run.task, self._tasks):
+        if well and finished.is_done(run.task, self._by_name):
             run.state = State.DONE
         else:  # A run that was asked to stop exits with status 0 too, but leaves no result.
             run.state = State.WAITS if self._signals else State.FAILED

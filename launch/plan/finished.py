@@ -10,12 +10,12 @@ from vgg_jax.storage import files
 
 
 def done(tasks: Sequence[Task]) -> set[str]:
-    """Returns the names of the tasks that are done; see `is_done`."""
+    """Returns the names of the tasks of a sweep that are done; see `is_done`."""
     by_name = {task.name: task for task in tasks}
-    return {task.name for task in tasks if _is_done(task, by_name)}
+    return {task.name for task in tasks if is_done(task, by_name)}
 
 
-def is_done(task: Task, tasks: Sequence[Task]) -> bool:
+def is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
     """Returns whether a task is done.
 
     A training run is done once its result exists. An evaluation or a fusion is done if its result
@@ -24,18 +24,14 @@ def is_done(task: Task, tasks: Sequence[Task]) -> bool:
 
     Args:
       task: The task.
-      tasks: All tasks of the sweep.
+      by_name: All tasks of the sweep, by their names.
     """
-    return _is_done(task, {other.name: other for other in tasks})
-
-
-def _is_done(task: Task, by_name: Mapping[str, Task]) -> bool:
     if not task.result.exists():
         return False
     if task.kind == "train":
         return True
     sources = [by_name[name] for name in task.waits_for]
-    if not all(_is_done(source, by_name) for source in sources):
+    if not all(is_done(source, by_name) for source in sources):
         return False
     if task.kind == "evaluate":
         step = results.read_result(task.result).get("checkpoint_step")
