@@ -41,7 +41,7 @@ def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
     values = values_of(run, method, q, seed, split)[:, : len(known["class_names"])]
     values /= values.sum(axis=1, keepdims=True)
     posteriors = Posteriors(**known, values=values, made_by=made_by)
-    posteriors.save(ResultKey(split, method, (q,)).path(workdir, ".npz"))
+    posteriors.save(ResultKey(split, method, (q,)).posteriors_path(workdir))
 
 
 def train(sweep, run, seed, **result):

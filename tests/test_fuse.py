@@ -40,7 +40,7 @@ def _evaluate(
     last = workdir / "checkpoints" / str(made_by["checkpoint_step"])
     made_by["params_digest"] = params_digest.of_checkpoint(last)
     posteriors = Posteriors(names, np.array(labels, np.int32), CLASSES, values, made_by)
-    posteriors.save(ResultKey(split, method, (q,), variant).path(workdir, ".npz"))
+    posteriors.save(ResultKey(split, method, (q,), variant).posteriors_path(workdir))
 
 
 @pytest.fixture

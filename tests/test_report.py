@@ -186,13 +186,13 @@ def test_the_commands_make_it_as_the_sweep_was_made(tmp_path):
 
 def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "b_256", "c_256", "c_384"))
-    file = ResultKey("validation", "dense", (224,)).path(sweep.workdir("b_256", 0), ".npz")
+    file = ResultKey("validation", "dense", (224,)).posteriors_path(sweep.workdir("b_256", 0))
     file.unlink()
     trained_further = sweep.workdir("c_256", 0)
     result = run_result.read(trained_further)
     run_result.write(trained_further, result | {"last": result["last"] | {"step": 9}})
     (trained_further / "checkpoints" / "9").mkdir()
-    damaged = ResultKey("validation", "dense", (384,)).path(sweep.workdir("c_384", 0), ".npz")
+    damaged = ResultKey("validation", "dense", (384,)).posteriors_path(sweep.workdir("c_384", 0))
     damaged.write_bytes(damaged.read_bytes()[:-100])
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
@@ -217,7 +217,7 @@ def test_what_is_missing_stale_or_damaged_is_named_and_the_rest_is_there(tmp_pat
 
 def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("b_256",))
-    file = ResultKey("validation", "dense", (288,)).path(sweep.workdir("b_256", 0), ".npz")
+    file = ResultKey("validation", "dense", (288,)).posteriors_path(sweep.workdir("b_256", 0))
     found = posteriors.read(file)
     found.made_by["identity"]["parameters"] = "others"
     found.save(file)
@@ -232,7 +232,7 @@ def test_files_of_two_trainings_leave_a_cell_empty(tmp_path):
 
 def test_seeds_that_lack_a_side_are_left_out_and_counted(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=("a_256", "a_lrn_256"), seeds=3)
-    ResultKey("validation", "dense", (256,)).path(sweep.workdir("a_256", 1), ".npz").unlink()
+    ResultKey("validation", "dense", (256,)).posteriors_path(sweep.workdir("a_256", 1)).unlink()
     text, shown = made_sweeps.written(tmp_path)
     rows = made_sweeps.cells_of(text)
     assert rows["A/256/256"]["top-1: ours"].endswith(", 2 of 3 seeds")
@@ -418,12 +418,12 @@ def test_every_table_is_read_from_what_the_graph_evaluates(tmp_path):
     wanted = [row.result for row in paper.ROWS if row.result]
     evaluated = [task for task in graph.tasks(sweep, wanted) if task.kind == "evaluate"]
     stems = {
-        ResultKey("validation", method, (int(q),)).path(task.workdir, ".npz")
+        ResultKey("validation", method, (int(q),)).posteriors_path(task.workdir)
         for task in evaluated
         for method, q in re.findall(r"-(dense|multicrop)-(.*)", task.result.stem)
         for q in q.split("_")
     }
     assert stems == {
-        ResultKey("validation", method, (q,)).path(sweep.workdir(run, 0), ".npz")
+        ResultKey("validation", method, (q,)).posteriors_path(sweep.workdir(run, 0))
         for run, method, q in EVALUATED
     }

@@ -144,10 +144,10 @@ def test_file_names_that_occur_twice_leave_the_order_open(write):
 
 def test_a_restriction_names_the_result_and_not_the_posteriors(tmp_path):
     key = ResultKey("imagenet-a", "dense", (256,), Variant("best"), Restriction("present"))
-    assert key.path(tmp_path).name == "imagenet-a-dense-256-best-present.json"
-    assert key.path(tmp_path, ".npz").name == "imagenet-a-dense-256-best.npz"
+    assert key.result_path(tmp_path).name == "imagenet-a-dense-256-best-present.json"
+    assert key.posteriors_path(tmp_path).name == "imagenet-a-dense-256-best.npz"
     labels = Restriction(labels=f"{tmp_path}/real-v1 b.json")
-    assert ResultKey("val", "dense", (256,), restriction=labels).path(tmp_path).name == (
+    assert ResultKey("val", "dense", (256,), restriction=labels).result_path(tmp_path).name == (
         "val-dense-256-real_v1_b.json"
     )
 

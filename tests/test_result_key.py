@@ -20,13 +20,13 @@ from vgg_jax.evaluation.result_key import ResultKey, Variant
 def test_files_are_called_after_split_method_and_scales(split, scales, stem):
     workdir = pathlib.Path("runs", "it.1")
     key = ResultKey(split, "dense", scales)
-    assert key.stem == stem
-    assert key.path(workdir) == workdir / "eval" / f"{stem}.json"
-    posteriors = key.path(workdir, ".npz")
+    assert key.result_path(workdir) == workdir / "eval" / f"{stem}.json"
+    posteriors = key.posteriors_path(workdir)
     assert posteriors == workdir / "eval" / f"{stem}.npz"
     assert len(posteriors.relative_to(workdir).parts) == 2
     variant = Variant(checkpoint="best", pooling="ceil")
-    assert ResultKey(split, "dense", scales, variant).stem == f"{stem}-best-ceil"
+    of_variant = ResultKey(split, "dense", scales, variant).posteriors_path(workdir)
+    assert of_variant.name == f"{stem}-best-ceil.npz"
 
 
 @pytest.mark.parametrize("checkpoint", ["last", "best"])
@@ -40,12 +40,12 @@ def test_a_variants_name_tells_its_settings(checkpoint, pooling, dtype):
 
 def test_both_is_made_of_single_methods_and_scales():
     key = ResultKey("val", "both", (256, 384), Variant(pooling="ceil"))
-    stems = [
-        of_scale.stem
+    names = [
+        of_scale.posteriors_path(pathlib.Path()).name
         for of_method in key.by_method().values()
         for of_scale in of_method.by_scale().values()
     ]
-    assert stems == [
-        *("val-dense-256-ceil", "val-dense-384-ceil"),
-        *("val-multicrop-256-ceil", "val-multicrop-384-ceil"),
+    assert names == [
+        *("val-dense-256-ceil.npz", "val-dense-384-ceil.npz"),
+        *("val-multicrop-256-ceil.npz", "val-multicrop-384-ceil.npz"),
     ]

@@ -55,7 +55,7 @@ def test_an_evaluation_took_the_time_of_all_its_passes(sweep):
     (task,) = (t for t in _planned(sweep, ["a_256"])[0] if t.name == "a_256-dense")
     key = ResultKey("validation", "dense", (256,))
     one = {"seconds": 100.0, "compile_s": 20.0}
-    path = key.path(sweep.workdir("a_256", 0))
+    path = key.result_path(sweep.workdir("a_256", 0))
     path.parent.mkdir()
     result = {"split": "validation", "method": "dense", "num_images": 60}
     averaged = {"average_of": {"256": one, "288": one}}

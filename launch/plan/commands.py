@@ -53,7 +53,7 @@ def evaluate(
         kind="evaluate",
         arguments=arguments,
         waits_for=(_name(seed, run),),
-        result=ResultKey.from_config(config_of(arguments)).path(workdir),
+        result=ResultKey.from_config(config_of(arguments)).result_path(workdir),
         log=sweep.log(name),
         workdir=workdir,
     )

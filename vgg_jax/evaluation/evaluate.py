@@ -107,7 +107,7 @@ def _one_writer_of_each(by_method: Mapping[str, ResultKey], out: Path) -> Iterat
             doing = f"evaluating {key.split} with {method}"
             otherwise = "name another folder with --mode=eval --out"
             writers.enter_context(
-                processes.one_writer(out / FOLDER, key.stem_with(""), doing, otherwise)
+                processes.one_writer(out / FOLDER, key.posteriors_name(""), doing, otherwise)
             )
         yield
 
@@ -123,7 +123,7 @@ def _write_result(
     found = posteriors.combine({single: parts[single] for single in methods.singles(key.method)})
     found, restricted, facts = key.restriction.applied(found)
     return results.write_result(
-        key.path(out),
+        key.result_path(out),
         found,
         f"{key.method}, Q = {', '.join(map(str, key.scales))}{restricted}",
         {

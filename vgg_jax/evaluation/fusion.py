@@ -194,7 +194,7 @@ def read_run(workdir: Path, key: ResultKey) -> Posteriors | None:
     return posteriors.combine(
         {
             method: {
-                scale: posteriors.read(of_scale.path(workdir, ".npz"))
+                scale: posteriors.read(of_scale.posteriors_path(workdir))
                 for scale, of_scale in of_method.by_scale().items()
             }
             for method, of_method in key.by_method().items()
@@ -221,7 +221,7 @@ def missing(workdir: Path, key: ResultKey) -> list[str]:
 
 
 def _why_missing(workdir: Path, key: ResultKey) -> str:
-    path = key.path(workdir, ".npz")
+    path = key.posteriors_path(workdir)
     if not path.exists():
         others = sorted(file.stem for file in path.parent.glob(f"{path.stem}-*.npz"))
         variants = ", ".join(f"--variant={other.removeprefix(f'{path.stem}-')}" for other in others)

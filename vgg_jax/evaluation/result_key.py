@@ -107,24 +107,26 @@ class ResultKey:
     def _joined_scales(self) -> str:
         return "_".join(map(str, self.scales))
 
-    @property
-    def stem(self) -> str:
-        """The posteriors' name without suffix, for example "val-dense-256_384_512-ceil"."""
-        return self.stem_with(self._joined_scales)
+    def posteriors_name(self, scales: str) -> str:
+        """Returns the posteriors' name without suffix, for example "val-dense-256-ceil".
 
-    def stem_with(self, middle: str) -> str:
-        """Returns the stem with another text in place of the scales, or with nothing for ""."""
+        Args:
+          scales: The text in place of the scales; "" for none.
+        """
         method = self.method.replace(":", "@")  # A user's own is MODULE:NAME.
-        return "-".join(filter(None, (self._safe_split, method, middle, self.variant.name)))
+        return "-".join(filter(None, (self._safe_split, method, scales, self.variant.name)))
 
-    def result_name(self, middle: str) -> str:
-        """Returns `stem_with`, and the restriction: a result's file name without its suffix."""
-        return "-".join(filter(None, (self.stem_with(middle), self.restriction.name)))
+    def result_name(self, scales: str) -> str:
+        """Returns the result's name without suffix: that of the posteriors, and the restriction."""
+        return "-".join(filter(None, (self.posteriors_name(scales), self.restriction.name)))
 
-    def path(self, workdir: Path, suffix: str = ".json") -> Path:
-        """Returns the path of a result, or with ".npz" of the posteriors of one method and Q."""
-        name = self.stem if suffix == ".npz" else self.result_name(self._joined_scales)
-        return workdir / FOLDER / f"{name}{suffix}"
+    def posteriors_path(self, workdir: Path) -> Path:
+        """Returns the path of the posteriors of a key with one method and one Q."""
+        return workdir / FOLDER / f"{self.posteriors_name(self._joined_scales)}.npz"
+
+    def result_path(self, workdir: Path) -> Path:
+        """Returns the path of the result."""
+        return workdir / FOLDER / f"{self.result_name(self._joined_scales)}.json"
 
     def by_method(self) -> dict[str, "ResultKey"]:
         """Returns the key of each single method that the method averages, at the same scales."""

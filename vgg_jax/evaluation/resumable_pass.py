@@ -62,7 +62,7 @@ class ResumablePasses:
           UserError: The file is damaged or of other images, or posteriors are not finite.
           StoppedError: A signal asked it to stop, and the computed posteriors are saved.
         """
-        path = key.path(self.out, ".npz")
+        path = key.posteriors_path(self.out)
         (scale,) = key.scales
         identity = {**self._identity, "method": key.method, "scale": scale}
         if by_name.is_own(key.method):  # A user changes a method of their own under the same name.
@@ -165,7 +165,7 @@ class ResumablePasses:
     def _later_px(self, key: ResultKey) -> int:
         """Returns the pixels of the passes after this one that have no file yet."""
         later = self.passes[self.passes.index(key) + 1 :]
-        return sum(self._whole_px(k) for k in later if not k.path(self.out, ".npz").exists())
+        return sum(self._whole_px(k) for k in later if not k.posteriors_path(self.out).exists())
 
     def _run(
         self,
