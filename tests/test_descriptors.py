@@ -14,6 +14,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import descriptors
 from vgg_jax.evaluation.descriptor_settings import DescriptorSettings
 from vgg_jax.evaluation.image_pass import ImagePass
+from vgg_jax.evaluation.methods import dense
 from vgg_jax.nets.vgg import VGG
 
 _LAYERS = ("conv1_1", "relu3_1", "pool3", "pool5", "fc6", "relu7", "fc8")
@@ -78,7 +79,7 @@ def test_they_are_those_of_a_loop_over_images(layer, pooling):
 
 
 def test_these_images_share_padded_batches():
-    method = descriptors._method("relu7")
+    method = dense.whole_images(descriptors.of_batch, layer="relu7")
     each = ImagePass(
         _net().inference, _PHOTOS.__getitem__, _SIZES_PX,
         method=method, scale=75, batch_px=2**20,

@@ -1,11 +1,9 @@
 """Descriptors of images, made of a layer's values over whole images (appendix B of the paper)."""
 
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int32
@@ -15,8 +13,7 @@ from vgg_jax.errors import UserError, require
 from vgg_jax.evaluation.descriptor_settings import DescriptorSettings
 from vgg_jax.evaluation.image_pass import ImagePass
 from vgg_jax.evaluation.inference import Inference, PaddedImages, SizesPx
-from vgg_jax.evaluation.method import Method
-from vgg_jax.evaluation.methods.dense import pool_score_map, with_flips
+from vgg_jax.evaluation.methods.dense import pool_score_map, whole_images, with_flips
 from vgg_jax.nets.architectures import FC_FEATURES
 from vgg_jax.nets.vgg import VGG
 from vgg_jax.system import progress_bar
@@ -87,7 +84,7 @@ def compute(
             inference,
             load_image,
             sizes,
-            method=_method(settings.layer),
+            method=whole_images(of_batch, layer=settings.layer),
             scale=scale,
             batch_px=batch_px,
             num_workers=num_workers,
@@ -123,18 +120,6 @@ def of_batch(
     mean = averages.reshape(len(images), 2, -1).mean(axis=1)
     norm = jnp.linalg.norm(mean, axis=1, keepdims=True)
     return mean / jnp.where(norm == 0, 1, norm)
-
-
-@functools.cache
-def _method(layer: str) -> Method:
-    def compute_batch(inference: Inference, images: jax.Array, sizes: jax.Array) -> jax.Array:
-        return inference.call(of_batch, images, sizes, layer=layer)
-
-    return Method(
-        image_px=lambda height, width, crop_px: 2 * height * width,
-        fills_evenly=True,
-        compute=compute_batch,
-    )
 
 
 def _channels(model: VGG, settings: DescriptorSettings) -> int:

@@ -1,5 +1,7 @@
 """Dense evaluation: the net is applied to whole images and their flips (§3.2)."""
 
+from collections.abc import Callable, Hashable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
@@ -55,8 +57,17 @@ def posteriors(inference: Inference, images: PaddedImages, sizes: SizesPx) -> Pr
     return of_each.reshape(len(images), 2, -1).mean(axis=1)
 
 
-METHOD = Method(
-    image_px=lambda height, width, crop_px: 2 * height * width,
-    fills_evenly=True,
-    compute=lambda inference, images, sizes: inference.call(posteriors, images, sizes),
-)
+def whole_images(function: Callable[..., jax.Array], **settings: Hashable) -> Method:
+    """Returns the method that computes a function of whole images and their flips.
+
+    Args:
+      function, settings: See `Inference.call`. The arrays are the images and their sizes.
+    """
+    return Method(
+        image_px=lambda height, width, crop_px: 2 * height * width,
+        fills_evenly=True,
+        compute=lambda net, images, sizes: net.call(function, images, sizes, **settings),
+    )
+
+
+METHOD = whole_images(posteriors)
