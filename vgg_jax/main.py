@@ -135,7 +135,8 @@ def _verify() -> None:
 
 
 def _train(c: ConfigDict, workdir: Path) -> None:
-    result, val = processes.from_first(lambda: _finished(c, workdir), _read_result), None
+    result = processes.from_first(lambda: _finished(c, workdir), _read_result)
+    val = None
     if result is None:
         given = ("training", "training", "choose another --workdir")
         with processes.one_writer(workdir, *given):

@@ -73,8 +73,10 @@ def of(table: Table, seeds: int) -> tuple[Group, ...]:
     signed = table.is_of_differences
     paper = Column("paper", "number theirs", lambda pair: _paper(pair, signed))
     ours = Column("ours", "number ours", lambda pair: _ours(pair, seeds, signed), has_beside=True)
-    less = Column("diff.", "number less", lambda pair: Cell(number(pair.less, signed=True)))
-    columns = (paper, ours) if signed else (paper, ours, less)
+    difference = Column(
+        "diff.", "number less", lambda pair: Cell(number(pair.difference, signed=True))
+    )
+    columns = (paper, ours) if signed else (paper, ours, difference)
     groups = [Group("top-1", lambda line: line.top1, columns)]
     if table.has_top5:
         groups.append(Group("top-5", lambda line: line.top5, columns))

@@ -29,7 +29,7 @@ class Pair:
     predictions: tuple[str, ...] = ()
 
     @property
-    def less(self) -> float | None:
+    def difference(self) -> float | None:
         """Our figure less the paper's; None if one is missing."""
         if self.paper is None or self.ours is None:
             return None

@@ -91,10 +91,11 @@ def compute(
         )
         for scale in settings.scales
     ]
+    parts, num_channels = [], _channels(inference.model, settings)
     total = len(passes) * len(sizes)
     with progress_bar.bar(total, "images", "descriptors", disable=not progress) as bar:
-        parts = [_computed(each, len(sizes), _channels(inference.model, settings), bar)
-                 for each in passes]  # fmt: skip
+        for each in passes:
+            parts.append(_computed(each, len(sizes), num_channels, bar))
     if settings.combine == "average":
         return np.mean(parts, axis=0, dtype=np.float32)
     return np.concatenate(parts, axis=1)
