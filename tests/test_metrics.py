@@ -13,7 +13,7 @@ from PIL import Image
 
 from vgg_jax.errors import UserError
 from vgg_jax.plots import curves, picture_file
-from vgg_jax.training import metrics, metrics_file
+from vgg_jax.training import metrics, metrics_file, metrics_window
 
 TRAIN = {"loss": 2.0, "error": 50.0, "images_per_s": 10.0, "learning_rate": 0.01}
 VAL = {"epoch": 1, "top1_error": 40.0, "top5_error": 10.0, "loss": 1.5, "learning_rate": 0.01}
@@ -182,7 +182,7 @@ def test_a_half_written_line_is_not_read(tmp_path, open_log):
 
 
 def test_a_window_is_logged_when_the_next_is_full(tmp_path, open_log):
-    window = metrics.Window(open_log(), batch_size=32, steps_per_epoch=4)
+    window = metrics_window.Window(open_log(), batch_size=32, steps_per_epoch=4)
     for loss, error in [(1.0, 80.0), (2.0, 60.0)]:
         window.add(_step(loss, error), 0.0)
     window.end(2, 0.01)
@@ -203,11 +203,11 @@ def test_a_window_is_logged_when_the_next_is_full(tmp_path, open_log):
 
 def test_the_rates_are_of_the_steps_that_the_window_saw_done(tmp_path, open_log, monkeypatch):
     clock = iter([0.0, 10.0, 14.0, 14.0, 100.0, 102.0, 102.0])
-    monkeypatch.setattr(metrics.time, "perf_counter", lambda: next(clock))
-    window = metrics.Window(open_log(write=True), batch_size=32, steps_per_epoch=4)
+    monkeypatch.setattr(metrics_window.time, "perf_counter", lambda: next(clock))
+    window = metrics_window.Window(open_log(write=True), batch_size=32, steps_per_epoch=4)
     window.add(_step(1.0), 5.0)  # It compiles until 10 s, which doesn't count.
     window.add(_step(1.0), 1.0)
-    for _ in range(metrics.STEPS_IN_FLIGHT + 1):
+    for _ in range(metrics_window.STEPS_IN_FLIGHT + 1):
         window.add(_step(1.0), 0.0)
     window.end(3, 0.01)  # At 14 s.
     window.restart_clock()  # At 100 s, after a validation.
@@ -221,11 +221,11 @@ def test_the_rates_are_of_the_steps_that_the_window_saw_done(tmp_path, open_log,
 
 
 def test_more_steps_than_may_be_in_flight(tmp_path, open_log):
-    window = metrics.Window(open_log(), batch_size=1, steps_per_epoch=1)
-    losses = np.arange(3 * metrics.STEPS_IN_FLIGHT)
+    window = metrics_window.Window(open_log(), batch_size=1, steps_per_epoch=1)
+    losses = np.arange(3 * metrics_window.STEPS_IN_FLIGHT)
     for loss in losses:
         window.add(_step(loss), 0.0)
-        assert len(window._in_flight) <= metrics.STEPS_IN_FLIGHT
+        assert len(window._in_flight) <= metrics_window.STEPS_IN_FLIGHT
     window.end(len(losses), 0.01)
     window.flush()
     assert _lines(tmp_path)[0]["loss"] == losses.mean()
@@ -233,18 +233,20 @@ def test_more_steps_than_may_be_in_flight(tmp_path, open_log):
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_and_is_not_logged(tmp_path, open_log, loss):
-    window = metrics.Window(open_log(), batch_size=1, steps_per_epoch=10)
+    window = metrics_window.Window(open_log(), batch_size=1, steps_per_epoch=10)
     window.add(_step(1.0), 0.0)
     window.end(1, 0.01)
     window.add(_step(1.0), 0.0)
     window.add(_step(loss), 0.0)
     window.end(3, 0.01)
-    with pytest.raises(metrics.NotFiniteError, match=r"in steps 2 to 3, at learning rate 0\.01"):
+    with pytest.raises(
+        metrics_window.NotFiniteError, match=r"in steps 2 to 3, at learning rate 0\.01"
+    ):
         window.flush()
     assert [record["step"] for record in _lines(tmp_path)] == [1]
     window.flush()
     assert [record["step"] for record in _lines(tmp_path)] == [1]
-    assert issubclass(metrics.NotFiniteError, UserError)
+    assert issubclass(metrics_window.NotFiniteError, UserError)
 
 
 # The curves.

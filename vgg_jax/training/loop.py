@@ -12,7 +12,7 @@ import numpy as np
 
 from vgg_jax.runs.state import TrainState
 from vgg_jax.system.signals import StopRequest
-from vgg_jax.training import metrics
+from vgg_jax.training.metrics_window import NotFiniteError, Window
 from vgg_jax.training.schedule import Schedule
 from vgg_jax.training.step import Batch, Metrics
 from vgg_jax.training.validation import ValResult
@@ -25,7 +25,7 @@ class Progress:
     Attributes:
       schedule: The schedule after the epochs that were validated.
       validation_due: Whether the steps of an epoch are done, but its validation is not.
-      window: The metrics of steps that aren't logged yet: see `metrics.Window.open_values`.
+      window: The metrics of steps that aren't logged yet: see `Window.open_values`.
     """
 
     schedule: Schedule
@@ -101,7 +101,7 @@ class Loop:
         progress: Progress,
         timetable: Timetable,
         work: Work,
-        window: metrics.Window,
+        window: Window,
         stop: StopRequest,
     ) -> None:
         """Prepares to train from a state.
@@ -178,7 +178,7 @@ class Loop:
         if result is None:
             return
         if not math.isfinite(result.loss):
-            raise metrics.NotFiniteError(f"The validation loss is {result.loss}{self._when()}")
+            raise NotFiniteError(f"The validation loss is {result.loss}{self._when()}")
         self._window.log.val(
             self._done,
             {
@@ -204,7 +204,7 @@ class Loop:
 
     def _refuse_not_finite(self) -> None:
         if not _all_finite(self._state):
-            raise metrics.NotFiniteError(f"A parameter is not finite{self._when()}")
+            raise NotFiniteError(f"A parameter is not finite{self._when()}")
 
     def _when(self) -> str:
         return f" after step {self._done}, at learning rate {self._rate_of_last_step():g}."

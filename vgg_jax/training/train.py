@@ -28,9 +28,11 @@ from vgg_jax.runs.state import TrainState, abstract_state, init_state
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, jax_devices, processes
 from vgg_jax.system.signals import StopRequest
-from vgg_jax.training import metrics, metrics_file, parallel, schedules, stuck_at_chance, validation
+from vgg_jax.training import metrics_file, parallel, schedules, stuck_at_chance, validation
 from vgg_jax.training import settings as training_settings
 from vgg_jax.training.loop import Loop, Progress, Timetable, Work
+from vgg_jax.training.metrics import MetricsLog
+from vgg_jax.training.metrics_window import NotFiniteError, Window
 from vgg_jax.training.optimiser import sgd
 from vgg_jax.training.step import Recipe
 from vgg_jax.training.step_trace import StepTrace
@@ -83,7 +85,7 @@ def train(
         window = run.window(log, opened.progress)
         try:
             last_step = Loop(opened.state, opened.progress, run.timetable, work, window, stop).run()
-        except metrics.NotFiniteError as error:
+        except NotFiniteError as error:
             checkpoints.wait()
             raise _with_remedy(error, checkpoints) from error
         checkpoints.wait()
@@ -238,7 +240,7 @@ class _Run:
         train_batches: Iterator[crops.CropBatch],
         val_batches: Iterator[crops.CropBatch],
         checkpoints: Checkpoints,
-        log: metrics.MetricsLog,
+        log: MetricsLog,
         stop: StopRequest,
     ) -> Work:
         """Returns the batches and functions that the loop works with."""
@@ -280,9 +282,7 @@ class _Run:
             ),
         )
 
-    def _say_if_stuck(
-        self, c: ConfigDict, log: metrics.MetricsLog, step: int, val_loss: float
-    ) -> None:
+    def _say_if_stuck(self, c: ConfigDict, log: MetricsLog, step: int, val_loss: float) -> None:
         if log.folder is None:
             return
         warning = stuck_at_chance.warning(
@@ -296,9 +296,9 @@ class _Run:
         if warning:
             log.note(warning)
 
-    def log(self, workdir: Path, start_step: int, opened: _Opened) -> metrics.MetricsLog:
+    def log(self, workdir: Path, start_step: int, opened: _Opened) -> MetricsLog:
         """Returns the log of the metrics from a step on, which only the first process writes."""
-        return metrics.MetricsLog(
+        return MetricsLog(
             workdir,
             start_step=start_step,
             validation_due=opened.progress.validation_due,
@@ -308,9 +308,9 @@ class _Run:
             mark=opened.log_mark,
         )
 
-    def window(self, log: metrics.MetricsLog, progress: Progress) -> metrics.Window:
+    def window(self, log: MetricsLog, progress: Progress) -> Window:
         """Returns the window that collects metrics, with those saved before they were logged."""
-        return metrics.Window(
+        return Window(
             log,
             batch_size=self._config.batch_size,
             steps_per_epoch=self.timetable.steps_per_epoch,

@@ -21,7 +21,8 @@ from vgg_jax.nets.sharding import STEPS_IN_FLIGHT
 from vgg_jax.runs.state import TrainState
 from vgg_jax.system.signals import StopRequest
 from vgg_jax.training.loop import Loop, Progress, Timetable, Work
-from vgg_jax.training.metrics import MetricsLog, Window
+from vgg_jax.training.metrics import MetricsLog
+from vgg_jax.training.metrics_window import Window
 from vgg_jax.training.schedules.constant import Constant
 from vgg_jax.training.step import Batch
 from vgg_jax.training.validation import ValResult
