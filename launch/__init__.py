@@ -7,8 +7,9 @@ command of vgg_jax in a separate process.
 import sys
 
 # Python imports this package before the module of `python -m launch.COMMAND`.
-if sys.argv[:1] == ["-m"] and any("launch." in argument for argument in sys.orig_argv):
+if sys.argv[:1] == ["-m"]:
     from vgg_jax.system import huge_pages, signals
 
-    signals.handle()
-    huge_pages.use("launch.benchmark")
+    if huge_pages.begun_module().startswith("launch."):
+        signals.handle()
+        huge_pages.use("launch.benchmark")

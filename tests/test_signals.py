@@ -1,11 +1,16 @@
 """Signals that stop a command before it has begun its work."""
 
+import importlib
 import signal
 import subprocess
 import sys
 
 import pytest
 import small_runs
+
+import launch
+import vgg_jax
+from vgg_jax.system import signals
 
 COMMANDS = [
     *("vgg_jax.main", "vgg_jax.predict", "vgg_jax.fuse", "vgg_jax.describe", "vgg_jax.weights"),
@@ -69,6 +74,31 @@ def test_a_program_that_imports_the_package_keeps_its_signals():
         [sys.executable, "-c", asks], cwd=small_runs.ROOT, capture_output=True, check=True
     )
     assert done.stdout == b"0\n"
+
+
+@pytest.mark.parametrize("package", [vgg_jax, launch])
+@pytest.mark.parametrize(
+    ("before", "after", "handles"),
+    [
+        ("-m {}.main", "", True),
+        ("-X dev -m {}.main", "--log=a", True),
+        ("-Bm{}.main", "--log=a", True),
+        ("-m {}", "", False),
+        ("-m mytool", "--log={}.log", False),
+        ("-m mytool", "-m {}.main", False),
+    ],
+)
+def test_only_the_packages_own_commands_handle_signals(
+    monkeypatch, package, before, after, handles
+):
+    """The package of a user's own tool may import this one, while sys.argv[0] is "-m" too."""
+    before, after = (part.format(package.__name__).split() for part in (before, after))
+    handled = []
+    monkeypatch.setattr(signals, "handle", lambda: handled.append(True))
+    monkeypatch.setattr(sys, "orig_argv", ["python", *before, *after])
+    monkeypatch.setattr(sys, "argv", ["-m", *after])
+    importlib.reload(package)
+    assert handled == [True] * handles
 
 
 # The main thread is in C for as long as this test waits, as in a step or a compilation.

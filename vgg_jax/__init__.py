@@ -7,11 +7,12 @@ in this folder says what each package and module is for.
 import sys
 
 # Python imports this package before the module of `python -m vgg_jax.COMMAND`.
-if sys.argv[:1] == ["-m"] and any("vgg_jax." in argument for argument in sys.orig_argv):
+if sys.argv[:1] == ["-m"]:
     from vgg_jax.system import huge_pages, signals
 
-    signals.handle()
-    huge_pages.use("vgg_jax.main", "vgg_jax.predict", "vgg_jax.features")
+    if huge_pages.begun_module().startswith("vgg_jax."):
+        signals.handle()
+        huge_pages.use("vgg_jax.main", "vgg_jax.predict", "vgg_jax.features")
 
 __version__ = "0.1.0"
 

@@ -22,6 +22,15 @@ _SINCE = (2, 35)  # The version of glibc that brought the setting.
 _STARTERS = ("runpy", "importlib._bootstrap", "importlib._bootstrap_external")
 
 
+def begun_module() -> str:
+    """Returns the full name of the module that Python begins.
+
+    It is known while `python -m MODULE` imports the packages above the module, and what they
+    import: as long as sys.argv[0] is "-m".
+    """
+    return re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)])  # -mMODULE is one argument.
+
+
 def use(*commands: str) -> None:
     """Starts `python -m COMMAND` anew with glibc's setting for huge pages, where it does anything.
 
@@ -51,8 +60,7 @@ def _starts(commands: tuple[str, ...], frame: types.FrameType | None) -> bool:
         frame = frame.f_back
     if frame is not None:
         return False
-    command = re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)])  # -mCOMMAND is one argument.
-    return command in commands
+    return begun_module() in commands
 
 
 def _would_help() -> bool:
