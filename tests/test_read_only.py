@@ -7,6 +7,8 @@ import mounts
 import pytest
 import small_runs
 
+from vgg_jax.errors import UserError
+
 pytestmark = pytest.mark.runs
 
 # In a mount namespace of its own, the folder $0 is read-only for one command.
@@ -51,6 +53,11 @@ def test_it_is_evaluated_where_out_says(disk, trained, tmp_path):
 def test_out_is_for_evaluations(trained, tmp_path):
     done = small_runs.run_module("vgg_jax.main", f"--workdir={trained}", f"--out={tmp_path}")
     assert (done.returncode, done.stderr) == (2, "error: --out needs --mode=eval.\n")
+
+
+def test_out_is_not_for_verify(tmp_path, run_main):
+    with pytest.raises(UserError, match=r"^--out needs --mode=eval\.$"):
+        run_main(f"--workdir={tmp_path}", "--mode=verify", "--out=out")
 
 
 def test_it_predicts(disk, trained, folder):

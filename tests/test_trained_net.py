@@ -108,14 +108,25 @@ def test_q_below_the_crop_is_refused(net, call):
 MISTAKES = [
     ("net.posteriors([image], scales=64)", "scales=64 must be a list"),
     ("net.posteriors([image], scales='64')", "scales='64' must be a list"),
+    ("net.posteriors([image], scales=np.array(64))", "scales=array(64) must be a list"),
+    ("net.posteriors([image], scales=[64.0])", "scales=64.0 must be whole numbers, each once, for"),
+    ("net.posteriors([image], method=None)", "method=None must be one of dense"),
+    ("net.posteriors([image], method=['dense'])", "method=['dense'] must be one of dense"),
     ("net.posteriors([image], batch_px='1')", "batch_px='1' must be a number"),
     ("net.posteriors([image], batch_px=-1)", "batch_px=-1 must be a number"),
     ("net.posteriors(Image.fromarray(image))", "The images are a list, also a single one"),
     ("net.posteriors('photo.jpg')", "The images are a list, also a single one"),
     ("net.score_map(image, stride_px=32.0)", "stride_px=32.0 must be 32, 16, 8, 4, 2 or 1"),
+    ("net.score_map(image, scale='64')", "scale='64' must be a whole number of px: scale=256."),
     ("net(image[None][:0])", "of shape (0, 64, 64, 3). Give an array of RGB"),
     ("net(image[None], train=True, dropout_key=0)", "train=True needs dropout_key, for instance"),
+    ("net(image[None], train=True, dropout_key=np.int64(1))", "train=True needs dropout_key"),
+    ("net(image[None], train=True, dropout_key=two_keys)", "one key for the batch."),
+    ("net.features(image[None], [['fc7']])", "features are a list: ['fc7'], not [['fc7']]."),
     ("net.features(image[None], 3)", "The names of features are a list: ['fc7'], not 3."),
+    ("vgg_jax.load(None)", "workdir=None must be the path of a run's folder"),
+    ("vgg_jax.load(b'a')", "workdir=b'a' must be the path"),
+    ("vgg_jax.load('')", "workdir='' must be the path"),
 ]
 
 
@@ -123,9 +134,10 @@ def test_arguments_of_another_kind_are_refused_without_a_traceback_of_python(tra
     """Another process makes the mistakes, because annotations aren't checked there."""
     made = small_runs.run_python(
         "-c",
-        "import sys\nimport numpy as np\nfrom PIL import Image\nimport vgg_jax\n"
+        "import sys\nimport jax\nimport numpy as np\nfrom PIL import Image\nimport vgg_jax\n"
         "from vgg_jax.errors import UserError\n"
         "net, image = vgg_jax.load(sys.argv[1]), np.zeros((64, 64, 3), np.uint8)\n"
+        "two_keys = jax.random.split(jax.random.key(0))\n"
         f"for mistake in {[mistake for mistake, _ in MISTAKES]!r}:\n"
         "    try: eval(mistake)\n"
         "    except UserError as error: print('UserError', error)\n"
@@ -184,6 +196,20 @@ def test_an_overlay_has_each_class_where_its_windows_are():
     assert (seen[:, 12:, 1] == 1).all()
     assert (seen[:, 8:, 0] == 0).all()
     assert (np.diff(seen[0, :, 0]) <= 1e-12).all()
+
+
+@pytest.mark.parametrize(("crop_px", "stride_px"), [(32, 4), (224, 16), (256, 32), (512, 32)])
+def test_an_overlay_takes_a_stride_that_pooling_can_give(net, monkeypatch, crop_px, stride_px):
+    taken = []
+
+    def score_map(net, image, *, scale, stride_px):
+        taken.append(stride_px)
+        return np.zeros((1, 1, 4), np.float32)
+
+    monkeypatch.setattr(trained_net.TrainedNet, "score_map", score_map)
+    wide = changed(net, model=dataclasses.replace(net.model, crop_px=crop_px))
+    class_maps.around_pixels(wide, photo(crop_px, crop_px), np.array([0]), scale=crop_px)
+    assert taken == [stride_px]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 200), (500, 64)])

@@ -84,6 +84,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"Unknown arguments: {' '.join(argv[1:])}.")
     if _PROFILE.value and _MODE.value != "train":
         raise UserError("--profile traces training steps, so it needs --mode=train.")
+    if _OUT.value and _MODE.value != "eval":
+        raise UserError("--out needs --mode=eval.")
     if _MODE.value == "verify":
         _verify()
         return
@@ -108,8 +110,6 @@ def _checked_workdir(c: ConfigDict) -> Path:
     config.validate(c)
     if _MODE.value == "eval":
         files.refuse_unwritable(_out(workdir), "Name a folder for the results with --out.")
-    elif _OUT.value:
-        raise UserError("--out needs --mode=eval.")
     elif files.in_bucket(workdir) or not run_result.path(workdir).exists():
         files.refuse_unwritable(workdir, "Choose another --workdir.")
     if _MODE.value == "eval" and c.eval.method == "none":

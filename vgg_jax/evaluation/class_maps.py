@@ -5,7 +5,7 @@ from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from vgg_jax.data import images
-from vgg_jax.evaluation.trained_net import TrainedNet
+from vgg_jax.evaluation.trained_net import STRIDES_PX, TrainedNet
 
 
 def around_pixels(
@@ -17,8 +17,8 @@ def around_pixels(
 ) -> Float[np.ndarray, "h2 w2 k"]:
     """Returns the probabilities of some classes around each pixel of the rescaled image.
 
-    They are the softmax of the class score map (§3.2) at a stride of an eighth of the net's crop,
-    spread over the windows of its cells.
+    They are the softmax of the class score map (§3.2), spread over the windows of its cells. Its
+    stride is the largest possible one of at most an eighth of the net's crop.
 
     Args:
       net: The net.
@@ -27,7 +27,7 @@ def around_pixels(
       scale: The test scale Q in px. At the net's crop, a square image has one window.
     """
     width, height = images.rescaled_size(Image.fromarray(image).size, scale)
-    stride_px = max(1, 2 ** int(np.log2(net.model.crop_px / 8)))
+    stride_px = next(px for px in STRIDES_PX if 8 * px <= net.model.crop_px)
     scores = net.score_map(image, scale=scale, stride_px=stride_px)
     maps = np.exp(scores - scores.max(axis=-1, keepdims=True))
     maps /= maps.sum(axis=-1, keepdims=True)

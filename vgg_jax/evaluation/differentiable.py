@@ -50,14 +50,30 @@ def features(
       UserError: The images have another dtype or shape, or `VGG.features` refuses the arguments.
     """
     _check_images(images)
+    is_list = isinstance(names, Iterable) and not isinstance(names, str)
+    names = [*names] if is_list else names
     require(
-        isinstance(names, Iterable), f"The names of features are a list: ['fc7'], not {names!r}."
+        is_list and all(isinstance(name, str) for name in names),
+        f"The names of features are a list: ['fc7'], not {names!r}.",
     )
-    names = names if isinstance(names, str) else tuple(names)
     if {*names} & {*FC_FEATURES}:
         inference.require_fc_layers()
-    computed = _features(inference, jnp.asarray(images), names)
+    computed = _features(inference, jnp.asarray(images), tuple(names))
     return {name: computed[name] for name in names}  # `jit` has sorted them.
+
+
+def check_dropout_key(dropout_key: Key[Array, ""] | None) -> None:
+    """Checks that there is one key for a batch's dropout.
+
+    Raises:
+      UserError: There is none or several, or a seed in its place.
+    """
+    try:
+        jax.eval_shape(jax.random.split, dropout_key)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            "train=True needs dropout_key, for instance jax.random.key(0): one key for the batch."
+        ) from error
 
 
 def _check_images(images: Array | np.ndarray) -> None:
@@ -119,7 +135,7 @@ def _logits(
 
 @functools.partial(jax.jit, static_argnames="names")
 def _features(
-    inference: Inference, images: Array, names: tuple[str, ...] | str
+    inference: Inference, images: Array, names: tuple[str, ...]
 ) -> dict[str, Float32[Array, "b ..."]]:
     with jax.default_matmul_precision(inference.precision):
         return inference.model.apply(

@@ -8,7 +8,7 @@ from typing import get_args
 
 from ml_collections import FrozenConfigDict
 
-from vgg_jax.errors import UserError, require_choice
+from vgg_jax.errors import UserError, require, require_choice
 from vgg_jax.evaluation.inference import Inference
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.nets import from_config, sharding
@@ -82,6 +82,10 @@ def _described(
     ):
         if value is not None:
             require_choice(key, value, get_args(choices))
+    require(
+        isinstance(workdir, str | os.PathLike) and workdir != "",
+        f"workdir={workdir!r} must be the path of a run's folder: vgg_jax.load('runs/mine').",
+    )
     workdir = files.path(os.fspath(workdir))
     if not saved_steps.has_checkpoint(workdir):
         train = "Train one: python -m vgg_jax.main --config=configs/NAME.py --workdir=..."

@@ -28,7 +28,7 @@ def check(c: ConfigDict) -> None:
     require_choice("eval.dtype", c.eval.dtype, get_args(DType))
     for key in ("batch_px", "save_every_s"):
         require(c.eval[key] >= 0, f"eval.{key}={c.eval[key]} must be 0 or above.")
-    check_scales(test_scales(c), c.crop_px)
+    check_scales(test_scales(c), c.crop_px, "eval.scales")
 
 
 def test_scales(c: ConfigDict) -> tuple[int, ...]:
@@ -40,25 +40,31 @@ def listed(scales: Iterable[int]) -> tuple[int, ...]:
     """Returns test scales that a caller gave, as a tuple.
 
     Raises:
-      UserError: They are a single number or a string.
+      UserError: They are a single number, a string, or an array of another rank than 1.
     """
+    is_list = isinstance(scales, Iterable) and not isinstance(scales, str)
     require(
-        isinstance(scales, Iterable) and not isinstance(scales, str),
+        is_list and getattr(scales, "ndim", 1) == 1,
         f"scales={scales!r} must be a list of whole numbers, also for a single one: scales=[256].",
     )
     return tuple(scales)
 
 
-def check_scales(scales: Sequence[int], crop_px: int) -> None:
+def check_scales(scales: Sequence[int], crop_px: int, key: str = "scales") -> None:
     """Checks test scales (§3.2).
+
+    Args:
+      scales: The test scales Q in px.
+      crop_px: The side of the net's crop in px.
+      key: The config key or argument that holds the scales, for the message.
 
     Raises:
       UserError: A scale is below the crop, is not a whole number of px, or is given twice.
     """
     require(
         all(isinstance(q, numbers.Integral) for q in scales) and len(set(scales)) == len(scales),
-        f"eval.scales={','.join(map(str, scales))} must be whole numbers, each once: "
-        "--config.eval.scales=256,384,512.",
+        f"{key}={','.join(map(repr, scales))} must be whole numbers, each once, for example "
+        "256,384,512.",
     )
     below = [str(scale) for scale in scales if scale < crop_px]
     require(

@@ -72,6 +72,7 @@ class TrainedNet:
         Args:
           images: (b, h, w, 3) RGB of 0-255, uint8 or float. Each side is at least the net's crop.
             Outside transformations, a warning says if they look like images of another range.
+            Images that hold NaN or infinite values are not refused: their scores are NaN.
           train: Whether to apply dropout, as in training.
           dropout_key: A key of `jax.random.key` for the whole batch, from which each image's own
             masks are drawn. It is needed if `train`, and ignored otherwise. Within `shard_map`,
@@ -81,10 +82,11 @@ class TrainedNet:
           The class scores (logits), a row per image.
 
         Raises:
-          UserError: The images have another dtype or shape or are too small, or `train` has no key.
+          UserError: The images have another dtype or shape or are too small, or `train` has no key
+            or several.
         """
-        if train and not hasattr(dropout_key, "dtype"):  # It is None, or the seed in its place.
-            raise UserError("train=True needs dropout_key, for instance jax.random.key(0).")
+        if train:
+            differentiable.check_dropout_key(dropout_key)
         return differentiable.logits(self.inference, images, dropout_key if train else None)
 
     def features(
@@ -241,7 +243,8 @@ class TrainedNet:
           Unnormalised class scores.
 
         Raises:
-          UserError: The scale is below the net's crop, or the stride is none of these.
+          UserError: The scale is below the net's crop or no whole number, the stride is none of
+            these, or the image is not uint8 RGB.
         """
         self.inference.require_fc_layers()
         if stride_px not in STRIDES_PX or not isinstance(stride_px, numbers.Integral):
@@ -293,6 +296,10 @@ class TrainedNet:
     def _rescaled(self, image: RgbImage, scale: int | None) -> RgbImage:
         scales = evaluation_settings.test_scales(self.config)
         scale = round(sum(scales) / len(scales)) if scale is None else scale
+        require(
+            isinstance(scale, numbers.Integral),
+            f"scale={scale!r} must be a whole number of px: scale=256.",
+        )
         evaluation_settings.check_scales((scale,), self.model.crop_px)
         return images.rescale(to_pillow(image, 0), scale)
 

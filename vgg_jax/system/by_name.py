@@ -31,7 +31,8 @@ def modules(package: str) -> list[ModuleType]:
 
 def is_own(name: str) -> bool:
     """Returns whether a name is a user's MODULE:NAME."""
-    return re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", name) is not None
+    own = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+    return isinstance(name, str) and re.fullmatch(own, name) is not None
 
 
 def require_known(key: str, name: str, known: tuple[str, ...]) -> None:
