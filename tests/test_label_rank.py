@@ -15,6 +15,8 @@ from vgg_jax.nets.label_rank import label_rank
         ([1.0, 1.0, 1.0], 0, 0),  # The lower class of equal scores ranks higher.
         ([1.0, 1.0, 1.0], 2, 2),
         ([np.nan, np.nan, np.nan], 0, 3),  # A diverged net is never right.
+        ([np.nan, 2.0, 1.0], 1, 3),
+        ([np.inf, 2.0, 1.0], 0, 3),
     ],
 )
 @pytest.mark.parametrize("xp", [np, jnp])

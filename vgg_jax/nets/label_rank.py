@@ -9,8 +9,8 @@ def label_rank(scores: Float[Any, "b k"], labels: Int[Any, " b"]) -> Int[Any, " 
     """Counts the classes that rank above each image's label (§4).
 
     The label is among the top k if its rank is below k. If scores are equal, the lower class index
-    ranks higher. A score that is not finite ranks above the label, so that a net that has diverged
-    is never right.
+    ranks higher. If any of an image's scores is not finite, its label ranks below all k classes, so
+    that a net that has diverged is not right by luck.
 
     Args:
       scores: Class scores or posteriors, a NumPy or JAX array.
@@ -19,8 +19,8 @@ def label_rank(scores: Float[Any, "b k"], labels: Int[Any, " b"]) -> Int[Any, " 
     xp = scores.__array_namespace__()
     own = xp.take_along_axis(scores, labels[:, None], axis=1)
     is_lower = xp.arange(scores.shape[1])[None] < labels[:, None]
-    above = (scores > own) | ((scores == own) & is_lower) | ~xp.isfinite(scores)
-    return above.sum(axis=1)
+    above = (scores > own) | ((scores == own) & is_lower)
+    return xp.where(xp.isfinite(scores).all(axis=1), above.sum(axis=1), scores.shape[1])
 
 
 def has_top5(num_classes: int) -> bool:
