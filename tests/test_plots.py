@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vgg_jax.plots import (
@@ -39,6 +40,18 @@ def test_a_map_is_drawn_however_unsure_the_net_is(tmp_path, highest):
     maps = highest * np.linspace(0, 1, 64).reshape(8, 8, 1)
     picture_file.write(score_map.figure(image, maps, ["a"]), tmp_path / "map.png", dpi=50)
     assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_labels_of_contours_lie_within_a_wide_photo_and_the_caption_says_what_they_are():
+    maps = np.broadcast_to(np.linspace(0, 1, 60)[None, :, None], (20, 60, 1))
+    drawn = score_map.figure(np.zeros((40, 120, 3), np.uint8), maps, ["a"])
+    FigureCanvasAgg(drawn).draw()
+    _, of_class = drawn.axes
+    place = of_class.get_window_extent()
+    extents = [label.get_window_extent() for label in of_class.texts]
+    assert len(extents) > 1
+    assert all(place.y0 < extent.y0 and extent.y1 < place.y1 for extent in extents)
+    assert drawn.get_supxlabel() == "Contours: the probability of the class around each pixel."
 
 
 def test_drops_of_a_constant_rate_are_marked_and_a_cosines_fall_is_not():

@@ -16,7 +16,7 @@ from vgg_jax import safe_text
 _SIDE_PX = 800  # The longer side of the photo in a panel.
 _PANEL_INCHES = 3.4
 _UNSEEN = 0.4  # The brightness of the parts of the photo where a class isn't seen.
-_LABEL_MARGIN = 0.06  # The least distance of a label from the edge, as a share of the photo's side.
+_LABEL_MARGIN = 0.06  # The least distance of a label from the edge, as a share of the longer side.
 _OUTLINED = (patheffects.withStroke(linewidth=2.5, foreground="black", alpha=0.6),)
 
 
@@ -44,7 +44,7 @@ def figure(
     photo = _resized(Image.fromarray(image), width, height)
     panel = _PANEL_INCHES * np.array([width, height]) / _SIDE_PX
     figure = Figure(
-        figsize=((1 + len(titles)) * panel[0] + 0.3, panel[1] + 0.4), layout="constrained"
+        figsize=((1 + len(titles)) * panel[0] + 0.3, panel[1] + 0.6), layout="constrained"
     )
     first, *others = figure.subplots(1, 1 + len(titles))
     first.imshow(photo)
@@ -55,6 +55,7 @@ def figure(
         axes.set_title(safe_text.printable(title), parse_math=False)
     for axes in (first, *others):
         axes.set_axis_off()
+    figure.supxlabel("Contours: the probability of the class around each pixel.", fontsize=8)
     return figure
 
 
@@ -96,7 +97,7 @@ def _lowest(contours: QuadContourSet) -> list[tuple[float, float]]:
     for path in contours.get_paths():
         x, y = path.vertices.T
         margin = np.min([x, width - x, y, height - y], axis=0)
-        inside = path.vertices[margin > _LABEL_MARGIN * min(width, height)]
+        inside = path.vertices[margin > _LABEL_MARGIN * max(width, height)]
         if len(inside):
             points.append(tuple(inside[inside[:, 1].argmax()]))
     return points
