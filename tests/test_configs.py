@@ -65,6 +65,8 @@ def test_a_config_is_its_row_of_table_3(name):
     low, high = train_scale
     scale = f"S = {low}" if low == high else f"S in [{low}; {high}]"
     assert f"Table 3, {scale}, Q = {val_scale}:" in header
+    (row,) = re.findall(rf"^\| \[{name}\].*$", (ROOT / "configs/README.md").read_text(), re.M)
+    assert row.endswith(f"| {top1} / {top5} |")
 
 
 def test_b_with_5x5_kernels_is_trained_like_b():
