@@ -92,7 +92,7 @@ def rendered(settings: dict[str, Any], num_images: Sequence[int], results: Resul
     lines = [
         f"Random crops of {settings['crop_px']} px, S in [{low}; {high}], from "
         f"{', '.join(f'{count:,}' for count in dict.fromkeys(num_images))} images, "
-        f"{settings['workers']} worker processes, medians of {len(ours[0])} rounds",
+        f"{settings['workers']} worker processes, {table.medians(len(ours[0]))}",
         "",
         table.markdown(header, rows),
         "",

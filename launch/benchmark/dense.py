@@ -130,8 +130,8 @@ def rendered(
     )
     lines = [
         f"Dense evaluation of {len(sizes)} images of {len({*sizes})} sizes at Q = {scale}, net "
-        f"{case.net}, width {case.width:g}, {case.dtype}, {rates['device']}, medians of "
-        f"{len(ours)} rounds",
+        f"{case.net}, width {case.width:g}, {case.dtype}, {rates['device']}, "
+        f"{table.medians(len(ours))}",
         "",
         table.markdown(header, rows),
         *(f"\nratio {rates_of['vgg_jax'] / rates_of[name]:.2f} to {name}" for name in differences),

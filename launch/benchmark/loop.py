@@ -84,7 +84,7 @@ def rendered(case: Case, rates: dict[str, Any], workers: int, results: Results) 
         [
             f"An epoch of {steps} steps, net {case.net}, width {case.width:g}, {case.crop_px} px, "
             f"batch {case.batch}, {case.dtype}, {told(workers)}, {rates['device']}, "
-            f"medians of {count} rounds",
+            f"{table.medians(count)}",
             "",
             table.markdown(("", "seconds", "spread", "images/s"), rows),
             "",

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 from PIL import Image
 
+from launch.benchmark import table
 from vgg_jax.data import decodable, images
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decoded import Decoded
@@ -124,7 +125,7 @@ def print_batched(
         alone, s = single.timed()
         times["one by one"].append(s)
     rates = {name: len(photos) / statistics.median(s) for name, s in times.items()}
-    print(f"\nDense, Q = {scale}, medians of {rounds}\n")
+    print(f"\nDense, Q = {scale}, {table.medians(rounds)}\n")
     print("| | images/s | shapes | compilation, s |\n|---|---|---|---|")
     for name, shapes, compile_s in (
         ("in batches", len(batched.plan.shapes), net.inference.compile_s),

@@ -70,8 +70,8 @@ def rendered(counts: list[int], num_images: int, results: Results) -> str:
         *("scan / an epoch's reading", "scan of ImageNet, min"),
     )
     return (
-        f"Scan of {num_images:,} images on {workers.available_cores()} cores, medians of "
-        f"{len(results[_scan(0)])} rounds\n\n{table.markdown(header, rows)}"
+        f"Scan of {num_images:,} images on {workers.available_cores()} cores, "
+        f"{table.medians(len(results[_scan(0)]))}\n\n{table.markdown(header, rows)}"
     )
 
 

@@ -133,9 +133,9 @@ def rendered(case: Case, rates: dict[str, Any], results: Results) -> str:
     return "\n".join(
         [
             f"From the command to the end of the first step, net {case.net}, width {case.width:g}, "
-            f"{case.crop_px} px, batch {case.batch}, {case.dtype}, {rates['device']}, medians of "
-            f"{len(results['first time'])} rounds. The first time nothing is kept; the second run "
-            "finds its programs in the cache.",
+            f"{case.crop_px} px, batch {case.batch}, {case.dtype}, {rates['device']}, "
+            f"{table.medians(len(results['first time']))}. The first time nothing is kept; the "
+            "second run finds its programs in the cache.",
             "",
             table.markdown(("", "seconds", "spread"), rows),
             "",

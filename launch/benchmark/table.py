@@ -11,6 +11,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+def medians(num_rounds: int) -> str:
+    """Returns the words that say of how many rounds a table has the medians."""
+    return "one round" if num_rounds == 1 else f"medians of {num_rounds} rounds"
+
+
 def median_of_rounds(
     rounds: Sequence[Mapping[str, Any]], key: str = "seconds"
 ) -> tuple[float, float]:

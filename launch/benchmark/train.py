@@ -116,8 +116,8 @@ def rendered(
     size = f"width {case.width:g}, {case.crop_px} px, batch {case.batch}, {case.dtype}"
     header = ("", "images/s", "spread", "ms", "GFLOP/s", "of the matrix rate", "peak GB")
     lines = [
-        f"{what} of net {case.net}, {size}, {rates['device']}, medians of "
-        f"{len(next(iter(results.values())))} rounds",
+        f"{what} of net {case.net}, {size}, {rates['device']}, "
+        f"{table.medians(len(next(iter(results.values()))))}",
         "",
         table.markdown(header, rows),
         "",
