@@ -211,6 +211,16 @@ def test_the_commands_evaluate_the_split_that_is_missing(runs, tmp_path):
     assert "If theirs are the same, evaluate both" in message
 
 
+def test_other_folders_may_hold_the_same_images(runs, tmp_path):
+    for workdir, folder in zip(runs, ("one", "two"), strict=True):
+        c = run_config.existing(workdir)
+        c.data.dir = f"/{folder}"
+        run_config.save(c, workdir)
+    message = _refusal(runs, "dense", (73,), None, tmp_path)
+    assert _commands(message) == [_command(runs[0]), _command(runs[1], "eval.scales=73")]
+    assert "The runs' images lie in /one and /two. Only evaluations of the same" in message
+
+
 def test_posteriors_of_another_run_or_under_another_name_are_refused(runs, tmp_path):
     for workdir in runs:
         metadata = workdir / "checkpoints/7/run/metadata"

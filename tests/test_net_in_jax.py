@@ -270,6 +270,14 @@ def test_an_array_on_a_device_is_looked_at_once_for_each_shape(net, monkeypatch)
         net(jnp.concatenate([images, images]))
 
 
+def test_a_transformed_function_may_hold_images(net, monkeypatch):
+    monkeypatch.setattr(differentiable, "_shapes_looked_at", set())
+    images = 255 * jax.random.uniform(jax.random.key(0), (1, 64, 64, 3))
+    held = jax.jit(lambda: (net(images), net.features(images + 0, ["fc8"])["fc8"]))
+    for found in held():
+        assert_near(found.reshape(1, -1), net(images))
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("low", "high"), [(0, 0), (0, 255), (-20, 280), (3, 9)])
 def test_images_of_0_to_255_are_not_warned_of(net, low, high):

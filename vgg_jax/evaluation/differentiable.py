@@ -91,7 +91,8 @@ def _check_images(images: Array | np.ndarray) -> None:
             "image[None]."
         )
     if dtype != np.uint8 and _is_worth_a_look(images):
-        _warn_of_other_range(images[0])  # Those of a batch were prepared alike.
+        # An operation of JAX would be traced, also if only what surrounds this call is.
+        _warn_of_other_range(np.asarray(images)[0])  # Those of a batch were prepared alike.
 
 
 def _is_worth_a_look(images: Array | np.ndarray) -> bool:
@@ -110,7 +111,7 @@ def _is_worth_a_look(images: Array | np.ndarray) -> bool:
     return is_new
 
 
-def _warn_of_other_range(image: Array | np.ndarray) -> None:
+def _warn_of_other_range(image: np.ndarray) -> None:
     low, high = float(image.min()), float(image.max())
     if 0 <= low < high <= 1 or (low < 0 and high <= _LARGEST_NORMALISED):
         warnings.warn(

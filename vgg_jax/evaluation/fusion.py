@@ -127,12 +127,13 @@ def _parts(keys: Mapping[Path, ResultKey]) -> dict[str, Posteriors]:
         else:
             parts[str(workdir)] = part
     if commands:
-        first = next(iter(keys.values()))
+        first, folders = next(iter(keys.values())), ""
         if _other_set(first.split, [*keys]) is None:
             _refuse_other_images([*keys], first.split)
+            folders = _other_folders([*keys])
         raise UserError(
             f"Evaluations of {first.split!r} are missing, or of an earlier checkpoint. These "
-            f"commands make them:\n{''.join(commands)}"
+            f"commands make them:\n{''.join(commands)}{folders}"
         )
     return parts
 
@@ -144,11 +145,9 @@ def _refuse_other_images(workdirs: Sequence[Path], split: str) -> None:
       UserError: They have other images; the message names the keys that say so.
     """
     configs = [run_config.flat(run_config.existing(workdir)) for workdir in workdirs]
-    keys = ("data.name", "data.dir")
+    keys = ("data.name",)
     if split == data_settings.HELD_OUT:  # Any other split is a name, which the commands give.
         keys += ("data.train_split", "data.held_out")
-    elif all(c["data.name"] == IMAGENET for c in configs):
-        keys = ()  # Other folders may hold other forms of the same images.
     for workdir, c in zip(workdirs, configs, strict=True):
         differing = [
             f"{key} is {configs[0][key]!r} and {c[key]!r}"
@@ -162,6 +161,18 @@ def _refuse_other_images(workdirs: Sequence[Path], split: str) -> None:
                 "theirs are the same, evaluate both on one data set first: python -m vgg_jax.main "
                 "--mode=eval --workdir=RUN --config.data.name=NAME --config.data.dir=DIR."
             )
+
+
+def _other_folders(workdirs: Sequence[Path]) -> str:
+    """Returns what to say if runs have images in several folders, which may hold the same ones."""
+    configs = [run_config.existing(workdir) for workdir in workdirs]
+    folders = dict.fromkeys(c.data.dir for c in configs)
+    if len(folders) == 1 or all(c.data.name == IMAGENET for c in configs):
+        return ""
+    return (
+        f"The runs' images lie in {' and '.join(folders)}. Only evaluations of the same images can "
+        "be fused: if these differ, add the same --config.data.dir to each command."
+    )
 
 
 def result_path(keys: Mapping[Path, ResultKey], out: Path) -> Path:
