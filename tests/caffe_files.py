@@ -66,16 +66,21 @@ def blobs(name, layer):
     return kernel.transpose(3, 2, 0, 1), layer["bias"]
 
 
-def norm(*, old):
-    """Returns a layer of local response normalisation."""
+def norm(*, old, alpha=5e-4, k=2.0):
+    """Returns a layer of local response normalisation, by default that of A-LRN."""
+    parameter = number(1, 5) + _float(2, alpha) + _float(3, 0.75) + _float(5, k)
     if old:
-        return message(2, message(4, "norm1") + number(5, 15))
-    return message(100, message(1, "norm1") + message(2, "LRN"))
+        return message(2, message(4, "norm1") + number(5, 15) + message(18, parameter))
+    return message(100, message(1, "norm1") + message(2, "LRN") + message(118, parameter))
 
 
-def pooling(method, *, old):
+def _float(field, value):
+    return varint(field << 3 | 5) + struct.pack("<f", value)
+
+
+def pooling(method, *, old, size=2, pad=0):
     """Returns a pooling layer; the method 0 is the maximum, 1 the average."""
-    parameter = number(1, method) + number(2, 2) + number(3, 2)
+    parameter = number(1, method) + number(2, size) + number(3, 2) + number(4, pad)
     if old:
         return message(2, message(4, "pool1") + number(5, 17) + message(19, parameter))
     return message(100, message(1, "pool1") + message(2, "Pooling") + message(121, parameter))

@@ -14,6 +14,7 @@ import pytest
 import small_runs
 
 from launch.backends import progress, sweep_lock
+from vgg_jax.runs import run_result
 
 # Calls `launch.sweep` for what ends soon, without the imports of each start.
 command = forked.fixture("launch.sweep")
@@ -125,6 +126,13 @@ def test_killed_broken_mended_and_changed(command, folder, root):
     done = command(*small_flags(folder, root, "--runs=b_256"), "--config.momentum=0.5")
     assert done.returncode == 2
     assert "holds another run than this sweep's a_256:\n    momentum: 0.9 there, 0.5" in done.stderr
+
+    # So are other images, unless some are left out: no index says which those are.
+    a = root / "mini_a_256"
+    run_result.write(a, run_result.read(a) | {"train_fingerprint": "of others"})
+    one = small_flags(folder, root, "--runs=a_256", "--dry_run")
+    assert "images aren't those that data.name and data.dir have now" in command(*one).stderr
+    assert command(*one, "--config.data.undecodable=leave_out").returncode == 0
 
 
 @pytest.mark.runs

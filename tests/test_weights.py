@@ -108,9 +108,14 @@ def test_a_caffemodels_normalisation_and_pooling_are_seen(tmp_path, run_import, 
         path.write_bytes(caffe_files.model(params, old=old) + b"".join(others))
         return path
 
-    norm, average = caffe_files.norm(old=old), caffe_files.pooling(1, old=old)
-    with pytest.raises(UserError, match="pooling that takes no maximum"):
-        run_import(file("A", average), classes(tmp_path))
+    norm = caffe_files.norm(old=old)
+    for method, size, pad in ((1, 2, 0), (0, 3, 0), (0, 2, 1)):
+        pooling = caffe_files.pooling(method, old=old, size=size, pad=pad)
+        with pytest.raises(UserError, match="pooling of another kind than those of Table 1"):
+            run_import(file("A", pooling), classes(tmp_path))
+    for others in ({"alpha": 1e-4}, {"k": 1.0}):
+        with pytest.raises(UserError, match=r"normalisation with .*A-LRN has local_size=5, alph"):
+            run_import(file("A", caffe_files.norm(old=old, **others)), classes(tmp_path))
     with pytest.raises(UserError, match="holds net A-LRN, but its kernels are those of net D"):
         run_import(file("D", norm), classes(tmp_path))
     with pytest.raises(UserError, match="holds net A-LRN, but --net=A"):

@@ -23,10 +23,17 @@ _NET = {1: BYTES, 2: BYTES, 3: BYTES, 4: VARINT, 5: VARINT, 6: BYTES, 7: VARINT,
 _NET_NAME = 1
 # The numbers of a layer's name and blobs, in V1LayerParameter and in LayerParameter.
 _LAYERS = {2: (4, 6), 100: (1, 7)}
-# The numbers of a layer's type and PoolingParameter in both, and the types of LRN.
-_TYPES = {2: (5, 19), 100: (2, 121)}
+# The numbers of a layer's type, PoolingParameter and LRNParameter in both, and the types of LRN.
+_TYPES = {2: (5, 19, 18), 100: (2, 121, 118)}
 _LRN = (15, b"LRN")
-_METHOD, _MAXIMUM = 1, 0  # PoolingParameter's pool.
+# PoolingParameter's numbers: the size and the stride for both sides, for the height and the width;
+# and the method, paddings, global_pooling and round_mode, whose 0 is Table 1's.
+_SIZES, _STRIDES, _ZEROS = (2, 5, 6), (3, 7, 8), (1, 4, 9, 10, 12, 13)
+# LRNParameter's numbers, with Caffe's defaults and with the values of A-LRN's form: Caffe divides
+# alpha by the size.
+_LRN_DEFAULTS = {"local_size": (1, 5), "alpha": (2, 1), "beta": (3, 0.75), "norm_region": (4, 0),
+                 "k": (5, 1)}  # fmt: skip
+_OF_A_LRN = {"local_size": 5, "alpha": 5e-4, "beta": 0.75, "norm_region": 0, "k": 2}
 # BlobProto's numbers. Before 2014's BlobShape, a blob's shape was num, channels, height, width.
 _NUM_TO_WIDTH = (1, 2, 3, 4)
 _DATA, _SHAPE, _DOUBLE_DATA = 5, 7, 8
@@ -98,7 +105,8 @@ def read(path: pathlib.Path) -> CaffeTensors:
     """Lists the blobs of a `.caffemodel`. Their values are read later, one blob at a time.
 
     Raises:
-      UserError: The file is cut short or damaged, has no weights, or pools by averages.
+      UserError: The file is cut short or damaged, has no weights, or pools or normalises in another
+        way than the nets of Table 1.
     """
     blobs: dict[str, _Blob] = {}
     has_lrn = False
@@ -127,21 +135,55 @@ def _is_lrn(file: io.BufferedIOBase, layer: Field, path: pathlib.Path) -> bool:
     """Returns whether a layer is of LRN.
 
     Raises:
-      UserError: It pools by averages, as no net of Table 1 does.
+      UserError: It pools or normalises in another way than the nets of Table 1.
     """
-    type_number, pooling_number = _TYPES[layer.number]
+    type_number, pooling_number, lrn_number = _TYPES[layer.number]
     kind: int | bytes = b""
+    normalises: dict[int, int | float] = {}
     for field in fields(file, layer.start, layer.end):
         if field.number == type_number:
             kind = _bytes(file, field) if field.wire_type == BYTES else field.value
         elif field.number == pooling_number and field.wire_type == BYTES:
-            for part in fields(file, field.start, field.end):
-                require(
-                    part.number != _METHOD or part.value == _MAXIMUM,
-                    f"{path} has a pooling that takes no maximum, as those of Table 1 do. Give the "
-                    "weights of such a net.",
-                )
-    return kind in _LRN
+            _refuse_other_pooling(_numbers(file, field), path)
+        elif field.number == lrn_number and field.wire_type == BYTES:
+            normalises = _numbers(file, field)
+    if kind not in _LRN:
+        return False
+    found = {name: normalises.get(*default) for name, default in _LRN_DEFAULTS.items()}
+    require(
+        all(math.isclose(found[name], value, rel_tol=1e-6) for name, value in _OF_A_LRN.items()),
+        f"{path} has a local response normalisation with {_listed(found)}. That of A-LRN has "
+        f"{_listed(_OF_A_LRN)}. Give the weights of such a net.",
+    )
+    return True
+
+
+def _listed(values: Mapping[str, int | float]) -> str:
+    return ", ".join(f"{name}={value:g}" for name, value in values.items())
+
+
+def _refuse_other_pooling(values: Mapping[int, int | float], path: pathlib.Path) -> None:
+    sides = [
+        values.get(side, values.get(both, 1))
+        for both, *of_sides in (_SIZES, _STRIDES)
+        for side in of_sides
+    ]
+    require(
+        sides == [2, 2, 2, 2] and not any(values.get(number) for number in _ZEROS),
+        f"{path} has a pooling of another kind than those of Table 1, which take the maximum of "
+        "2x2 cells, without padding, and keep an odd last row. Give the weights of such a net.",
+    )
+
+
+def _numbers(file: io.BufferedIOBase, message: Field) -> dict[int, int | float]:
+    """Returns the numbers in a message by their fields' numbers."""
+    values: dict[int, int | float] = {}
+    for field in fields(file, message.start, message.end):
+        if field.wire_type == VARINT:
+            values[field.number] = field.value
+        elif field.wire_type == FIXED32:
+            values[field.number] = float(np.frombuffer(_bytes(file, field), "<f4")[0])
+    return values
 
 
 def _layer(
