@@ -80,6 +80,11 @@ def test_the_saved_config_of_a_run_is_no_config_file(trained):
         ("dir", "Did you mean data.dir?"),
         ("warmup_epochs", "Did you mean cosine.warmup_epochs or constant.warmup_epochs?"),
         ("xyzzy", "`python"),
+        ("evall.method", "Did you mean eval.method?"),
+        ("plateua.patience_epochs", "Did you mean plateau.patience_epochs?"),
+        ("seed.x", "Did you mean seed?"),
+        ("data.dir.x", "Did you mean data.dir?"),
+        ("eval.scales.x", "Did you mean eval.scales or "),
     ],
 )
 def test_a_key_that_is_misspelt(key, meant):
@@ -87,6 +92,14 @@ def test_a_key_that_is_misspelt(key, meant):
     with pytest.raises(UserError) as caught:
         config_flag.parse_config([*arguments, f"--config.{key}=1"])
     assert str(caught.value).startswith(f"The config has no key {key}. {meant}")
+
+
+def test_a_value_that_is_neither_true_nor_false():
+    message = r"^--config\.remat=maybe: neither true nor false\.$"
+    with pytest.raises(UserError, match=message):
+        config_flag.parse_config(
+            [f"--config={small_runs.ROOT}/configs/a_256.py", "--config.remat=maybe"]
+        )
 
 
 def test_what_a_config_file_refuses_itself(tmp_path):

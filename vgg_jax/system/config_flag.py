@@ -61,18 +61,24 @@ def clear_errors(
     """
     try:
         yield
-    except AttributeError as error:  # An override names a key that doesn't exist.
-        raise _unknown_key(arguments, flag_values["config"].parser.loaded) from error
+    except (AttributeError, KeyError, TypeError) as error:  # The last two are of sections.
+        unknown = _unknown_key(arguments, flag_values["config"].parser.loaded)
+        if unknown is None:
+            raise
+        raise unknown from error
     except OSError as error:
         raise _unreadable(flag_values["config"].parser.path) from error
     except ImportError as error:  # The file has no config of the name after the colon.
         raise UserError(str(error)) from error
 
 
-def _unknown_key(arguments: Sequence[str], c: ConfigDict) -> UserError:
+def _unknown_key(arguments: Sequence[str], c: ConfigDict) -> UserError | None:
+    """Returns the error about the first key that doesn't exist; None if all do."""
     known = list(config_keys.names(c))
     given = [match[1] for match in map(re.compile(r"--?config\.([^=]+)").match, arguments) if match]
-    unknown = next((key for key in given if key not in known), "")
+    unknown = next((key for key in given if key not in known), None)
+    if unknown is None:
+        return None
     meant = did_you_mean(unknown, known)
     return UserError(
         f"The config has no key {unknown}.{meant} `python -m vgg_jax.main --help` lists all keys."

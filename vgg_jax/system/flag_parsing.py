@@ -76,6 +76,7 @@ def _unknown(name: str, flag_values: flags.FlagValues) -> UserError:
 def _sentence(error: flags.Error) -> str:
     text = str(error).removeprefix("flag ").rstrip(".")
     text = re.sub(r"invalid literal for int\(\) with base 10: '.*'", "not a whole number", text)
+    text = re.sub(r"\('Non-boolean argument .*\)", "neither true nor false", text)
     return f"{text}."
 
 
