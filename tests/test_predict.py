@@ -116,6 +116,8 @@ def bad(tmp_path_factory):
         (["-", "-"], "Give - once"),
         (["{val}", "--map=x.png"], "--map=x.png must be a folder for 9 images"),
         (["{val}/a/0.jpg", "--map=README.md"], "--map=README.md must be a folder"),
+        (["{val}/a/0.jpg", "--map=x.tif"], "for a single one a file (.png, "),
+        (["https://a.org/b.jpg"], "https://a.org/b.jpg is on no disk"),
         (["{val}", "--scales=73,63"], "Q=63 is below the net's crop of 64 px"),
         (["{val}", "--scales=a"], "--scales takes whole numbers"),
         (["{val}", "--map_scale=64"], "--map_scale needs --map."),

@@ -55,9 +55,14 @@ def test_a_finished_run_is_shown(run_main, workdir, capsys, flag):
     run_main(*flag.format(workdir).split(), "--config.eval.method=none")
     result = json.loads((workdir / "result.json").read_text())
     output = capsys.readouterr().out
-    assert output.startswith("This run is finished.\n")
+    assert output.startswith("This run is finished.\n\n")
     assert f"top-1 error {result['last']['top1_error']:.2f}%" in output
     assert "9 validation images (centre crop; the paper reports dense evaluation, §3.2)" in output
+
+
+def test_a_finished_run_says_that_other_images_are_not_opened(run_main, workdir, capsys):
+    run_main(f"--workdir={workdir}", "--config.eval.method=none", "--config.data.dir=no/where")
+    assert "data.dir=no/where was not opened: with eval.method=none," in capsys.readouterr().out
 
 
 def test_an_unfinished_run_goes_on(workdir):

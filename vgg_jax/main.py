@@ -193,6 +193,12 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         run_config.refuse_other_run(c, workdir, may_differ=["num_epochs"] if goes_on else ())
     if result is not None and not goes_on:
         print("This run is finished.")
+        evaluated, trained = map(data_settings.evaluated_data, (c, run_config.existing(workdir)))
+        if c.data.dir and c.eval.method == "none" and evaluated != trained:
+            print(
+                f"data.dir={files.printable(files.path(c.data.dir))} was not opened: with "
+                "eval.method=none, nothing is left to do with images."
+            )
         if _PROFILE.value:
             raise UserError(
                 "--profile traces training steps, and this run has none left. Name another "

@@ -171,7 +171,9 @@ def _map_files(paths: tuple[str, ...]) -> list[pathlib.Path]:
     is_file = out.suffix.lower() in plots.SUFFIXES and not out.is_dir()
     if len(paths) == 1 and is_file:
         return [out]
-    if is_file or (out.exists() and not out.is_dir()):
+    # A new folder for one image whose name has a suffix is a file of a kind that can't be drawn.
+    is_meant_as_file = is_file or (len(paths) == 1 and out.suffix)
+    if not out.is_dir() and (is_meant_as_file or out.exists()):
         raise UserError(
             f"--map={out} must be a folder for {counted(len(paths), 'images')}, or for a single "
             f"one a file ({', '.join(plots.SUFFIXES)})."

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int32
 from PIL import Image
 
+from vgg_jax import safe_text
 from vgg_jax.data import decode_budget, image_files, images
 from vgg_jax.errors import UserError, require
 from vgg_jax.storage import files
@@ -83,6 +84,11 @@ def find(arguments: Sequence[str]) -> Photos:
             require(bool(below), f"{files.printable(path)} holds no images.")
             paths += below
         else:
+            require(
+                "://" not in argument or os.path.lexists(path),
+                f"{safe_text.printable(argument)} is on no disk of this machine. Images are read "
+                "from disks alone, not from the web or from buckets: download it first.",
+            )
             # Not exists: a link that leads nowhere, or to itself, is named with the reason.
             require(os.path.lexists(path), f"There is no file or folder {files.printable(path)}.")
             paths.append(str(path))
