@@ -19,7 +19,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.unfinished import Unfinished
-from vgg_jax.runs import run_config, run_result, saved_steps
+from vgg_jax.runs import checkpoint_check, run_config, run_result, saved_steps
 from vgg_jax.runs.checkpoint_errors import PrunedError, until_not_pruned
 from vgg_jax.runs.checkpoints import Checkpoints
 from vgg_jax.storage import sealed_json
@@ -90,6 +90,12 @@ def test_flipped_bits_of_a_checkpoint_are_noticed_or_harmless(workdir):
         path.write_bytes(data)
     assert num_noticed >= 3
     gc.collect()
+
+
+def test_what_is_wrong_with_a_checkpoint_names_no_object_of_python():
+    text = "Error while reading array index: (slice(0, 3, 1)). See full TensorStore details: "
+    told = checkpoint_check.reason(OSError(f"{text}<bound method spec of TensorStore({{\n"))
+    assert told == "OSError: Error while reading array index: (slice(0, 3, 1))"
 
 
 def test_a_checkpoint_under_another_steps_name_is_refused(workdir):

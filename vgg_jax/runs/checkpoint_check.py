@@ -44,6 +44,7 @@ def reason(error: Exception) -> str:
     """Returns in a line what is wrong with a checkpoint."""
     # TensorStore's messages begin with half a dozen paths, and end with what is wrong.
     text = sealed_json.reason(error).strip().partition("\n")[0]
+    text = text.partition(". See full TensorStore details:")[0]  # Orbax adds an object as text.
     return text if len(text) <= 200 else f"{text[:40]} ... {text[-160:]}"
 
 
