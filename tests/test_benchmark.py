@@ -277,6 +277,18 @@ def test_a_side_that_fails_is_named_with_its_error():
     assert "float31" in str(raised.value).splitlines()[-1]
 
 
+def test_a_sides_error_that_a_user_can_fix_stands_alone():
+    settings = {"data": "/nowhere", "data_name": None, "num_images": 1, "workers": 0}
+    with pytest.raises(UserError, match=r"^There is no folder /nowhere\."):
+        turns.once(Side("The scan", "product_scan", settings), 60)
+
+
+def test_a_time_below_0_is_told_as_too_few_images(monkeypatch, capsys):
+    monkeypatch.setattr(turns, "once", lambda side, limit_s: {"seconds": [-0.001]})
+    turns.in_turns([Side("scan", "", {})], 1, 60)
+    assert capsys.readouterr().err == "Round 1 of 1: scan\n  too few images\n"
+
+
 def test_a_side_that_hangs_is_ended():
     with pytest.raises(UserError, match="The rates took longer than --limit_s"):
         turns.once(Side("The rates", "jax_rates", {"dtype": ""}), 0.1)

@@ -55,8 +55,8 @@ def rendered(counts: list[int], num_images: int, results: Results) -> str:
         epoch_s, epoch_spread = table.median_of_rounds(results[_epoch(number)])
         start_s, _ = table.median_of_rounds(results[_scan(number)], "start_s")
         crops = f"{table.number(1 / epoch_s)} ({epoch_spread:.1%})"
-        if scan_s <= 0:  # Its start varied by more than the few images took.
-            rows.append([_told(number), "too few images", table.number(start_s), crops, "", ""])
+        if scan_s <= 0:
+            rows.append([_told(number), turns.TOO_FEW, table.number(start_s), crops, "", ""])
             continue
         rows.append(
             [

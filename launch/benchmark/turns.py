@@ -51,6 +51,10 @@ def with_memory_kept(side: Side) -> Side:
 
 Results = dict[str, list[dict[str, Any]]]
 
+# What is said instead of seconds that are below 0: the start of a scan, which is subtracted, varied
+# by more than the few images took.
+TOO_FEW = "too few images"
+
 
 @contextlib.contextmanager
 def compiled_once() -> Iterator[None]:
@@ -95,8 +99,9 @@ def in_turns(
                 # If a later side is stopped, this much is known. Layers have many times instead.
                 seconds = results[side.name][-1].get("seconds")
                 if seconds:
-                    median = f"  {statistics.median(seconds):.4g} s{per}"
-                    print(median, file=sys.stderr, flush=True)
+                    median = statistics.median(seconds)
+                    told = f"{median:.4g} s{per}" if median > 0 else TOO_FEW
+                    print(f"  {told}", file=sys.stderr, flush=True)
     return results
 
 
@@ -121,7 +126,10 @@ def once(side: Side, limit_s: float) -> dict[str, Any]:
         raise UserError(
             f"{side.name} failed with status {started.returncode}. Its last lines:\n{last}"
         )
-    return json.loads(output.splitlines()[-1])
+    result = json.loads(output.splitlines()[-1])
+    if "error" in result:
+        raise UserError(result["error"])
+    return result
 
 
 @contextlib.contextmanager

@@ -6,9 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from vgg_jax.errors import UserError
+
 
 def run(measure: Callable[..., dict[str, Any]], *, without: tuple[str, ...]) -> None:
     """Calls measure(**settings) with the settings on stdin, and prints its result.
+
+    In place of a result it prints {"error": MESSAGE} after a UserError.
 
     Args:
       measure: Measures one side.
@@ -17,7 +21,10 @@ def run(measure: Callable[..., dict[str, Any]], *, without: tuple[str, ...]) -> 
     Raises:
       RuntimeError: One of these packages was imported.
     """
-    result = measure(**json.load(sys.stdin))
+    try:
+        result = measure(**json.load(sys.stdin))
+    except UserError as error:
+        result = {"error": str(error)}
     found = [name for name in without if name in sys.modules]
     if found:
         raise RuntimeError(f"This side has imported {', '.join(found)} of the other one.")
