@@ -177,4 +177,4 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, parse_flags)
+    command_line.run(main, parse_flags, goes_on=True)

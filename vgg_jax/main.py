@@ -340,4 +340,4 @@ def _given(argv: list[str], name: str) -> str | None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, parse_flags)
+    command_line.run(main, parse_flags, goes_on=True)

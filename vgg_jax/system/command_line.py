@@ -24,13 +24,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def run(
     main: Callable[[list[str]], None],
     parse_flags: Callable[[list[str]], list[str]] = flag_parsing.parse,
+    *,
+    goes_on: bool = False,
 ) -> None:
     """Runs `main`. After a UserError, prints its message alone and exits with status 2.
 
     Args:
       main: Takes the program's name and the arguments that are no flags.
       parse_flags: Parses the flags of all arguments, and returns what `main` takes.
+      goes_on: Whether the same command goes on from what was saved, after a signal stopped it.
     """
+    signals.goes_on = goes_on
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     _prepare_for_libraries()
     signals.handle()

@@ -82,6 +82,9 @@ def _answer(number: int) -> None:
         request.answered_early.add(number)
 
 
+# Whether the same command later goes on from what was saved: see `command_line.run`.
+goes_on = False
+
 _PATIENCE_S = 0.3  # So long the main thread has to call a handler itself.
 _handled_s: dict[int, float] = {}  # When it last did, by signal.
 _ending = threading.Lock()
@@ -96,7 +99,8 @@ def stop_at_once(number: int, frame: types.FrameType | None) -> None:
     if not _ending.acquire(blocking=False):
         return  # The main thread and that of `answer_at_once` may both come here.
     # print would raise an error if the signal interrupted another print.
-    os.write(2, b"\nStopped. What was saved is kept, and the same command goes on from there.\n")
+    kept = b" What was saved is kept, and the same command goes on from there." if goes_on else b""
+    os.write(2, b"\nStopped." + kept + b"\n")
     os._exit(EXIT_STATUS[number])
 
 
