@@ -265,3 +265,11 @@ def test_where_there_is_no_slurm(sweep, tmp_path):
     done = sweep(*flags, PATH=str(tmp_path))
     assert done.returncode == 2
     assert "The command squeue wasn't found: this machine can't submit to Slurm." in done.stderr
+    command = tmp_path / "squeue"
+    command.write_text("#!/bin/sh\necho 'error: a' >&2\necho 'error: No controller' >&2\nexit 1\n")
+    command.chmod(0o700)
+    done = sweep(*flags, PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    message = "error: Slurm doesn't answer squeue (error: No controller). The same command works"
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1

@@ -219,6 +219,13 @@ def _call(*command: str) -> str:
             f"The command {command[0]} wasn't found: this machine can't submit to Slurm. Use "
             "--backend=local, or print the jobs with --dry_run."
         ) from error
+    reason = done.stderr.strip()
+    if done.returncode and command[0] == "squeue":  # It is the first one, and only asks.
+        raise UserError(
+            f"Slurm doesn't answer squeue ({reason.splitlines()[-1] if reason else 'no reason'}). "
+            "The same command works once squeue does. Or use --backend=local, or print the jobs "
+            "with --dry_run."
+        )
     if done.returncode:
-        raise UserError(f"{shlex.join(command)} failed: {done.stderr.strip()}")
+        raise UserError(f"{shlex.join(command)} failed: {reason}")
     return done.stdout
