@@ -1,5 +1,6 @@
 """Evaluations on other images than a run's own: their classes, their names and their errors."""
 
+import html
 import json
 import shutil
 
@@ -11,7 +12,8 @@ from PIL import Image
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import fusion, of_run, posteriors
 from vgg_jax.evaluation.restriction import Restriction
-from vgg_jax.evaluation.result_key import Variant
+from vgg_jax.evaluation.result_key import ResultKey, Variant
+from vgg_jax.run_report import report
 from vgg_jax.runs import run_config
 
 pytestmark = pytest.mark.runs
@@ -90,6 +92,24 @@ def test_a_folder_without_splits_is_evaluated_under_its_name(workdir, make, eval
     assert own.pop("report.html") == (workdir / "report.html").read_bytes()
     assert own == {name: (workdir / "eval" / name).read_bytes() for name in own}
     assert len(of_run.posteriors(workdir).names) == 9
+
+
+def test_a_page_of_another_set_is_made_again_with_its_photos(workdir, make, evaluate):
+    few = make("few", c=6, a=4)
+    evaluate(f"data.dir={few}")
+    key, page = ResultKey("few", "dense", (73,)), workdir / "report-few.html"
+    photos = page.read_text().count('class="photo"')
+    assert photos
+    report.write(workdir, key, page)
+    assert page.read_text().count('class="photo"') == photos
+    (few / "c/c0.png").unlink()
+    report.write(workdir, key, page)
+    told = html.unescape(page.read_text())
+    assert f"The images of {few} are not those that {workdir} was evaluated on as 'few'." in told
+    assert f"move the files of 'few' in {workdir}/eval away" in told
+    shutil.rmtree(few)
+    report.write(workdir, key, page)
+    assert f"no folder {few}. " in page.read_text()
 
 
 def test_notebooks_find_the_classes_too(workdir, make):

@@ -100,6 +100,11 @@ def test_images_that_are_gone_are_named_in_a_table(workdir, folder):
     c = run_config.existing(workdir)
     c.data.dir = "/nowhere"
     run_config.save(c, workdir)
+    assert 'class="photo"' in written(workdir)  # The posteriors say where they were.
+    for path in (workdir / "eval").glob("*.npz"):
+        found = posteriors.read(path)
+        found.made_by["data"]["dir"] = "/nowhere"
+        found.save(path)
     page = written(workdir)
     assert "They can&#x27;t be shown here. The images of the run in" in page
     assert 'class="photo"' not in page

@@ -3,13 +3,14 @@
 from ml_collections import ConfigDict
 
 from vgg_jax.data import opening
+from vgg_jax.data import settings as data_settings
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
 from vgg_jax.data.source import Subset
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import evaluate, fusion, same_images
-from vgg_jax.evaluation.posteriors import Posteriors
-from vgg_jax.evaluation.result_key import ResultKey
+from vgg_jax.evaluation.posteriors import Posteriors, parts_made_by
+from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.runs import run_config, saved_steps
 from vgg_jax.storage.files import Path
 
@@ -33,7 +34,7 @@ def posteriors(
     key = ResultKey.from_config(c)
     found = fusion.read_run(workdir, key)
     if found is None:
-        images = _opened(c, workdir)
+        images = _opened(c, workdir, key.split)
         net = evaluate.load_net(c, workdir, images.source)
         key = evaluate.key_of(c, workdir, net, images.source)
         evaluate.evaluate(c, workdir, key, net, images)
@@ -45,8 +46,9 @@ def images(workdir: Path, posteriors: Posteriors) -> Decoded:
     """Opens the images that posteriors are of, in the same order.
 
     Args:
-      workdir: The run's folder. Its config says where the images are.
-      posteriors: See above.
+      workdir: The run's folder.
+      posteriors: See above, or those of another set. They say where their images were. Those of
+        the run's own split may lie where its config says instead.
 
     Returns:
       A function that decodes the image of an index.
@@ -54,25 +56,41 @@ def images(workdir: Path, posteriors: Posteriors) -> Decoded:
     Raises:
       UserError: The images can't be opened, or others are there now.
     """
-    c = run_config.existing(workdir)
-    source = _opened(c, workdir).source
+    own, c = run_config.existing(workdir), run_config.existing(workdir)
+    own_split = data_settings.evaluated_split(own)
+    recorded = dict(next(parts_made_by(posteriors.made_by)).get("data", {}))
+    split = recorded.pop("split", own_split)  # Files of earlier versions have no record.
+    c.data.update(recorded)
+    try:
+        return _images(c, workdir, split, posteriors.names)
+    except UserError:
+        if split != own_split:
+            raise
+    return _images(own, workdir, split, posteriors.names)
+
+
+def _images(c: ConfigDict, workdir: Path, split: str, wanted: tuple[str, ...]) -> Decoded:
+    source = _opened(c, workdir, split).source
     names = tuple(source.name(i) for i in range(len(source)))
-    if names == posteriors.names:
+    if names == wanted:
         return Decoded(source)
-    order = same_images.order_of(names, posteriors.names)
+    order = same_images.order_of(names, wanted)
     if order is None or not same_images.are_ilsvrcs(names):
         raise UserError(
             f"The images of {c.data.dir or c.data.name} are not those that {workdir} was evaluated "
-            "on. Restore them, or remove the folder eval of that workdir to evaluate it again."
+            f"on as {split!r}. Restore them, or move the files of {split!r} in {workdir / FOLDER} "
+            "away, and evaluate it again."
         )
     return Decoded(Subset(source, order))
 
 
-def _opened(c: ConfigDict, workdir: Path) -> SizedImages:
+def _opened(c: ConfigDict, workdir: Path, split: str) -> SizedImages:
     try:
         return opening.scanned(c, opening.for_evaluation(c))
     except UserError as error:
+        is_own = split == data_settings.evaluated_split(run_config.existing(workdir))
+        where = f"The keys of data in {run_config.path(workdir)}" if is_own else "The posteriors"
         raise UserError(
-            f"The images of the run in {workdir} can't be opened: {error} The keys of data in "
-            f"{run_config.path(workdir)} say where they were looked for."
+            f"The images of the run in {workdir} can't be opened: {error} {where} say where they "
+            "were looked for."
         ) from error
