@@ -12,9 +12,9 @@ from configs import a_256
 from vgg_jax import main
 from vgg_jax.data import opening
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation import evaluate, posteriors
 from vgg_jax.evaluation.restriction import Restriction
-from vgg_jax.evaluation.result_key import ResultKey
+from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.run_report import report
 from vgg_jax.runs import run_config
 
@@ -87,6 +87,22 @@ def test_its_times_name_the_split_the_checkpoint_and_the_scale(workdir):
     evaluated = {(split, method, q, step) for split, method, q, _, step, *_ in results}
     timed = {(split, method, q, step) for split, method, q, _, step, *_ in times}
     assert timed == {row for row in evaluated if row[1] != "both"}
+
+
+def test_settings_that_are_not_standard_stand_beside_the_method(workdir):
+    """Their posteriors are the standard ones, renamed, because only the words matter here."""
+    found = posteriors.read(workdir / "eval/val-dense-73.npz")
+    found.made_by["identity"] |= {"pooling": "ceil", "dtype": "bfloat16"}
+    key = ResultKey("val", "dense", (73,), Variant(pooling="ceil", dtype="bfloat16"))
+    found.save(key.posteriors_path(workdir))
+    line = evaluate._write_result(key, {"dense": {73: found}}, workdir, workdir, 2)
+    assert line.startswith("dense (ceil-bfloat16), Q = 73: top-1 error ")
+    page = written(workdir, method="dense", variant=key.variant)
+    assert "images of &#x27;val&#x27; by dense (ceil-bfloat16), Q = 73 px." in page
+    for name in ("results", "times"):
+        (section,) = re.findall(rf'<section id="{name}">.*?</section>', page, re.DOTALL)
+        for method in ("dense", "dense (ceil-bfloat16)"):
+            assert section.count(f"<td>{method}</td>") == 1
 
 
 def test_names_of_classes_cannot_become_markup(workdir):

@@ -125,7 +125,7 @@ def _write_result(
     return results.write_result(
         key.result_path(out),
         found,
-        f"{key.method}, Q = {', '.join(map(str, key.scales))}{restricted}",
+        f"{key.variant.beside(key.method)}, Q = {', '.join(map(str, key.scales))}{restricted}",
         {
             "run": workdir.resolve().name,
             "split": key.split,

@@ -41,6 +41,10 @@ class Variant:
         pairs = zip(dataclasses.astuple(self), standard, strict=True)
         return "-".join(value for value, usual in pairs if value != usual)
 
+    def beside(self, method: str) -> str:
+        """Returns a method with what isn't standard, for example "dense (best-ceil)"."""
+        return f"{method} ({self.name})" if self.name else method
+
     @classmethod
     def from_config(cls, c: ConfigDict) -> "Variant":
         """Returns the settings of a config's evaluation."""

@@ -78,8 +78,8 @@ def write(workdir: Path, key: ResultKey, path: Path, images: Decoded | None = No
     parts.append(sections.times(train, _passes(results)))
     page = web_page.page(
         f"{c.name}: net {c.net}",
-        f"Evaluated on {len(found.names):,} images of {key.split!r} by {key.method}, "
-        f"Q = {', '.join(map(str, key.scales))} px{restricted}.",
+        f"Evaluated on {len(found.names):,} images of {key.split!r} by "
+        f"{key.variant.beside(key.method)}, Q = {', '.join(map(str, key.scales))} px{restricted}.",
         _facts(c, workdir, found),
         parts,
         style=_STYLE,

@@ -10,6 +10,7 @@ from PIL import Image
 
 from vgg_jax.evaluation import calibration, class_errors, wrong_images
 from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.result_key import Variant
 from vgg_jax.foreign import class_names
 from vgg_jax.plots import confusion, curves, intervals, reliability
 from vgg_jax.run_report import elements
@@ -26,7 +27,7 @@ def results(found: Sequence[Mapping[str, Any]], with_top5: bool) -> Section:
     rows = [
         (
             result["split"] + _counted(result),
-            result["method"],
+            _method(result["method"], result["made_by"]["identity"]),
             ", ".join(map(str, result["scales"])),
             result["checkpoint"],
             f"{result['checkpoint_step']:,}",
@@ -42,6 +43,12 @@ def results(found: Sequence[Mapping[str, Any]], with_top5: bool) -> Section:
         "lies, given how few images there are."
     )
     return Section("results", "Results", caption, elements.table(head, rows, texts=4))
+
+
+def _method(method: str, identity: Mapping[str, Any]) -> str:
+    """Returns a method with what isn't standard in its posteriors' identity."""
+    settings = {name: identity[name] for name in ("pooling", "dtype") if name in identity}
+    return Variant(**settings).beside(method)
 
 
 def _counted(result: Mapping[str, Any]) -> str:
@@ -204,7 +211,7 @@ def times(train: Sequence[Mapping[str, Any]], passes: Sequence[Mapping[str, Any]
     rows = [
         (
             made_by["data"]["split"],
-            made_by["identity"]["method"],
+            _method(made_by["identity"]["method"], made_by["identity"]),
             str(made_by["identity"]["scale"]),
             made_by["devices"],
             f"{made_by['checkpoint_step']:,}",
