@@ -290,8 +290,10 @@ def test_posteriors_of_other_images(folder, workdir, tmp_path, run_main):
     run_main(*small_runs.one_epoch(folder, workdir, *here))
     before = (workdir / "eval/data-val-dense-73.npz").read_bytes()
     (tmp_path / "data/val/a/3.jpg").rename(tmp_path / "data/val/a/three.jpg")
-    message = refusal(run_main, *small_runs.one_epoch(folder, workdir, *here))
-    assert "holds the posteriors of other images" in message
+    for scale in (73, 64):
+        scales = f"--config.eval.scales={scale}"
+        message = refusal(run_main, *small_runs.one_epoch(folder, workdir, *here, scales))
+        assert "data-val-dense-73.npz holds the posteriors of other images" in message
     assert (workdir / "eval/data-val-dense-73.npz").read_bytes() == before
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import posteriors
+from vgg_jax.evaluation import posteriors, resumable_pass
 from vgg_jax.evaluation.posteriors import Posteriors
 
 NAMES = ("ant/a photo.jpg", "größe/ünï 日本.jpg", 'zebra/"0, 1".PNG', r"zebra/\xff.jpg")
@@ -47,6 +47,27 @@ def test_a_save_that_fails_leaves_what_was_there(tmp_path):
         _made(made_by={"identity": object()}).save(path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["it.npz"]
+
+
+def test_posteriors_of_a_split_are_of_the_same_images_at_any_scale(tmp_path):
+    def save(names, split):
+        made_by = {"identity": IDENTITY, "data": {"split": split}}
+        _made(names=names, made_by=made_by).save(tmp_path / f"eval/{split}-dense-256.npz")
+
+    def check(names, split, fingerprint="other"):
+        resumable_pass.refuse_other_images(tmp_path, split, names, fingerprint)
+
+    ilsvrcs = tuple(f"n00000001/n00000001_{i}.JPEG" for i in range(4))
+    save(NAMES, "val")
+    save(ilsvrcs, "validation")
+    (tmp_path / "eval/val-dense-512.npz").write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"val-dense-256.npz holds .* other images\."):
+        check(NAMES, "val")
+    check(NAMES, "val", IDENTITY["images"])
+    check(NAMES, "test")
+    check(tuple(name.split("/")[1] for name in ilsvrcs[::-1]), "validation")  # Another form.
+    with pytest.raises(UserError, match="other images"):
+        check(ilsvrcs[:3], "validation")
 
 
 @pytest.mark.parametrize(

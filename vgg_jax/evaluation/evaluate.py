@@ -14,7 +14,7 @@ from vgg_jax.data.source import Source
 from vgg_jax.evaluation import ground_truth, loading, methods, posteriors, results, set_name
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey
-from vgg_jax.evaluation.resumable_pass import ResumablePasses
+from vgg_jax.evaluation.resumable_pass import ResumablePasses, refuse_other_images
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.storage.files import Path
 from vgg_jax.system import processes
@@ -82,6 +82,7 @@ def evaluate(
         if jax.process_index() == 0:
             names_and_labels = ground_truth.names_and_labels(data.source, matched)
             key.restriction.check(*names_and_labels, len(net.class_names))
+            refuse_other_images(out, key.split, names_and_labels[0], data.source.fingerprint)
             if key.split != data_settings.evaluated_split(c):
                 told = ground_truth.summary(data.source, len(net.class_names), matched)
                 print(safe_text.printable(f"{key.split}: {told}"), flush=True)

@@ -21,7 +21,7 @@ from vgg_jax.errors import UserError
 from vgg_jax.evaluation import made_with, posteriors, same_images, time_left
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors
-from vgg_jax.evaluation.result_key import ResultKey
+from vgg_jax.evaluation.result_key import FOLDER, ResultKey
 from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.evaluation.unfinished import Unfinished
@@ -69,7 +69,9 @@ class ResumablePasses:
             identity["method_code"] = by_name.code_digest(key.method)
         is_first = jax.process_index() == 0
         # ImageNet's posteriors take 200 MB. Other processes only need to know that they exist.
-        found = _reusable(path, identity, self.names_and_labels[0]) if is_first else None
+        found = None
+        if is_first:
+            found = _reusable(path, key.split, identity, self.names_and_labels[0])
         unfinished = Unfinished(
             path.with_suffix(".unfinished") if is_first else None,
             identity,
@@ -207,7 +209,35 @@ class ResumablePasses:
                     )
 
 
-def _reusable(path: Path, identity: Mapping[str, Any], names: tuple[str, ...]) -> Posteriors | None:
+def refuse_other_images(out: Path, split: str, names: tuple[str, ...], fingerprint: str) -> None:
+    """Checks that a folder's posteriors of a split are all of the same images, at whatever Q.
+
+    Args:
+      out: The folder for the files.
+      split: See `ResultKey`.
+      names: The names of the images that are to be evaluated.
+      fingerprint: Theirs: see `source.Source`.
+
+    Raises:
+      UserError: A file is of other images.
+    """
+    for path in sorted((out / FOLDER).glob("*.npz")):
+        try:
+            made_by = posteriors.read_made_by(path)
+            is_other = (
+                made_by.get("data", {}).get("split") == split
+                and made_by["identity"].get("images") != fingerprint
+                and not _are_same_ilsvrcs(posteriors.read(path).names, names)
+            )
+        except UserError:  # An evaluation that needs this damaged file says so.
+            continue
+        if is_other:
+            raise _other_images(path, split)
+
+
+def _reusable(
+    path: Path, split: str, identity: Mapping[str, Any], names: tuple[str, ...]
+) -> Posteriors | None:
     """Reads a file if its identity is the same; returns None if it must be computed.
 
     Raises:
@@ -218,19 +248,27 @@ def _reusable(path: Path, identity: Mapping[str, Any], names: tuple[str, ...]) -
     found = posteriors.read(path)
     theirs = found.made_by["identity"]
     if theirs.get("images") != identity["images"]:
-        same = same_images.order_of(found.names, names) is not None
-        if same and same_images.are_ilsvrcs(names):
+        if _are_same_ilsvrcs(found.names, names):
             raise UserError(
                 f"{path} holds the posteriors of the same images in another form of ImageNet, and "
                 "can be fused as it is. To evaluate this form too, write to another folder: "
                 "--mode=eval --out=FOLDER."
             )
-        raise UserError(
-            f"{path} holds the posteriors of other images. Move it away, give these images another "
-            "split's name with --config.data.val_split, or write to another folder with --out."
-        )
+        raise _other_images(path, split)
     if theirs == identity:
         return found
     differing = [key for key in identity if theirs.get(key) != identity[key]]
     print(f"{path} was made with other {', '.join(differing)}; it is made again.")
     return None
+
+
+def _are_same_ilsvrcs(theirs: tuple[str, ...], ours: tuple[str, ...]) -> bool:
+    return same_images.order_of(theirs, ours) is not None and same_images.are_ilsvrcs(ours)
+
+
+def _other_images(path: Path, split: str) -> UserError:
+    return UserError(
+        f"{path} holds the posteriors of other images. Move the files of {split!r} there away, "
+        "give these images another split's name with --config.data.val_split, or write to another "
+        "folder with --out."
+    )
