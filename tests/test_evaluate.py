@@ -293,7 +293,7 @@ def test_posteriors_of_other_images(folder, workdir, tmp_path, run_main):
     for scale in (73, 64):
         scales = f"--config.eval.scales={scale}"
         message = refusal(run_main, *small_runs.one_epoch(folder, workdir, *here, scales))
-        assert "data-val-dense-73.npz holds the posteriors of other images" in message
+        assert "holds the posteriors of other images: data-val-dense-73.npz. Move" in message
     assert (workdir / "eval/data-val-dense-73.npz").read_bytes() == before
 
 

@@ -8,6 +8,7 @@ import pytest
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors, resumable_pass
 from vgg_jax.evaluation.posteriors import Posteriors
+from vgg_jax.evaluation.result_key import ResultKey
 
 NAMES = ("ant/a photo.jpg", "größe/ünï 日本.jpg", 'zebra/"0, 1".PNG', r"zebra/\xff.jpg")
 CLASSES = ("ant", "größe", "zebra, plains")
@@ -55,13 +56,15 @@ def test_posteriors_of_a_split_are_of_the_same_images_at_any_scale(tmp_path):
         _made(names=names, made_by=made_by).save(tmp_path / f"eval/{split}-dense-256.npz")
 
     def check(names, split, fingerprint="other"):
-        resumable_pass.refuse_other_images(tmp_path, split, names, fingerprint)
+        key = ResultKey(split, "dense", (384,))
+        resumable_pass.refuse_other_images(tmp_path, key, names, fingerprint)
 
     ilsvrcs = tuple(f"n00000001/n00000001_{i}.JPEG" for i in range(4))
     save(NAMES, "val")
+    save(NAMES, "val-more")
     save(ilsvrcs, "validation")
     (tmp_path / "eval/val-dense-512.npz").write_bytes(b"damaged")
-    with pytest.raises(UserError, match=r"val-dense-256.npz holds .* other images\."):
+    with pytest.raises(UserError, match=r"eval holds .* other images: val-dense-256.npz\."):
         check(NAMES, "val")
     check(NAMES, "val", IDENTITY["images"])
     check(NAMES, "test")

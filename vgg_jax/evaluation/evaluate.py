@@ -82,7 +82,7 @@ def evaluate(
         if jax.process_index() == 0:
             names_and_labels = ground_truth.names_and_labels(data.source, matched)
             key.restriction.check(*names_and_labels, len(net.class_names))
-            refuse_other_images(out, key.split, names_and_labels[0], data.source.fingerprint)
+            refuse_other_images(out, key, names_and_labels[0], data.source.fingerprint)
             if key.split != data_settings.evaluated_split(c):
                 told = ground_truth.summary(data.source, len(net.class_names), matched)
                 print(safe_text.printable(f"{key.split}: {told}"), flush=True)

@@ -128,6 +128,10 @@ class ResultKey:
         """Returns the path of the posteriors of a key with one method and one Q."""
         return workdir / FOLDER / f"{self.posteriors_name(self._joined_scales)}.npz"
 
+    def posteriors_of_split(self, workdir: Path) -> list[Path]:
+        """Returns the posteriors whose names begin with the split, be they of "val" or "val-b"."""
+        return sorted((workdir / FOLDER).glob(f"{self._safe_split}-*.npz"))
+
     def result_path(self, workdir: Path) -> Path:
         """Returns the path of the result."""
         return workdir / FOLDER / f"{self.result_name(self._joined_scales)}.json"

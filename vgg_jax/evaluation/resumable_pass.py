@@ -17,11 +17,11 @@ from vgg_jax.data import settings as data_settings
 from vgg_jax.data import workers
 from vgg_jax.data.decodable import SizedImages
 from vgg_jax.data.decoded import Decoded
-from vgg_jax.errors import UserError
+from vgg_jax.errors import UserError, some_of
 from vgg_jax.evaluation import made_with, posteriors, same_images, time_left
 from vgg_jax.evaluation.posterior_pass import PosteriorPass
 from vgg_jax.evaluation.posteriors import Posteriors
-from vgg_jax.evaluation.result_key import FOLDER, ResultKey
+from vgg_jax.evaluation.result_key import ResultKey
 from vgg_jax.evaluation.time_left import TimeLeft
 from vgg_jax.evaluation.trained_net import TrainedNet
 from vgg_jax.evaluation.unfinished import Unfinished
@@ -69,9 +69,7 @@ class ResumablePasses:
             identity["method_code"] = by_name.code_digest(key.method)
         is_first = jax.process_index() == 0
         # ImageNet's posteriors take 200 MB. Other processes only need to know that they exist.
-        found = None
-        if is_first:
-            found = _reusable(path, key.split, identity, self.names_and_labels[0])
+        found = _reusable(path, identity, self.names_and_labels[0]) if is_first else None
         unfinished = Unfinished(
             path.with_suffix(".unfinished") if is_first else None,
             identity,
@@ -209,35 +207,38 @@ class ResumablePasses:
                     )
 
 
-def refuse_other_images(out: Path, split: str, names: tuple[str, ...], fingerprint: str) -> None:
+def refuse_other_images(
+    out: Path, key: ResultKey, names: tuple[str, ...], fingerprint: str
+) -> None:
     """Checks that a folder's posteriors of a split are all of the same images, at whatever Q.
 
     Args:
       out: The folder for the files.
-      split: See `ResultKey`.
+      key: A result of the split.
       names: The names of the images that are to be evaluated.
       fingerprint: Theirs: see `source.Source`.
 
     Raises:
-      UserError: A file is of other images.
+      UserError: Files are of other images.
     """
-    for path in sorted((out / FOLDER).glob("*.npz")):
+    others = []
+    for path in key.posteriors_of_split(out):
         try:
             made_by = posteriors.read_made_by(path)
             is_other = (
-                made_by.get("data", {}).get("split") == split
+                made_by.get("data", {}).get("split") == key.split
                 and made_by["identity"].get("images") != fingerprint
                 and not _are_same_ilsvrcs(posteriors.read(path).names, names)
             )
         except UserError:  # An evaluation that needs this damaged file says so.
             continue
         if is_other:
-            raise _other_images(path, split)
+            others.append(path)
+    if others:
+        raise _other_images(others)
 
 
-def _reusable(
-    path: Path, split: str, identity: Mapping[str, Any], names: tuple[str, ...]
-) -> Posteriors | None:
+def _reusable(path: Path, identity: Mapping[str, Any], names: tuple[str, ...]) -> Posteriors | None:
     """Reads a file if its identity is the same; returns None if it must be computed.
 
     Raises:
@@ -254,7 +255,7 @@ def _reusable(
                 "can be fused as it is. To evaluate this form too, write to another folder: "
                 "--mode=eval --out=FOLDER."
             )
-        raise _other_images(path, split)
+        raise _other_images([path])
     if theirs == identity:
         return found
     differing = [key for key in identity if theirs.get(key) != identity[key]]
@@ -266,9 +267,10 @@ def _are_same_ilsvrcs(theirs: tuple[str, ...], ours: tuple[str, ...]) -> bool:
     return same_images.order_of(theirs, ours) is not None and same_images.are_ilsvrcs(ours)
 
 
-def _other_images(path: Path, split: str) -> UserError:
+def _other_images(paths: Sequence[Path]) -> UserError:
     return UserError(
-        f"{path} holds the posteriors of other images. Move the files of {split!r} there away, "
-        "give these images another split's name with --config.data.val_split, or write to another "
-        "folder with --out."
+        f"{paths[0].parent} holds the posteriors of other images: "
+        f"{some_of([path.name for path in paths])}. Move them and their results away, give these "
+        "images another split's name with --config.data.val_split, or write to another folder with "
+        "--out."
     )
