@@ -104,6 +104,22 @@ def test_what_is_stored_exactly_is_decoded_exactly(mode, file_format, size, seed
     np.testing.assert_array_equal(decoded, expected)
 
 
+@pytest.mark.parametrize(
+    ("bits", "photometric", "stored", "expected"),
+    [
+        (12, 1, b"\x00\x0f\xff\x80\x0f\xff", [0, 255, 128, 255]),
+        (16, 0, struct.pack("<4H", 0, 2**16 - 1, 2**15, 257), [255, 0, 127, 254]),
+        (16, 1, struct.pack("<4H", 0, 2**16 - 1, 2**15, 257), [0, 255, 128, 1]),
+    ],
+)
+def test_a_tiff_says_what_white_is(bits, photometric, stored, expected):
+    tags = {256: 4, 257: 1, 258: bits, 259: 1, 262: photometric, 277: 1, 278: 1, 279: len(stored)}
+    tags[273] = 10 + 12 * (len(tags) + 1) + 4  # The stored values come last.
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + stored
+    assert np.asarray(images.decode(data))[0, :, 0].tolist() == expected
+
+
 @pytest.mark.parametrize(("mode", "file_format"), LOSSY)
 @settings(properties, max_examples=8)
 @given(size=st.tuples(st.integers(8, 300), st.integers(8, 300)))  # Smaller lossy WebP is far off.

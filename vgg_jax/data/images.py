@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from vgg_jax.data import decode_budget, decoder_memory, jpeg, quiet_pillow, resample
 from vgg_jax.errors import UndecodableError, UserError
@@ -109,8 +109,9 @@ def _crop_of_jpeg(data: bytes, key: str, choose: Callable[[Size], Cut]) -> Crop 
 def decode(data: bytes, key: str = "the data") -> Image.Image:
     """Decodes an image file of any mode (grey, palette, CMYK, ...) to upright RGB.
 
-    Alpha is dropped, as in TensorFlow and torchvision, and not blended with a background. 16-bit
-    values are reduced to 8 bits. An animation's first frame is used. EXIF's orientation is applied.
+    Alpha is dropped, as in TensorFlow and torchvision, and not blended with a background. Values of
+    12 and 16 bits are reduced to 8 bits. An animation's first frame is used. EXIF's orientation is
+    applied.
 
     It waits until there is room for what the file's header says: see `decode_budget`.
 
@@ -177,11 +178,18 @@ def _upright_rgb(image: Image.Image, key: str) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit grey at 255, which makes almost all of it white.
+    white, inverted = 2**16 - 1, False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow gives its values as they are.
+        white = 2 ** image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0] - 1
+        # Without this tag, Pillow inverts 8 bits, too.
+        inverted = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0) == 0
     values = np.asarray(image).reshape(-1)
     grey = np.empty(values.shape, np.uint8)
     for begin in range(0, len(values), _PART):  # 32 bits for all would take much memory.
         part = slice(begin, begin + _PART)
-        grey[part] = (values[part].astype(np.uint32) + 128) // 257
+        grey[part] = (255 * values[part].astype(np.uint32) + white // 2) // white
+    if inverted:
+        grey = 255 - grey
     return Image.fromarray(grey.reshape(image.height, image.width))
 
 
