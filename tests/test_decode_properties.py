@@ -1,5 +1,6 @@
 """Properties of decoding over sizes, modes, formats, orientations and damage, and of crops."""
 
+import io
 import struct
 import zlib
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_bytes import encoded
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from vgg_jax.data import images
 from vgg_jax.errors import UndecodableError
@@ -239,6 +240,34 @@ def test_a_photographs_orientation_is_applied(orientation):
     data = encoded(Image.fromarray(stored), "JPEG", exif=_exif(orientation))
     decoded = np.asarray(images.decode(data), np.int32)[..., 0]
     assert np.max(np.abs(decoded - UPRIGHT[orientation](stored).astype(np.int32))) <= 8
+
+
+def _raw_profile(exif):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n", zip=True)
+    return info
+
+
+XMP = b'<rdf:Description tiff:Orientation="6"/>'
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("JPEG", {"xmp": XMP}),
+        ("WEBP", {"xmp": XMP}),
+        ("TIFF", {"tiffinfo": {700: XMP}}),
+        ("PNG", {"pnginfo": _raw_profile(_exif(6))}),
+    ],
+)
+def test_an_orientation_beside_exif_is_applied_to_crops_too(file_format, options):
+    data = encoded(_gradient("RGB", (20, 10))[0], file_format, **options)
+    decoded = images.decode(data)
+    assert decoded.size == (10, 20)
+    by_pillow = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decoded, by_pillow)
+    crop = images.decode_crop(data, "", lambda size: images.centre_cut(size, 10, 10))
+    np.testing.assert_array_equal(crop, images.centre_crop(by_pillow, 10, 10))
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def decode(data: bytes, key: str = "the data") -> Image.Image:
     """Decodes an image file of any mode (grey, palette, CMYK, ...) to upright RGB.
 
     Alpha is dropped, as in TensorFlow and torchvision, and not blended with a background. Values of
-    12 and 16 bits are reduced to 8 bits. An animation's first frame is used. EXIF's orientation is
-    applied.
+    12 and 16 bits are reduced to 8 bits. An animation's first frame is used. The orientation
+    that EXIF or XMP names is applied.
 
     It waits until there is room for what the file's header says: see `decode_budget`.
 
@@ -194,7 +194,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> object:
-    if "exif" not in image.info:  # Pillow has already applied a TIFF's orientation.
+    if image.format == "TIFF":  # Pillow has already applied it.
         return None
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
