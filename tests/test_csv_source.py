@@ -132,7 +132,7 @@ def test_an_unlabelled_split_can_be_evaluated_and_not_trained_on(root):
     test = open_val_source(spec(file, val_split="test"))
     assert (test.class_names, [test.label(i) for i in range(len(test))]) == ((), [-1, -1])
     with pytest.raises(UserError, match=f"The images of 'test' of {file} have no labels"):
-        open_sources(spec(file, val_split="test"))
+        open_sources(spec(write(root, ROWS[:-1]), val_split="test"))
 
 
 def test_a_file_without_splits_is_evaluated_whole_and_trained_on_with_held_out_images(root):
@@ -227,7 +227,12 @@ def test_an_image_of_another_size_or_time_is_another_one(root):
         ([*ROWS, '"a\nb",x,other', "v/0.jpg"], 12, "the row has 1 field, "),
         ([*ROWS, '"v/0.jpg,ant,train', "v/1.jpg,ant,train"], 10, "this row isn't CSV"),
         ([*ROWS, '"v/0"x,ant,train'], 10, "this row isn't CSV"),
-        ([*ROWS, "v/0.jpg,ant,train", "./v/0.jpg,ant,train"], 11, "line 10 names the image ./v/0"),
+        ([*ROWS, "w/0.jpg,ant,train", "./w/0.jpg,ant,train"], 11, "line 10 names the image ./w/0"),
+        (
+            [*ROWS, "./images/2.jpg,zebra,val"],
+            10,
+            "line 2 names the image ./images/2.jpg already, for 'train', and no run may validate",
+        ),
         ([*ROWS, "v/0.jpg,,train", "v/1.jpg,,train"], 10, "the label is empty"),
         (
             [*ROWS[:6], "v/2.jpg,cow,val", "v/1.jpg,bee,val"],

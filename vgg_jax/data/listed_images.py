@@ -94,13 +94,15 @@ class ListedImages:
 
         Raises:
           UserError: The split has no rows, an image isn't there or is listed twice, or labels are
-            missing or differ between the splits to train and validate on.
+            missing; or the splits to train and validate on differ in their labels, or share images.
         """
-        if split == data.train_split and not data.held_out:
-            _refuse_untrainable(listing, split, data.val_split or self.default_val_split)
+        val_split = data.val_split or self.default_val_split
+        is_trained_on = split == data.train_split != val_split and not data.held_out
+        if is_trained_on:
+            _refuse_untrainable(listing, split, val_split)
         rows = sorted(listing.of_split(split), key=lambda row: row.path)
         self.class_names = _class_names(listing, rows)
-        _refuse_doubled(listing, rows)
+        _refuse_doubled(listing, rows + (listing.of_split(val_split) if is_trained_on else []))
         images = _images(listing, rows)
         self._root = listing.file.parent
         # Arrays, because each worker process receives a copy: 1.3 million strings pickle to 100 MB.
@@ -134,8 +136,6 @@ class ListedImages:
 
 def _refuse_untrainable(listing: Listing, train_split: str, val_split: str) -> None:
     """Checks that both splits are there, and that they have the same labels."""
-    if train_split == val_split:
-        return
     if not listing.has_splits:
         raise listing.error(
             1,
@@ -176,14 +176,17 @@ def _class_names(listing: Listing, rows: list[Row]) -> tuple[str, ...]:
 def _refuse_doubled(listing: Listing, rows: list[Row]) -> None:
     if len({posixpath.normpath(row.path) for row in rows}) == len(rows):
         return
-    lines: dict[str, int] = {}
+    named: dict[str, Row] = {}
     for row in sorted(rows):
-        first = lines.setdefault(posixpath.normpath(row.path), row.line)
-        if first != row.line:
+        first = named.setdefault(posixpath.normpath(row.path), row)
+        if first != row:
+            split = "the same split"
+            if first.split != row.split:
+                split = f"{first.split!r}, and no run may validate on images that it is trained on"
             raise listing.error(
                 row.line,
-                f"line {first} names the image {row.path} already, for the same split. Remove one "
-                "of the two rows.",
+                f"line {first.line} names the image {row.path} already, for {split}. Remove one of "
+                "the two rows.",
             )
 
 
