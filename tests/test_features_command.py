@@ -67,7 +67,7 @@ def test_the_svm_says_how_many_images_test_it_and_if_the_net_has_seen_some(
     given = (trained, f"--data={folder}", "--layer=pool1", "--svm", "--draws=1")
     done = features(*given, "--split=train,val", "--train_per_class=3")
     assert "3 classes, 3 training and 5 to 6 test images of each, 1 draw\n" in done.stdout
-    assert "The net was trained on some of these images" in done.stdout
+    assert "All images that the net was trained on are among these: the recall" in done.stdout
     done = features(*given, "--split=val", "--train_per_class=2")
     assert "3 classes, 2 training and 1 test images of each, 1 draw\n" in done.stdout
-    assert "The net was trained" not in done.stdout
+    assert "that the net was trained on" not in done.stdout

@@ -7,6 +7,7 @@ from image_bytes import encoded
 from PIL import Image
 
 from vgg_jax.data import pooled, splits
+from vgg_jax.data.source import Subset
 from vgg_jax.data.specs import DataSpec
 from vgg_jax.data.voc import open_voc
 from vgg_jax.errors import UserError
@@ -117,3 +118,10 @@ def test_images_that_a_run_was_trained_on_are_recognised(folder):
         train, _ = splits.open_sources(data)
         assert pooled.holds(both, train.fingerprint, held_out, 3)
         assert not pooled.holds(val, train.fingerprint, held_out, 3)
+
+        undecodable = train.name(1)
+        decodable = [i for i in range(len(train)) if train.name(i) != undecodable]
+        left = Subset(train, np.array(decodable)).fingerprint
+        rest = [i for i in range(len(both)) if both.name(i) != f"train/{undecodable}"]
+        assert pooled.holds(Subset(both, np.array(rest)), left, held_out, 3)
+        assert not pooled.holds(both, left, held_out, 3)

@@ -231,9 +231,10 @@ def _images_and_lines(c: ConfigDict, workdir: files.Path) -> "tuple[SizedImages,
         return images, None
     lines = _caltech(images.source)
     trained = record.read(saved_steps.last_checkpoint(workdir)).run.facts.train_fingerprint
-    if pooled.holds(opened, trained, c.data.held_out, c.seed):
+    if pooled.holds(images.source, trained, c.data.held_out, c.seed):
         print(
-            "The net was trained on some of these images: the recall may be higher than on others."
+            "All images that the net was trained on are among these: the recall may be higher than "
+            "on others."
         )
     return images, lines
 

@@ -7,8 +7,10 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from vgg_jax.data import image_files
-from vgg_jax.data.source import Example, Source, hashed
+from vgg_jax.data.source import Example, Source, Subset, hashed, whole
 from vgg_jax.data.sources.csv import CsvSource
 from vgg_jax.data.sources.folder import FolderSource
 from vgg_jax.data.specs import DataSpec
@@ -100,19 +102,33 @@ def open_images(where: str, splits: Sequence[str] | None = None) -> Source:
     return Pooled(tuple(splits), tuple(sources))
 
 
-def holds(opened: Source, trained: str, held_out: int, seed: int) -> bool:
+def holds(images: Source, trained: str, held_out: int, seed: int) -> bool:
     """Returns whether all images that a run was trained on are among some images.
 
+    They are recognised as one of the splits, or as what is left of it if images are held out or
+    can't be decoded. They are not recognised if their split here has more images.
+
     Args:
-      opened: The images, as `open_images` returns them.
+      images: What `open_images` returns, or those images of it that can be decoded.
       trained: The fingerprint of the run's training images.
       held_out: How many images the run held out of a split; 0 for none.
       seed: The run's seed, by which they were drawn.
     """
-    parts = opened.sources if isinstance(opened, Pooled) else (opened,)
-    if held_out:
-        parts = [hold_out(part, held_out, seed)[0] for part in parts if held_out < len(part)]
-    return trained in {part.fingerprint for part in parts}
+    opened = whole(images)
+    is_left = np.ones(len(opened), bool)
+    if isinstance(images, Subset):
+        is_left = np.isin(np.arange(len(opened)), images.indices)
+    for part in opened.sources if isinstance(opened, Pooled) else (opened,):
+        of_part, is_left = np.split(is_left, [len(part)])
+        if held_out >= len(part):
+            continue
+        train = part
+        if held_out:
+            train, _ = hold_out(part, held_out, seed)
+            of_part = of_part[train.indices]
+        if trained in (train.fingerprint, Subset(train, np.flatnonzero(of_part)).fingerprint):
+            return True
+    return False
 
 
 def _of_csv(where: str, split: str) -> Source:

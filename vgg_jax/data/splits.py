@@ -82,7 +82,7 @@ def _open_labelled(data: DataSpec, split: str) -> Source:
     return source
 
 
-def hold_out(source: Source, count: int, seed: int) -> tuple[Source, Source]:
+def hold_out(source: Source, count: int, seed: int) -> tuple[Subset, Subset]:
     """Splits images into those to train on and `count` random ones to validate on.
 
     Raises:
