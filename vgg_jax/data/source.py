@@ -38,11 +38,13 @@ class Source(Protocol):
     Attributes:
       class_names: Names of the classes, in the order of the labels; empty if the images are
         unlabelled.
-      fingerprint: Hash of the images' names, labels and sizes. A run can't resume on images with
-        another fingerprint.
+      fingerprint: Hash of what a source knows of its images without reading them: their names,
+        labels and sizes in bytes; for parquet the lengths of the row groups in place of the sizes;
+        for TFDS the name of the set and the lengths of its shards alone. A run can't resume on
+        images with another fingerprint.
       contents_key: Hash of the fingerprint and of the time when the files were last written. It
-        distinguishes images of the same names and sizes. Results that depend on the images'
-        contents are cached under it.
+        distinguishes images of the same fingerprint. Scans are cached under it, and an evaluation
+        reuses only posteriors of the same contents_key.
     """
 
     class_names: tuple[str, ...]
