@@ -38,7 +38,8 @@ def evaluate(sweep, run, method, q, seed, *, split="validation", **changed):
     made_by = {"identity": identity, "checkpoint_step": saved_steps.last_step(workdir)}
     made_by |= {"commit": "abc1234", "devices": "8 x TPU v5e", "jax": "0.11.2"}
     known = {"names": NAMES, "labels": LABELS, "class_names": CLASSES} | changed
-    values = values_of(run, method, q, seed, split)[:, : len(known["class_names"])]
+    values = known.pop("values", values_of(run, method, q, seed, split))
+    values = values[:, : len(known["class_names"])]
     values /= values.sum(axis=1, keepdims=True)
     posteriors = Posteriors(**known, values=values, made_by=made_by)
     posteriors.save(ResultKey(split, method, (q,)).posteriors_path(workdir))

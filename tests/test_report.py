@@ -13,7 +13,7 @@ from small_runs import ROOT
 
 from launch.plan import commands, graph, paper
 from launch.plan.sweep_spec import Sweep
-from launch.report import columns, content, publish, reading
+from launch.report import columns, content, estimates, publish, reading
 from launch.report.document import Line, Pair
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.errors import UserError
@@ -271,6 +271,29 @@ def test_other_images_and_classes_are_refused(tmp_path, changed, says, seed):
     assert not (tmp_path / "tables.md").exists()
 
 
+def test_two_forms_of_imagenet_are_reported_whatever_their_order(tmp_path):
+    sweep = made_sweeps.sweep_of(tmp_path, runs=())
+    names = [f"ILSVRC2012_val_{number:08}.JPEG" for number in range(1, N + 1)]
+    folders = [f"n0000000{label}/{name}" for label, name in zip(LABELS, names, strict=True)]
+    order = np.random.default_rng(1).permutation(N)
+    forms = {
+        "a_256": {"names": tuple(names), "images": "archive"},
+        "b_256": {
+            "names": tuple(folders[k] for k in order),
+            "images": "folders",
+            "labels": LABELS[order],
+            "values": made_sweeps.values_of("b_256", "dense", 256, 0)[order],
+        },
+    }
+    for run, form in forms.items():
+        made_sweeps.train(sweep, run, 0)
+        made_sweeps.evaluate(sweep, run, "dense", 256, 0, **form)
+    compared = [paper.Result((paper.Part(run, (256,)),), "dense") for run in forms]
+    found = reading.read(sweep).difference(*compared, 1)
+    wrong = [made_sweeps.wrong(result, 1, 0) for result in compared]
+    assert found == estimates.difference([tuple(Seen(names, LABELS, {1: w}) for w in wrong)], 1)
+
+
 def test_images_without_labels_are_refused_as_validation(tmp_path):
     sweep = made_sweeps.sweep_of(tmp_path, runs=())
     made_sweeps.train(sweep, "a_256", 0)
@@ -347,6 +370,15 @@ def test_of_labelled_test_images_there_are_errors(tmp_path):
     wrong = (np.argsort(-mean, axis=1)[:, :5] != LABELS[:, None]).all(axis=1)
     assert line.top5_test.ours.mean == pytest.approx(100 * wrong.mean())
     assert line.top5_test.predictions == ()
+
+
+def test_seeds_with_other_test_images_are_refused(tmp_path):
+    sweep = made_sweeps.two_nets(tmp_path, LABELS, seeds=2)
+    for run in ("d_multiscale", "e_multiscale"):
+        for q in (256, 384, 512):
+            made_sweeps.evaluate(sweep, run, "dense", q, 1, split="test", images="others")
+    with pytest.raises(UserError, match="image files that differ"):
+        reading.read(sweep)
 
 
 def test_what_the_test_split_lacks_is_named(tmp_path):

@@ -46,26 +46,15 @@ class Seen:
     wrong: Mapping[int, Bool[np.ndarray, " n"]]
 
 
-def over_seeds(of_seeds: Sequence[tuple[float, tuple[float, float]]]) -> Estimate | None:
-    """Returns the mean of the seeds' errors in percent, each given with its interval.
-
-    Returns None without errors.
-    """
-    if not of_seeds:
-        return None
-    errors = [error for error, _ in of_seeds]
-    interval = of_seeds[0][1] if len(of_seeds) == 1 else None
-    return Estimate(float(np.mean(errors)), len(errors), interval, _spread(errors))
-
-
 def error(of_seeds: Sequence[Seen], k: int) -> Estimate | None:
     """Returns the top-k error of a result over its seeds; None without seeds."""
-    return over_seeds(
-        [
-            (100 * float(wrong.mean()), topk.interval(int(wrong.sum()), len(wrong)))
-            for wrong in (seen.wrong[k] for seen in of_seeds)
-        ]
-    )
+    if not of_seeds:
+        return None
+    wrong = [seen.wrong[k] for seen in of_seeds]
+    errors = [100 * float(of_seed.mean()) for of_seed in wrong]
+    alone = len(wrong) == 1
+    interval = topk.interval(int(wrong[0].sum()), len(wrong[0])) if alone else None
+    return Estimate(float(np.mean(errors)), len(errors), interval, _spread(errors))
 
 
 def difference(of_seeds: Sequence[tuple[Seen, Seen]], k: int) -> Estimate | None:

@@ -1,7 +1,7 @@
 """Reads from a sweep's files which images the nets of each seed get wrong."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tqdm import tqdm
@@ -13,7 +13,7 @@ from launch.report import estimates
 from launch.report.estimates import Estimate, Seen
 from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import fusion, posteriors, results, topk
+from vgg_jax.evaluation import fusion, posteriors, topk
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.result_key import ResultKey, Variant
 from vgg_jax.nets.label_rank import has_top5
@@ -84,19 +84,17 @@ def read(sweep: Sweep) -> Found:
     """Reads the posteriors of the paper's results that exist.
 
     Raises:
-      UserError: The images, labels or classes of the evaluations differ, or images have no labels.
+      UserError: The images, labels or classes of the evaluations differ on a split, or images that
+        aren't of the test split have no labels.
     """
-    reader = _Reader(sweep)
-    wanted = dict.fromkeys(row.result for row in paper.ROWS if row.result)
-    for seed in range(sweep.seeds):
-        for result in tqdm(
-            wanted, desc=f"reading seed {seed}", unit=" results", leave=False, disable=None
-        ):
-            reader.read(result, seed)
+    reader = _Reader(sweep, data_settings.evaluated_split(commands.data_config(sweep)))
+    reader.read(row.result for row in paper.ROWS if row.result)
     tested: dict[Result, Tested] = {}
     if sweep.test_split:
+        of_test = _Reader(sweep, sweep.test_split, allow_unlabelled=True)
         reported = dict.fromkeys(row.result for row in paper.rows([6, 7]) if row.result)
-        tested = {result: _read_test(sweep, result) for result in reported}
+        of_test.read(reported)
+        tested = {result: of_test.tested(result) for result in reported}
     return Found(
         sweep=sweep,
         split=reader.split,
@@ -106,31 +104,6 @@ def read(sweep: Sweep) -> Found:
         tested=tested,
         made_by=reader.made_by,
     )
-
-
-def _read_test(sweep: Sweep, result: Result) -> Tested:
-    variant = Variant.from_config(commands.data_config(sweep))
-    of_seeds, predictions, lacking = [], [], []
-    for seed in range(sweep.seeds):
-        keys = commands.result_keys(sweep, result, seed, sweep.test_split, variant)
-        out = sweep.fused(seed)
-        lacks = _lacking(sweep, result, seed, keys)
-        if not lacks:
-            try:
-                # The sweep has fused several nets already, but not the two methods of one net.
-                fusion.fuse(keys, out)
-            except UserError as error:
-                lacks = (f"{', '.join(_name(sweep, run) for run in keys)}: {error}",)
-        if lacks:
-            lacking += lacks
-            continue
-        file = fusion.result_path(keys, out)
-        summary = results.read_result(file)
-        if "top5_error" in summary:
-            of_seeds.append((summary["top5_error"], tuple(summary["top5_interval"])))
-        else:
-            predictions.append(file.with_suffix(".csv"))
-    return Tested(estimates.over_seeds(of_seeds), tuple(predictions), tuple(lacking))
 
 
 def _lacking(
@@ -161,25 +134,48 @@ def _name(sweep: Sweep, workdir: files.Path) -> str:
 
 
 class _Reader:
-    """Reads one result after another.
+    """Reads a split's results, one after another.
 
     Attributes:
       first: The first evaluation read, which all others must match: the name of its workdir, and
         its posteriors without the values. There is one for each seed if each seed holds out images
         of its own, else only one, under 0.
+      predictions: CSV files of the most probable classes of unlabelled images, by result and seed.
     """
 
-    def __init__(self, sweep: Sweep) -> None:
-        c = commands.data_config(sweep)
-        self.split, self._variant = data_settings.evaluated_split(c), Variant.from_config(c)
+    def __init__(self, sweep: Sweep, split: str, *, allow_unlabelled: bool = False) -> None:
+        self.split = split
         self.seen: dict[tuple[Result, int], Seen] = {}
+        self.predictions: dict[tuple[Result, int], files.Path] = {}
         self.lacking: dict[tuple[Result, int], tuple[str, ...]] = {}
         self.made_by: dict[files.Path, list[Mapping[str, Any]]] = {}
         self.first: dict[int, tuple[str, Posteriors]] = {}
-        self._sweep = sweep
+        self._sweep, self._allow_unlabelled = sweep, allow_unlabelled
+        self._variant = Variant.from_config(commands.data_config(sweep))
 
-    def read(self, result: Result, seed: int) -> None:
-        """Adds one seed of a result to `seen`, or what it lacks to `lacking`."""
+    def read(self, wanted: Iterable[Result]) -> None:
+        """Adds each seed of each result to `seen` or `predictions`, or what it lacks to `lacking`.
+
+        Raises:
+          UserError: See `read` of the module.
+        """
+        wanted = dict.fromkeys(wanted)
+        for seed in range(self._sweep.seeds):
+            for result in tqdm(
+                wanted, desc=f"reading seed {seed}", unit=" results", leave=False, disable=None
+            ):
+                self._read(result, seed)
+
+    def tested(self, result: Result) -> Tested:
+        """Returns what was read of a result."""
+        of_seeds = [(result, seed) for seed in range(self._sweep.seeds)]
+        return Tested(
+            estimates.error([self.seen[of] for of in of_seeds if of in self.seen], 5),
+            tuple(self.predictions[of] for of in of_seeds if of in self.predictions),
+            tuple(line for of in of_seeds for line in self.lacking.get(of, ())),
+        )
+
+    def _read(self, result: Result, seed: int) -> None:
         keys = commands.result_keys(self._sweep, result, seed, self.split, self._variant)
         lacking = _lacking(self._sweep, result, seed, keys)
         parts: dict[str, Posteriors] = {}
@@ -192,31 +188,31 @@ class _Reader:
             if loaded is None:
                 lacking += (f"{_name(self._sweep, workdir)}: trained further meanwhile",)
                 continue
-            self._check(str(workdir), loaded, seed)
+            parts[str(workdir)] = self._like_first(str(workdir), loaded, seed)
             files_of = loaded.made_by.get("average_of", {"": loaded.made_by})
             self.made_by.setdefault(workdir, []).extend(files_of.values())
-            parts[str(workdir)] = loaded
         if lacking:
             self.lacking[result, seed] = lacking
             return
         mean = posteriors.average(parts)
+        if not mean.is_labelled:
+            out = self._sweep.fused(seed)
+            fusion.fuse(keys, out)  # The sweep doesn't average two methods of one net.
+            self.predictions[result, seed] = fusion.result_path(keys, out).with_suffix(".csv")
+            return
         wrong = {k: topk.wrong(mean.values, mean.labels, k) for k in TOPS}
         self.seen[result, seed] = Seen(mean.names, mean.labels, wrong)
 
-    def _check(self, name: str, loaded: Posteriors, seed: int) -> None:
-        if not loaded.is_labelled:
+    def _like_first(self, name: str, loaded: Posteriors, seed: int) -> Posteriors:
+        """Returns posteriors in the order of the first that were read, after comparing both."""
+        if not loaded.is_labelled and not self._allow_unlabelled:
             raise UserError(
                 f"{name} was evaluated on images without labels ({self.split!r}), so there are no "
                 "errors. Sweep with a labelled split, and name the other one with --test_split."
             )
         about = dataclasses.replace(loaded, values=loaded.values[:, :0].copy())
-        of = seed if self.split == "held_out" else 0
+        of = seed if self.split == data_settings.HELD_OUT else 0
         first_name, first = self.first.setdefault(of, (name, about))
         if name == first_name:
             name += " at other Q"
-        posteriors.check_alike({first_name: first, name: about}, "compared")
-        if first.made_by["identity"].get("images") != about.made_by["identity"]["images"]:
-            raise UserError(
-                f"{first_name} and {name} were evaluated on image files that differ, though they "
-                "have the same names. Evaluate both on the same files."
-            )
+        return posteriors.alike({first_name: first, name: loaded}, "compared")[name]

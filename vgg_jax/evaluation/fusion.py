@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from vgg_jax.data import settings as data_settings
 from vgg_jax.data.specs import IMAGENET
 from vgg_jax.errors import UserError
-from vgg_jax.evaluation import posteriors, results, same_images
+from vgg_jax.evaluation import posteriors, results
 from vgg_jax.evaluation.posteriors import Posteriors
 from vgg_jax.evaluation.restriction import Restriction
 from vgg_jax.evaluation.result_key import FOLDER, ResultKey, Variant
@@ -84,12 +84,6 @@ def fuse(keys: Mapping[Path, ResultKey], out: Path) -> str:
     parts = _parts(keys)
     first = next(iter(keys.values()))
     fused = posteriors.average(parts)
-    fingerprints = {part.made_by["identity"].get("images") for part in parts.values()}
-    if len(fingerprints) > 1 and not same_images.are_ilsvrcs(fused.names):
-        raise UserError(
-            "The runs were evaluated on image files that differ, though they have the same names. "
-            "Evaluate them on the same files."
-        )
     fused, restricted, facts = first.restriction.applied(fused)
     of_runs = ""
     if fused.is_labelled:

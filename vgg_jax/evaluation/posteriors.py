@@ -140,11 +140,10 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
         the images of each part may have an order of their own. The average has the first's.
 
     Raises:
-      UserError: Their images, labels or classes differ.
+      UserError: See `alike`.
     """
-    (first_name, first), *others = parts.items()
-    parts = {first_name: first, **{name: _in_order(part, first.names) for name, part in others}}
-    check_alike(parts, "averaged")
+    parts = alike(parts, "averaged")
+    first = next(iter(parts.values()))
     total = np.zeros(first.values.shape)
     for part in parts.values():
         total += part.values
@@ -152,28 +151,21 @@ def average(parts: Mapping[str, Posteriors]) -> Posteriors:
     return Posteriors(first.names, first.labels, first.class_names, total / len(parts), made_by)
 
 
-def _in_order(part: Posteriors, names: tuple[str, ...]) -> Posteriors:
-    """Returns posteriors in the order of the names; as they are if their names are others."""
-    if part.names == names or (order := same_images.order_of(part.names, names)) is None:
-        return part
-    return dataclasses.replace(
-        part, names=names, labels=part.labels[order], values=part.values[order]
-    )
-
-
-def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
-    """Checks that posteriors are of the same images in the same order.
+def alike(parts: Mapping[str, Posteriors], purpose: str) -> dict[str, Posteriors]:
+    """Returns posteriors of the same images in the first's order, with the first's names.
 
     Args:
       parts: The posteriors, by their names in the error message.
       purpose: The end of "A and B can't be ..." in the message, for example "averaged".
 
     Raises:
-      UserError: Their images, labels or classes differ.
+      UserError: Their images, labels or classes differ, or the images' files do.
     """
     (first_name, first), *others = parts.items()
     on_the_same = "Evaluate both on the same images."
+    same = {first_name: first}
     for name, other in others:
+        other = same[name] = _in_order(other, first.names)
         for what, ours, theirs, remedy in (
             ("classes", first.class_names, other.class_names, "Choose nets of the same classes."),
             ("images", first.names, other.names, on_the_same),
@@ -184,6 +176,22 @@ def check_alike(parts: Mapping[str, Posteriors], purpose: str) -> None:
                     f"{first_name} and {name} can't be {purpose}: their {what} differ"
                     f"{_difference(ours, theirs)}. {remedy}"
                 )
+        ours, theirs = (part.made_by.get("identity", {}).get("images") for part in (first, other))
+        if ours != theirs and not same_images.are_ilsvrcs(first.names):
+            raise UserError(
+                f"{first_name} and {name} were evaluated on image files that differ, though they "
+                "have the same names. Evaluate both on the same files."
+            )
+    return same
+
+
+def _in_order(part: Posteriors, names: tuple[str, ...]) -> Posteriors:
+    """Returns posteriors in the order of the names; as they are if their names are others."""
+    if part.names == names or (order := same_images.order_of(part.names, names)) is None:
+        return part
+    return dataclasses.replace(
+        part, names=names, labels=part.labels[order], values=part.values[order]
+    )
 
 
 def combine(parts: Mapping[str, Mapping[int, Posteriors]]) -> Posteriors:
