@@ -1,6 +1,7 @@
 """The report of a sweep: its numbers, by independent arithmetic, and what is missing."""
 
 import html
+import itertools
 import re
 import shlex
 
@@ -16,6 +17,7 @@ from launch.plan.sweep_spec import Sweep
 from launch.report import columns, content, estimates, publish, reading
 from launch.report.document import Line, Pair
 from launch.report.estimates import Estimate, Seen
+from vgg_jax.data import settings as data_settings
 from vgg_jax.errors import UserError
 from vgg_jax.evaluation import posteriors
 from vgg_jax.evaluation.result_key import ResultKey
@@ -439,10 +441,41 @@ def test_on_as_many_images_and_classes_as_imagenets_no_difference_means_nothing(
     sweep = Sweep(None)
     wrong = dict.fromkeys((1, 5), np.zeros(50_000, bool))
     seen = {(paper.ROWS[0].result, 0): Seen(tuple(range(50_000)), np.zeros(50_000), wrong)}
-    for classes, warned in ((1000, 0), (999, 1)):
+    for split, classes, warned in (
+        ("validation", 1000, 0),
+        ("validation", 999, 1),
+        ("held_out", 1000, 1),
+    ):
         names = tuple(map(str, range(classes)))
-        found = reading.Found(sweep, "validation", seen, {}, names, {}, {})
+        found = reading.Found(sweep, split, seen, {}, names, {}, {})
         assert len(content._warnings(found)) == warned
+
+
+@pytest.mark.parametrize(
+    ("override", "fingerprints", "says"),
+    [
+        ("data.name=folder", "pppp", []),
+        ("data.name=folder", "ppqp", ["of seed_1/a_256 differ from those of a_256: "]),
+        ("data.held_out=60", "ppqq", []),
+        ("data.held_out=60", "ppqr", ["of seed_1/a_lrn_256 differ from those of seed_1/a_256"]),
+        (
+            "data.name=imagenet",
+            "pqpp",
+            ["of a_lrn_256 differ from those of a_256, or are another form of them: "],
+        ),
+    ],
+)
+def test_nets_of_other_training_images_are_named(tmp_path, override, fingerprints, says):
+    sweep = Sweep(tmp_path, seeds=2, overrides=(f"--config.{override}",))
+    split = data_settings.evaluated_split(commands.data_config(sweep))
+    runs = itertools.product(range(2), ("a_256", "a_lrn_256"))
+    for (seed, run), fingerprint in zip(runs, fingerprints, strict=True):
+        made_sweeps.train(sweep, run, seed, train_fingerprint=fingerprint)
+        made_sweeps.evaluate(sweep, run, "dense", 256, seed, split=split)
+    named = [warning for warning in content.make(sweep).warnings if "fingerprint" in warning]
+    assert len(named) == len(says)
+    for warning, said in zip(named, says, strict=True):
+        assert said in warning
 
 
 def test_every_table_is_read_from_what_the_graph_evaluates(tmp_path):

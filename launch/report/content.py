@@ -10,8 +10,10 @@ from launch.report import reading, training_runs
 from launch.report.document import Line, Pair, Remedy, Report, Table
 from launch.report.reading import Found
 from vgg_jax.counted import counted
+from vgg_jax.data.settings import HELD_OUT
+from vgg_jax.data.specs import IMAGENET, canonical_name
 
-IMAGENET = 50_000, 1_000  # The number of images in its validation split, and of classes.
+_IMAGENET_SIZE = 50_000, 1_000  # The number of images in its validation split, and of classes.
 
 _MAKES_MISSING = "This command makes what is missing:"
 
@@ -125,7 +127,7 @@ def _comparisons_caption(found: Found) -> str:
         f"differ{'; ± does' if found.sweep.seeds > 1 else ''}. The paper's errors are rounded to "
         "0.1, so its differences may be off by 0.1."
     )
-    if found.split == "held_out" and found.sweep.seeds > 1:
+    if found.split == HELD_OUT and found.sweep.seeds > 1:
         caption += (
             " Each seed holds out images of its own; the bootstrap draws an image with all seeds "
             "that hold it out."
@@ -169,10 +171,18 @@ def _warnings(found: Found) -> tuple[str, ...]:
             f"times {c.crop_px}/224, so that Q = 256 means {c.val_scale} px."
         )
     size = {(len(seen.names), len(found.class_names)) for seen in found.seen.values()}
-    if size and size != {IMAGENET}:
+    # As many training images may be held out as ImageNet's validation split has.
+    if size and (size != {_IMAGENET_SIZE} or found.split == HELD_OUT):
         warnings.append(
             "The images are not ImageNet's validation split: the differences from the paper's "
             "figures mean nothing, the comparisons among these runs do."
+        )
+    for first, others in training_runs.trained_on_others(found):
+        form = ", or are another form of them" if canonical_name(c.data.name) == IMAGENET else ""
+        warnings.append(
+            f"The training images of {', '.join(others)} differ from those of {first}{form}: "
+            "train_fingerprint in result.json is another. The nets alone then don't explain "
+            "how their errors differ."
         )
     return tuple(warnings)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from launch.plan import commands, paper
 from launch.report.reading import Found
+from vgg_jax.data.settings import HELD_OUT
 from vgg_jax.errors import UserError
 from vgg_jax.nets.label_rank import has_top5
 from vgg_jax.runs import config_files, run_config, run_result
@@ -89,6 +90,25 @@ def facts(found: Found) -> tuple[tuple[str, str], ...]:
         ("JAX", _distinct(leaves, "jax")),
     ]
     return tuple((name, text) for name, text in named if text)
+
+
+def trained_on_others(found: Found) -> Iterator[tuple[str, list[str]]]:
+    """Yields the names of a run and of those that were trained on other images than it.
+
+    If each seed holds out images of its own, the runs of each seed are compared, else all.
+    """
+    fingerprints: dict[Path | None, dict[str, str]] = {}
+    for workdir in found.made_by:
+        result, _ = _result(workdir)
+        if "train_fingerprint" in result:  # Imported nets and old results have none.
+            group = workdir.parent if found.split == HELD_OUT else None
+            name = str(workdir.relative_to(found.sweep.root))
+            fingerprints.setdefault(group, {})[name] = result["train_fingerprint"]
+    for of_runs in fingerprints.values():
+        first = next(iter(of_runs))
+        others = [name for name, it in of_runs.items() if it != of_runs[first]]
+        if others:
+            yield first, others
 
 
 def _result(workdir: Path) -> tuple[Mapping[str, Any], str]:
