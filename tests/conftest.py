@@ -38,8 +38,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 install_import_hook("vgg_jax", "beartype.beartype")
 
 
-# These tests wait longest for other processes.
-FIRST = ("test_slurm.py", "test_gcs.py", "test_resume.py")
+# These have the longest tests.
+FIRST = (
+    *("test_slurm.py", "test_processes.py", "test_resume.py", "test_gcs.py"),
+    *("test_sweep.py", "test_imagenet_forms.py"),
+)
 
 
 @pytest.hookimpl(tryfirst=True)
