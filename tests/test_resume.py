@@ -138,6 +138,7 @@ def test_the_uninterrupted_run_is_worth_comparing_with(whole):
     assert [r["step"] for r in val] == list(range(11, total + 1, 11))
     assert len({r["learning_rate"] for r in val}) > 2
     assert total in saved.steps(whole)
+    assert run_result.read(whole)["ended_by_schedule"] is False
     losses = [r["loss"] for r in records(whole) if r["kind"] == "train"]
     assert len(set(losses)) == len(losses)
 

@@ -193,8 +193,7 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         run_config.refuse_other_run(c, workdir, may_differ=["num_epochs"] if goes_on else ())
     if result is not None and not goes_on:
         print("This run is finished.")
-        evaluated, trained = map(data_settings.evaluated_data, (c, run_config.existing(workdir)))
-        if c.data.dir and c.eval.method == "none" and evaluated != trained:
+        if c.data.dir and c.eval.method == "none" and _has_other_data(c, workdir):
             print(
                 f"data.dir={files.printable(files.path(c.data.dir))} was not opened: with "
                 "eval.method=none, nothing is left to do with images."
@@ -209,6 +208,11 @@ def _finished(c: ConfigDict, workdir: Path) -> dict[str, Any] | None:
         named = config_flags.get_config_filename(flags.FLAGS["config"])
         chain.check(c, workdir, config_files.folder_of(named))
     return None
+
+
+def _has_other_data(c: ConfigDict, workdir: Path) -> bool:
+    evaluated, trained = map(data_settings.evaluated_data, (c, run_config.existing(workdir)))
+    return evaluated != trained
 
 
 def _read_result(value: Any) -> dict[str, Any] | None:

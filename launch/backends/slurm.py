@@ -202,8 +202,15 @@ def _job_name(sweep: Sweep, task: Task) -> str:
 
 def _queued() -> dict[str, QueuedJob]:
     """Returns this user's jobs in the queue, by their names."""
-    lines = _call("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j").splitlines()
-    fields = [line.split("|", 3) for line in lines]
+    asked = _run("squeue", "--me", "--noheader", "--format=%i|%T|%r|%j")
+    if asked.returncode:
+        reason = asked.stderr.strip()
+        raise UserError(
+            f"Slurm doesn't answer squeue ({reason.splitlines()[-1] if reason else 'no reason'}). "
+            "The same command works once squeue does. Or use --backend=local, or print the jobs "
+            "with --dry_run."
+        )
+    fields = [line.split("|", 3) for line in asked.stdout.splitlines()]
     return {name: QueuedJob(number, state, reason) for number, state, reason, name in fields}
 
 
@@ -212,20 +219,17 @@ def _print(state: str, task: Task, about: str = "") -> None:
 
 
 def _call(*command: str) -> str:
+    done = _run(*command)
+    if done.returncode:
+        raise UserError(f"{shlex.join(command)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise UserError(
             f"The command {command[0]} wasn't found: this machine can't submit to Slurm. Use "
             "--backend=local, or print the jobs with --dry_run."
         ) from error
-    reason = done.stderr.strip()
-    if done.returncode and command[0] == "squeue":  # It is the first one, and only asks.
-        raise UserError(
-            f"Slurm doesn't answer squeue ({reason.splitlines()[-1] if reason else 'no reason'}). "
-            "The same command works once squeue does. Or use --backend=local, or print the jobs "
-            "with --dry_run."
-        )
-    if done.returncode:
-        raise UserError(f"{shlex.join(command)} failed: {reason}")
-    return done.stdout

@@ -171,7 +171,7 @@ def _warnings(found: Found) -> tuple[str, ...]:
             f"times {c.crop_px}/224, so that Q = 256 means {c.val_scale} px."
         )
     size = {(len(seen.names), len(found.class_names)) for seen in found.seen.values()}
-    # As many training images may be held out as ImageNet's validation split has.
+    # The held-out images may be as many as those of ImageNet's validation split.
     if size and (size != {_IMAGENET_SIZE} or found.split == HELD_OUT):
         warnings.append(
             "The images are not ImageNet's validation split: the differences from the paper's "

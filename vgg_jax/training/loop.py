@@ -167,8 +167,13 @@ class Loop:
     def _rate_of_last_step(self) -> float:
         return self._rate(self._done - 1)
 
+    @property
+    def ended_by_schedule(self) -> bool:
+        """Whether the schedule has ended training, perhaps in the last epoch."""
+        return bool(self._schedule.ended)
+
     def _has_ended(self) -> bool:
-        is_last = self._schedule.ended or self._done == self._timetable.num_steps
+        is_last = self.ended_by_schedule or self._done == self._timetable.num_steps
         return is_last and not self._validation_due
 
     def _end_epoch(self) -> None:

@@ -1,4 +1,4 @@
-"""Sets a run up, trains it, and writes its result."""
+"""Sets a run up and trains it to its end."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ from vgg_jax.runs.state import TrainState, abstract_state, init_state
 from vgg_jax.storage.files import Path
 from vgg_jax.system import git_commit, jax_devices, processes
 from vgg_jax.system.signals import StopRequest
-from vgg_jax.training import metrics_file, parallel, schedules, stuck_at_chance, validation
+from vgg_jax.training import parallel, run_end, schedules, stuck_at_chance, validation
 from vgg_jax.training import settings as training_settings
 from vgg_jax.training.loop import Loop, Progress, Timetable, Work
 from vgg_jax.training.metrics import MetricsLog
@@ -83,8 +83,9 @@ def train(
             trace = stack.enter_context(contextlib.closing(StepTrace(workdir, log.note)))
             work = dataclasses.replace(work, train_step=trace.of(work.train_step))
         window = run.window(log, opened.progress)
+        loop = Loop(opened.state, opened.progress, run.timetable, work, window, stop)
         try:
-            last_step = Loop(opened.state, opened.progress, run.timetable, work, window, stop).run()
+            last_step = loop.run()
         except NotFiniteError as error:
             checkpoints.wait()
             raise _with_remedy(error, checkpoints) from error
@@ -95,7 +96,9 @@ def train(
                 if checkpoints.last_step is not None
                 else "Stopped before the first step; the same command starts the run again."
             )
-    return processes.from_first(lambda: _finish(c, workdir, opened.facts), dict)
+    return processes.from_first(
+        lambda: run_end.write(c, workdir, opened.facts, loop.ended_by_schedule), dict
+    )
 
 
 class _Opened(NamedTuple):
@@ -330,27 +333,3 @@ def _with_remedy(error: Exception, checkpoints: Checkpoints) -> UserError:
         "In a new --workdir, try a lower --config.learning_rate or a larger --config.batch_size. "
         "If you have set --config.init or --config.input_scale, leave it out."
     )
-
-
-def _finish(c: ConfigDict, workdir: Path, facts: RunFacts) -> dict[str, Any]:
-    # Imported here, because Matplotlib takes half a second.
-    from vgg_jax.plots import curves, picture_file
-
-    history = metrics_file.read(workdir, "val")
-    # If errors are equal, the last counts as the best, as in `Checkpoints`.
-    last, best = history[-1], min(reversed(history), key=lambda record: record["top1_error"])
-    title = f"{c.name}: net {c.net}, top-1 error {last['top1_error']:.2f}%"
-    with_top5 = has_top5(len(facts.class_names))
-    train = metrics_file.read(workdir, "train")
-    figure = curves.figure(train, history, title, with_top5=with_top5)
-    picture_file.write(figure, workdir / "curves.png", dpi=110)
-    keys = ("commits", "train_fingerprint", "val_fingerprint")
-    values = facts.to_json()
-    schedule = schedules.from_config(c)
-    for record in history:
-        schedule = schedule.after_epoch(record["top1_error"])
-    result = {"last": last, "best": best, "num_classes": len(facts.class_names)}
-    result["ended_by_schedule"] = bool(schedule.ended)
-    result |= {key: values[key] for key in keys}
-    run_result.write(workdir, result)
-    return result
